@@ -1,0 +1,146 @@
+import { Context, type DateTime, type Effect, type Redacted, Schema } from "effect"
+import type { CallbackAccepted } from "./Authorization.ts"
+import type { Grant } from "./Connection.ts"
+import type { Credentials } from "./Credentials.ts"
+import type { TransportKind } from "./Flow.ts"
+import { HttpUrl, type Server, type TokenEndpointAuthMethod } from "./Server.ts"
+
+/** Schema for what is needed of an authorization server, from validated metadata (RFC 8414) or from static endpoints. */
+export const AuthorizationServerMetadata = Schema.Struct({
+  issuer: HttpUrl,
+  authorizationEndpoint: HttpUrl,
+  tokenEndpoint: HttpUrl,
+  revocationEndpoint: Schema.optionalKey(HttpUrl),
+  registrationEndpoint: Schema.optionalKey(HttpUrl),
+  /** RFC 9207 §3. */
+  issRequired: Schema.Boolean,
+  /** RFC 8414 §2; what a registration may ask for. */
+  authMethods: Schema.Array(Schema.String),
+  /** Scopes to request when neither server nor caller names any (RFC 9728 `scopes_supported`, or the 401 challenge's `scope`). */
+  scopes: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** The resource identifier to send (RFC 8707), as the protected resource metadata spells it. */
+  resource: HttpUrl
+})
+export type AuthorizationServerMetadata = typeof AuthorizationServerMetadata.Type
+
+/** Error of finding out how to talk to a server, or of registering there. Nothing was changed. */
+export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey/DiscoveryError")("DiscoveryError", {
+  code: Schema.Literals([
+    "resource_unreachable",
+    "authorization_server_unreachable",
+    "metadata_invalid",
+    "issuer_mismatch",
+    "pkce_unsupported",
+    "egress_refused",
+    "registration_unsupported",
+    "registration_refused"
+  ]),
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message() {
+    switch (this.code) {
+      case "resource_unreachable":
+        return "The server's resource URL cannot be reached; check the URL and that the server is up"
+      case "authorization_server_unreachable":
+        return "The authorization server cannot be reached; try again later"
+      case "metadata_invalid":
+        return "The authorization server's metadata is missing or malformed; give the issuer or the endpoints in the server's configuration"
+      case "issuer_mismatch":
+        return "The metadata names another issuer than the one it was asked for; it is not trusted (RFC 8414 section 3.3)"
+      case "pkce_unsupported":
+        return "The authorization server does not advertise PKCE with S256; set assumePkceSupport only if it is known to support it"
+      case "egress_refused":
+        return "The server leads to an address that is not allowed; allow it with VALETKEY_ALLOW_EGRESS if it is intended"
+      case "registration_unsupported":
+        return "The authorization server offers no dynamic registration; register a client there and put its id into the server's configuration"
+      case "registration_refused":
+        return "The authorization server refused to register a client; register one by hand and put its id into the server's configuration"
+    }
+  }
+}
+
+/** Schema for why a token endpoint gave no credentials, by what may be done next. */
+export const RedemptionFailure = Schema.TaggedUnion({
+  /** The code or refresh token is refused for good (`invalid_grant` and its provider spellings). */
+  Terminal: { error: Schema.String },
+  /** The client or the request is refused; a person must mend the configuration (`invalid_client`, `invalid_scope`, …). */
+  Configuration: { error: Schema.String },
+  /** Nothing was redeemed: not sent, or answered with 408, 425, 429, 5xx or a refusal in front of the server. */
+  Transient: { retryAfter: Schema.optionalKey(Schema.Duration) },
+  /** The request was written and no usable answer came: timeout, reset, short or unreadable body. */
+  UnknownOutcome: {}
+})
+export type RedemptionFailure = typeof RedemptionFailure.Type
+
+/** Error of a redemption. */
+export class RedemptionError
+  extends Schema.TaggedError<RedemptionError>("valetkey/RedemptionError")("RedemptionError", {
+    reason: RedemptionFailure,
+    cause: Schema.optionalKey(Schema.Defect())
+  })
+{
+  override get message() {
+    return `The token endpoint gave no credentials: ${this.reason._tag}`
+  }
+}
+
+/** Error of a revocation that should be tried again. */
+export class RevocationError
+  extends Schema.TaggedError<RevocationError>("valetkey/RevocationError")("RevocationError", {
+    cause: Schema.optionalKey(Schema.Defect())
+  })
+{
+  override get message() {
+    return "The authorization server did not confirm the revocation"
+  }
+}
+
+/** A client as the authorization server answered to its registration, the secret still open. */
+export interface RegisteredClient {
+  readonly clientId: string
+  readonly authMethod: TokenEndpointAuthMethod
+  readonly clientSecret?: Redacted.Redacted | undefined
+  readonly clientSecretExpiresAt?: DateTime.Utc | undefined
+}
+
+/** The request that a browser carries to the authorization endpoint. */
+export interface AuthorizationRequest {
+  readonly authorizationEndpoint: string
+  readonly clientId: string
+  readonly redirectUri: string
+  readonly scopes: ReadonlyArray<string>
+  readonly resource: string | undefined
+  readonly state: Redacted.Redacted
+  readonly codeVerifier: Redacted.Redacted
+  readonly parameters: { readonly [name: string]: string }
+}
+
+/** Port: what an authorization server is asked, in the messages of RFC 6749 and its extensions. Every request has a deadline of its own. */
+export class AuthorizationServer extends Context.Service<AuthorizationServer, {
+  /** Finds the authorization server of a resource (RFC 9728, RFC 8414, OpenID Connect Discovery) and validates what it says of itself. */
+  discover(server: Server): Effect.Effect<AuthorizationServerMetadata, DiscoveryError>
+  /** Registers a client for one redirect URI (RFC 7591). */
+  register(metadata: AuthorizationServerMetadata, input: {
+    readonly redirectUri: string
+    readonly transport: TransportKind
+    readonly scopes: ReadonlyArray<string>
+  }): Effect.Effect<RegisteredClient, DiscoveryError>
+  /** The authorization URL with PKCE S256 (RFC 7636 §4.3). It holds `state` and is therefore a secret. */
+  authorizationUrl(request: AuthorizationRequest): Effect.Effect<Redacted.Redacted>
+  /** Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. */
+  exchange(accepted: CallbackAccepted, secrets: {
+    readonly codeVerifier: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+  }): Effect.Effect<Credentials, RedemptionError>
+  /** Posts the refresh token once (RFC 6749 §6). Never retried here. */
+  refresh(grant: Grant, secrets: {
+    readonly refreshToken: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+  }): Effect.Effect<Credentials, RedemptionError>
+  /** Revokes a token (RFC 7009 §2.1). A server without a revocation endpoint counts as done. */
+  revoke(grant: Grant, input: {
+    readonly token: Redacted.Redacted
+    readonly hint: "access_token" | "refresh_token"
+    readonly clientSecret: Redacted.Redacted | undefined
+  }): Effect.Effect<void, RevocationError>
+}>()("@valetkey/domain/AuthorizationServer") {}

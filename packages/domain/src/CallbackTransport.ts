@@ -1,0 +1,76 @@
+import { Context, Effect, Layer, Schema, type Scope } from "effect"
+import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
+import { type Flow, type FlowId, TransportKind } from "./Flow.ts"
+import type { StoreError } from "./StoreError.ts"
+
+/** Error of opening a way for the authorization response to come back. Nothing stays open. */
+export class TransportError extends Schema.TaggedError<TransportError>("valetkey/TransportError")("TransportError", {
+  code: Schema.Literals(["transport_unavailable", "callback_port_unavailable", "public_url_missing"]),
+  transport: TransportKind
+}) {
+  override get message() {
+    switch (this.code) {
+      case "transport_unavailable":
+        return `This server does not offer the ${this.transport} transport; choose another with --transport`
+      case "callback_port_unavailable":
+        return "No loopback port could be opened for the callback; free the port or let the system choose one"
+      case "public_url_missing":
+        return "The gateway transport needs a public URL; set VALETKEY_PUBLIC_URL"
+    }
+  }
+}
+
+/** What a transport tells a browser after it delivered a response. */
+export interface Delivery {
+  readonly flowId: FlowId
+  /** Completes with the flow when it is settled; interrupting it changes nothing. */
+  readonly settled: Effect.Effect<Flow, StoreError>
+}
+
+/** What a flow gives a transport to open with. */
+export interface OpenRequest {
+  readonly flowId: FlowId
+  /** The connection context; part of the redirect URI where the transport shares an endpoint. */
+  readonly context: string
+  /** The redirect URI of an earlier registration; the transport opens it again when it can, and another when it cannot. */
+  readonly preferred: string | undefined
+  /** Hands over what arrived. A rejected response changes nothing and must not close the transport. */
+  deliver(received: CallbackReceived): Effect.Effect<Delivery, CallbackRejected | StoreError>
+}
+
+/** Port: one way for the authorization response to come back. */
+export interface CallbackTransport {
+  readonly kind: TransportKind
+  /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
+  open(request: OpenRequest): Effect.Effect<{ readonly redirectUri: string }, TransportError, Scope.Scope>
+}
+
+/** The transports that this process offers, and the one to use when a start names none. */
+export class CallbackTransports extends Context.Service<CallbackTransports, {
+  readonly preferred: TransportKind
+  get(kind: TransportKind): Effect.Effect<CallbackTransport, TransportError>
+}>()("@valetkey/domain/CallbackTransports") {
+  /** Layer that offers the given transports; the first is the default. */
+  static readonly layer = <E, R>(
+    transports: readonly [
+      Effect.Effect<CallbackTransport, E, R>,
+      ...ReadonlyArray<Effect.Effect<CallbackTransport, E, R>>
+    ]
+  ): Layer.Layer<CallbackTransports, E, Exclude<R, Scope.Scope>> =>
+    Layer.effect(
+      CallbackTransports,
+      Effect.gen(function*() {
+        const [first, ...rest] = yield* Effect.all(transports)
+        const byKind = new Map([first!, ...rest].map((transport) => [transport.kind, transport]))
+        return CallbackTransports.of({
+          preferred: first!.kind,
+          get: (kind) => {
+            const transport = byKind.get(kind)
+            return transport === undefined
+              ? Effect.fail(new TransportError({ code: "transport_unavailable", transport: kind }))
+              : Effect.succeed(transport)
+          }
+        })
+      })
+    )
+}

@@ -1,0 +1,99 @@
+import { type DateTime, Schema } from "effect"
+import { rowOf, type SealContext, Sealed } from "./Sealed.ts"
+import { HttpUrl, RedemptionPolicy, ServerSlug, TokenEndpointAuthMethod } from "./Server.ts"
+import { SubjectId } from "./Subject.ts"
+import { TenantId } from "./Tenant.ts"
+
+/** Key of everything that belongs to one person at one server: tenant, subject and server. */
+export class ConnectionKey extends Schema.Class<ConnectionKey>("valetkey/ConnectionKey")({
+  tenant: TenantId,
+  subject: SubjectId,
+  server: ServerSlug
+}) {
+  /** The key as one string; different keys never share it. */
+  get path(): string {
+    return rowOf(this.tenant, this.subject, this.server)
+  }
+}
+
+/** Schema for the mark of one life of a connection: it changes when the connection is deleted, revoked or connected anew. */
+export const Epoch = Schema.String.check(Schema.isBetweenLength(1, 64)).pipe(Schema.brand("Epoch"))
+export type Epoch = typeof Epoch.Type
+
+/** Schema for the count of a connection's credentials. It starts at 1 and strictly increases within an epoch and across epochs. */
+export const Generation = Schema.Natural.pipe(Schema.brand("Generation"))
+export type Generation = typeof Generation.Type
+
+/** Schema for why a person must consent again. */
+export const ReauthReason = Schema.Literals([
+  "refresh_token_rejected",
+  "unknown_outcome",
+  "no_refresh_token",
+  "restored_credentials",
+  "account_changed"
+])
+export type ReauthReason = typeof ReauthReason.Type
+
+/** Schema for the state of a connection. Only `active` hands out tokens. */
+export const ConnectionStatus = Schema.TaggedUnion({
+  active: {},
+  needs_reauth: { reason: ReauthReason },
+  revoking: {},
+  quarantined: {}
+})
+export type ConnectionStatus = typeof ConnectionStatus.Type
+
+/** Schema for what a refresh must know besides the tokens, frozen when the person consented: whose client, which endpoints. */
+export const Grant = Schema.Struct({
+  issuer: HttpUrl,
+  tokenEndpoint: HttpUrl,
+  revocationEndpoint: Schema.optionalKey(HttpUrl),
+  clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
+  authMethod: TokenEndpointAuthMethod,
+  /** The resource indicator to repeat at refresh (RFC 8707); absent when the provider refuses it. */
+  resource: Schema.optionalKey(HttpUrl),
+  redemptionPolicy: RedemptionPolicy
+})
+export type Grant = typeof Grant.Type
+
+/** Schema for the credentials of one generation as they are stored: secrets sealed, the rest readable without a key. */
+export const SealedCredentials = Schema.Struct({
+  accessToken: Sealed,
+  refreshToken: Schema.optionalKey(Sealed),
+  tokenType: Schema.String,
+  /** Granted scopes; absent when the server said nothing. */
+  scopes: Schema.optionalKey(Schema.Array(Schema.String)),
+  issuedAt: Schema.DateTimeUtc,
+  expiresAt: Schema.optionalKey(Schema.DateTimeUtc)
+})
+export type SealedCredentials = typeof SealedCredentials.Type
+
+/** The seal context of one of a connection's secrets. The epoch is part of the row, so nothing of a former life opens. */
+export const sealContext = (
+  key: ConnectionKey,
+  epoch: Epoch,
+  field: "access_token" | "refresh_token" | "client_secret",
+  generation: number
+): SealContext => ({
+  table: "connections",
+  tenant: key.tenant,
+  row: rowOf(key.subject, key.server, epoch),
+  field,
+  generation
+})
+
+/** The standing relation of one person to one server, as a store returns it. */
+export interface Connection {
+  readonly key: ConnectionKey
+  readonly epoch: Epoch
+  readonly generation: Generation
+  readonly status: ConnectionStatus
+  readonly grant: Grant
+  /** Sealed in the connection's context, generation 0. */
+  readonly clientSecret?: Sealed | undefined
+  readonly credentials: SealedCredentials
+  /** The generation that a caller proved to be refused by the resource, if it is the current one. */
+  readonly rejected: boolean
+  readonly createdAt: DateTime.Utc
+  readonly updatedAt: DateTime.Utc
+}

@@ -1,0 +1,73 @@
+import { Context, type Duration, type Effect, type Option } from "effect"
+import type { Connection, ConnectionKey, Epoch, Generation, Grant, SealedCredentials } from "./Connection.ts"
+import type { ClaimOutcome, RefreshFailure } from "./Refresh.ts"
+import type { Sealed } from "./Sealed.ts"
+import type { RedemptionPolicy, ServerSlug } from "./Server.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { SubjectId } from "./Subject.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** Port: connections and the right to redeem. Every write is a compare-and-set; a call that lost the race changes nothing. */
+export class ConnectionStore extends Context.Service<ConnectionStore, {
+  /** One read. */
+  get(key: ConnectionKey): Effect.Effect<Option.Option<Connection>, StoreError>
+  /** A page of the owner's connections in the order of slugs, after the given one. */
+  list(input: {
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+    readonly after: ServerSlug | undefined
+    readonly limit: number
+  }): Effect.Effect<ReadonlyArray<Connection>, StoreError>
+  /**
+   * Asks for the right to redeem the refresh token of `generation`. One atomic step: of any number of callers on any
+   * number of replicas one is `Claimed`. An expired `claimed` lease is taken over (nothing was sent). An expired `sent`
+   * lease is an unknown outcome and follows `policy`. The rules are `Refresh.decideClaim`.
+   */
+  claim(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly policy: RedemptionPolicy
+    readonly lease: Duration.Duration
+  }): Effect.Effect<ClaimOutcome, StoreError>
+  /** `claimed → sent`, durable when it returns and before a byte leaves; the lease starts anew. False when the claim is lost. */
+  markSent(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly fence: number
+    readonly lease: Duration.Duration
+  }): Effect.Effect<boolean, StoreError>
+  /**
+   * Stores credentials as `generation + 1` if generation and epoch are still those that were redeemed, whoever holds the
+   * lease: a late result is adopted, newer credentials are never overwritten. The phase becomes idle, attempts 0, the
+   * status active. `resultId` is kept with them. False when generation or epoch moved.
+   */
+  commit(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly epoch: Epoch
+    readonly credentials: SealedCredentials
+    readonly resultId: string
+  }): Effect.Effect<boolean, StoreError>
+  /** Whether the current credentials are those that `commit` stored under this id: resolves an ambiguous commit. */
+  isCommitted(key: ConnectionKey, resultId: string): Effect.Effect<boolean, StoreError>
+  /** Records how a redemption failed, if generation and fence still hold; a loser never marks what the winner stored. False when lost. */
+  fail(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly fence: number
+    readonly policy: RedemptionPolicy
+    readonly failure: RefreshFailure
+  }): Effect.Effect<boolean, StoreError>
+  /** Records that the resource refused the access token of this generation, if it is still the current one. Idempotent. */
+  reject(key: ConnectionKey, generation: Generation): Effect.Effect<void, StoreError>
+  /** Writes a connection obtained elsewhere, as `previous + 1` with a new epoch, if its generation is still `previous` (0: none). */
+  deposit(key: ConnectionKey, input: {
+    readonly epoch: Epoch
+    readonly previous: number
+    readonly grant: Grant
+    readonly clientSecret?: Sealed | undefined
+    readonly credentials: SealedCredentials
+  }): Effect.Effect<boolean, StoreError>
+  /**
+   * Ends a connection in one transaction: the row becomes `revoking` under a new epoch with no secrets, every open flow of
+   * it is cancelled, and its secrets move to the revocation outbox. From then on no replica finds credentials.
+   * False when there was nothing to end.
+   */
+  disconnect(key: ConnectionKey, epoch: Epoch): Effect.Effect<boolean, StoreError>
+}>()("@valetkey/domain/ConnectionStore") {}

@@ -1,0 +1,52 @@
+import { DateTime, Duration, type Redacted } from "effect"
+
+/** What a token endpoint issued, decoded: the tolerant decoder's result, before sealing. */
+export interface Credentials {
+  readonly accessToken: Redacted.Redacted
+  readonly refreshToken?: Redacted.Redacted | undefined
+  /** RFC 6749 §7.1; `Bearer` when the server left it out. */
+  readonly tokenType: string
+  /** Granted scopes, absent when the server said nothing (RFC 6749 §5.1: then they equal the requested ones). */
+  readonly scopes?: ReadonlyArray<string> | undefined
+  readonly issuedAt: DateTime.Utc
+  readonly expiresAt?: DateTime.Utc | undefined
+}
+
+/** Splits a scope string on white space; an empty list is `undefined` (RFC 6749 §3.3). */
+export const parseScopes = (text: string): ReadonlyArray<string> | undefined => {
+  const scopes = text.split(/\s+/).filter((scope) => scope !== "")
+  return scopes.length === 0 ? undefined : scopes
+}
+
+/** Whether `granted` covers every scope of `wanted`. Unknown grants cover nothing but an empty wish. */
+export const coversScopes = (granted: ReadonlyArray<string> | undefined, wanted: ReadonlyArray<string>): boolean =>
+  wanted.every((scope) => granted?.includes(scope) === true)
+
+/**
+ * Merges the answer of a refresh into what was there: an omitted refresh token or scope keeps the old one
+ * (RFC 6749 §6), an omitted expiry repeats the previous lifetime.
+ */
+export const mergeRefreshed = (previous: Omit<Credentials, "accessToken">, answer: Credentials): Credentials => ({
+  ...answer,
+  refreshToken: answer.refreshToken ?? previous.refreshToken,
+  scopes: answer.scopes ?? previous.scopes,
+  expiresAt: answer.expiresAt ??
+    (previous.expiresAt === undefined
+      ? undefined
+      : DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, previous.expiresAt)))
+})
+
+/**
+ * Whether a token is good for the time that the caller asks for. The demand is capped at half of the token's lifetime,
+ * so that short-lived tokens are not refreshed on every call. A token without expiry is good until it is rejected.
+ */
+export const isFresh = (
+  token: { readonly issuedAt: DateTime.Utc; readonly expiresAt?: DateTime.Utc | undefined },
+  minValidity: Duration.Duration,
+  now: DateTime.Utc
+): boolean => {
+  if (token.expiresAt === undefined) return true
+  const left = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(now)
+  const lifetime = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(token.issuedAt)
+  return left > 0 && left >= Math.min(Duration.toMillis(minValidity), lifetime / 2)
+}

@@ -1,0 +1,141 @@
+import { type DateTime, Schema } from "effect"
+import type { ConnectionKey, Grant } from "./Connection.ts"
+import type { Digest } from "./Entropy.ts"
+import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
+import { HttpUrl } from "./Server.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** Schema for the run id of one attempt to obtain credentials. Not a secret: knowing it does not let anyone finish the flow. */
+export const FlowId = Schema.String.check(Schema.isPattern(/^[0-9a-f-]{36}$/, { expected: "a flow id" })).pipe(
+  Schema.brand("FlowId")
+)
+export type FlowId = typeof FlowId.Type
+
+/** Schema for the states of a flow. */
+export const FlowState = Schema.Literals([
+  "pending",
+  "awaiting_finalize",
+  "exchanging",
+  "completed",
+  "failed",
+  "outcome_unknown",
+  "cancelled",
+  "expired",
+  "superseded"
+])
+export type FlowState = typeof FlowState.Type
+
+const edges: { readonly [From in FlowState]: ReadonlyArray<FlowState> } = {
+  pending: ["exchanging", "awaiting_finalize", "failed", "cancelled", "expired", "superseded"],
+  awaiting_finalize: ["exchanging", "failed", "cancelled", "expired", "superseded"],
+  exchanging: ["awaiting_finalize", "completed", "failed", "outcome_unknown", "cancelled", "superseded"],
+  completed: [],
+  failed: [],
+  outcome_unknown: [],
+  cancelled: [],
+  expired: [],
+  superseded: []
+}
+
+/** Whether the state machine has the edge. Terminal states have none. */
+export const canTransition = (from: FlowState, to: FlowState): boolean => edges[from].includes(to)
+
+/** Whether the state never changes again. */
+export const isTerminal = (state: FlowState): boolean => edges[state].length === 0
+
+/** The states that hold a connection's slot: at most one flow per connection is in one of them. */
+export const openStates: ReadonlyArray<FlowState> = FlowState.literals.filter((state) => !isTerminal(state))
+
+/** Schema for why a flow failed. Each has one fixed sentence; causes go to the log. */
+export const FlowFailure = Schema.Literals([
+  "start_failed",
+  "access_denied",
+  "authorization_refused",
+  "issuer_mismatch",
+  "malformed_response",
+  "code_rejected",
+  "client_misconfigured",
+  "authorization_server_unavailable",
+  "token_response_invalid",
+  "encryption_key_missing",
+  "storage_failed"
+])
+export type FlowFailure = typeof FlowFailure.Type
+
+/** The sentence that a person may read for each failure. */
+export const failureSentence: { readonly [Code in FlowFailure]: string } = {
+  start_failed: "The connection could not be started. Start it again; the server's log has the cause.",
+  access_denied: "Access was denied at the provider. Start again if that was not intended.",
+  authorization_refused:
+    "The provider refused the authorization request. Check the requested scopes and the client registration.",
+  issuer_mismatch:
+    "The answer came from another authorization server than the one asked. Nothing was exchanged; start again.",
+  malformed_response: "The provider's answer was malformed. Start again; if it repeats, report it to the provider.",
+  code_rejected: "The provider refused the authorization code. Start again.",
+  client_misconfigured:
+    "The provider refused this client. Check the client registration of the server, then start again.",
+  authorization_server_unavailable: "The provider could not be reached or is unavailable. Try again later.",
+  token_response_invalid: "The provider's token answer could not be understood. The server's log has the cause.",
+  encryption_key_missing: "No encryption key is available, so nothing was stored. Restore the key, then start again.",
+  storage_failed: "The credentials could not be stored. Check the database, then start again."
+}
+
+/** Schema for how the authorization response comes back. */
+export const TransportKind = Schema.Literals(["loopback", "gateway", "device", "paste"])
+export type TransportKind = typeof TransportKind.Type
+
+/** Schema for who must confirm before the code is exchanged: nobody else, or the embedding app through `finalize`. */
+export const Confirmation = Schema.Literals(["none", "finalize"])
+export type Confirmation = typeof Confirmation.Type
+
+/** Schema for what a starter may do when another flow of the connection is still open. */
+export const OnConflict = Schema.Literals(["reject", "join", "supersede"])
+export type OnConflict = typeof OnConflict.Type
+
+/** Schema for the part of a frozen authorization that needs no seal; stored as it is. */
+export const AuthorizationSnapshot = Schema.Struct({
+  authorizationEndpoint: HttpUrl,
+  redirectUri: HttpUrl,
+  /** RFC 9207 §3: whether the metadata promised an `iss` in every authorization response. */
+  issRequired: Schema.Boolean,
+  scopes: Schema.Array(Schema.String)
+})
+export type AuthorizationSnapshot = typeof AuthorizationSnapshot.Type
+
+/** Everything that `start` decided and the callback must find unchanged. */
+export interface FrozenAuthorization {
+  readonly snapshot: AuthorizationSnapshot
+  readonly grant: Grant
+  /** SHA-256 of `state`. */
+  readonly stateHash: Digest
+  /** SHA-256 of what binds the flow to a browser; absent where the transport binds by itself. */
+  readonly bindingHash?: Digest | undefined
+  /** The connection context named in the redirect URI; a callback on another one matches nothing. */
+  readonly context: string
+  /** Sealed as `code_verifier`, generation 0. */
+  readonly codeVerifier: Sealed
+  /** Sealed as `client_secret`, generation 0. */
+  readonly clientSecret?: Sealed | undefined
+}
+
+/** One attempt to obtain credentials, as a store returns it. */
+export interface Flow {
+  readonly id: FlowId
+  readonly key: ConnectionKey
+  readonly state: FlowState
+  readonly failure?: FlowFailure | undefined
+  readonly transport: TransportKind
+  readonly confirmation: Confirmation
+  /** Absent until `start` froze it. */
+  readonly snapshot?: AuthorizationSnapshot | undefined
+  readonly createdAt: DateTime.Utc
+  readonly expiresAt: DateTime.Utc
+  readonly settledAt?: DateTime.Utc | undefined
+}
+
+/** The seal context of one of a flow's secrets. */
+export const sealContext = (
+  tenant: TenantId,
+  id: FlowId,
+  field: "code_verifier" | "client_secret" | "authorization_code"
+): SealContext => ({ table: "flows", tenant, row: rowOf(id), field, generation: 0 })

@@ -1,0 +1,118 @@
+import { Context, type Duration, type Effect, type Option, Schema } from "effect"
+import type { ConnectionKey, Epoch, Grant, SealedCredentials } from "./Connection.ts"
+import type { Digest } from "./Entropy.ts"
+import type { Confirmation, Flow, FlowFailure, FrozenAuthorization, OnConflict, TransportKind } from "./Flow.ts"
+import { FlowId } from "./Flow.ts"
+import type { Sealed } from "./Sealed.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { SubjectId } from "./Subject.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** Error of a start while another flow of the connection is open. */
+export class FlowConflict extends Schema.TaggedError<FlowConflict>("valetkey/FlowConflict")("FlowConflict", {
+  running: FlowId
+}) {
+  readonly code = "flow_conflict" as const
+  override get message() {
+    return "A flow of this connection is still open; wait for it, cancel it, or start with onConflict join or supersede"
+  }
+}
+
+/** A flow that this caller alone may take further, with what was frozen at start. `fence` makes every older claim's writes void. */
+export interface ClaimedFlow {
+  readonly id: FlowId
+  readonly key: ConnectionKey
+  readonly fence: number
+  readonly confirmation: Confirmation
+  readonly authorization: FrozenAuthorization
+}
+
+/** What a reservation gives: a new flow that holds the slot, or the running one that the caller joins. */
+export type Reservation =
+  | { readonly _tag: "Reserved"; readonly flow: Flow; readonly superseded?: FlowId | undefined }
+  | { readonly _tag: "Joined"; readonly flow: Flow }
+
+/** The connection that a completing flow writes, sealed for the epoch and generation that the caller chose. */
+export interface ConnectionWrite {
+  readonly epoch: Epoch
+  /** The generation that the store must still hold (0 when there is no connection row); the new one is `previous + 1`. */
+  readonly previous: number
+  readonly grant: Grant
+  readonly clientSecret?: Sealed | undefined
+  readonly credentials: SealedCredentials
+}
+
+/** The result of completing: done, or the generation moved (seal again), or the flow is not this claim's any more (drop the tokens). */
+export type Completion =
+  | { readonly _tag: "Completed" }
+  | { readonly _tag: "GenerationMoved"; readonly current: number }
+  | { readonly _tag: "ClaimLost" }
+
+/** Port: flows. Durations are counted on the store's clock, so replicas need not agree on the time. */
+export class FlowStore extends Context.Service<FlowStore, {
+  /**
+   * Takes the connection's slot in one atomic step: at most one flow per connection is open, whatever races. An open flow
+   * past its deadline is expired first. `supersede` settles the running one as `superseded` in the same step.
+   */
+  reserve(input: {
+    readonly id: FlowId
+    readonly key: ConnectionKey
+    readonly transport: TransportKind
+    readonly confirmation: Confirmation
+    readonly onConflict: OnConflict
+    readonly ttl: Duration.Duration
+  }): Effect.Effect<Reservation, FlowConflict | StoreError>
+  /** Records what `start` decided; durable when it returns. False when the flow is not pending any more. Called once per flow. */
+  freeze(id: FlowId, authorization: FrozenAuthorization): Effect.Effect<boolean, StoreError>
+  /**
+   * `pending → exchanging` in one atomic step with every predicate in it: state, binding (both absent or equal), context,
+   * not expired. None means that nothing matched and nothing changed. Of any number of calls one gets the flow.
+   */
+  claim(input: {
+    readonly stateHash: Digest
+    readonly bindingHash: Digest | undefined
+    readonly context: string
+    readonly lease: Duration.Duration
+  }): Effect.Effect<Option.Option<ClaimedFlow>, StoreError>
+  /** `exchanging → awaiting_finalize` with the sealed code, if the claim still holds. */
+  hold(id: FlowId, fence: number, code: Sealed): Effect.Effect<boolean, StoreError>
+  /** `awaiting_finalize → exchanging` for its owner alone; the code comes back once. */
+  resume(input: {
+    readonly id: FlowId
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+    readonly lease: Duration.Duration
+  }): Effect.Effect<Option.Option<{ readonly flow: ClaimedFlow; readonly code: Sealed }>, StoreError>
+  /**
+   * Credentials, flow and connection change in one transaction or not at all: `exchanging → completed` if the fence still
+   * holds, and the connection becomes `active` at `previous + 1` with a new epoch if its generation is still `previous`.
+   */
+  complete(id: FlowId, fence: number, write: ConnectionWrite): Effect.Effect<Completion, StoreError>
+  /** Settles a claimed flow as failed or `outcome_unknown`, if the fence still holds. False means somebody else settled it. */
+  fail(id: FlowId, fence: number, failure: FlowFailure | "outcome_unknown"): Effect.Effect<boolean, StoreError>
+  /** Settles a flow that `start` could not finish as `failed(start_failed)` and frees the slot. Terminal flows stay as they are. */
+  abandon(id: FlowId): Effect.Effect<void, StoreError>
+  /** Any open state → `cancelled`, for its owner alone. Idempotent; false when there was nothing open to cancel. */
+  cancel(
+    input: { readonly id: FlowId; readonly tenant: TenantId; readonly subject: SubjectId }
+  ): Effect.Effect<boolean, StoreError>
+  /** One flow of the owner. An open flow past its deadline reads as `expired` even before a sweep. Reading changes nothing. */
+  get(input: {
+    readonly id: FlowId
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+  }): Effect.Effect<Option.Option<Flow>, StoreError>
+  /** The newest flow of a connection, of whatever state. */
+  latest(key: ConnectionKey): Effect.Effect<Option.Option<Flow>, StoreError>
+  /** The flow that a state belongs to, whatever became of it; for the page that says "already finished". */
+  findByState(stateHash: Digest): Effect.Effect<Option.Option<Flow>, StoreError>
+  /**
+   * Settles what nobody will: open flows past their deadline become `expired`, exchanging ones past their lease
+   * `outcome_unknown`; terminal flows older than `retention` are deleted except the newest of each connection.
+   * Returns the ids that were settled. Bounded by `limit`; replicas may sweep at once.
+   */
+  sweep(input: {
+    readonly retention: Duration.Duration
+    readonly limit: number
+  }): Effect.Effect<ReadonlyArray<FlowId>, StoreError>
+}>()("@valetkey/domain/FlowStore") {}

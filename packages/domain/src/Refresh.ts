@@ -1,0 +1,134 @@
+import { Duration, Schema } from "effect"
+import type { ConnectionStatus, Generation, ReauthReason } from "./Connection.ts"
+import type { RedemptionPolicy } from "./Server.ts"
+
+/** Schema for how far a refresh got: nobody redeems; somebody may, nothing is sent; the refresh token may have left. */
+export const RefreshPhase = Schema.Literals(["idle", "claimed", "sent"])
+export type RefreshPhase = typeof RefreshPhase.Type
+
+/** What a store knows about a connection's refresh, with times in milliseconds of the store's clock. */
+export interface RefreshState {
+  readonly status: ConnectionStatus
+  readonly generation: Generation
+  readonly phase: RefreshPhase
+  readonly fence: number
+  /** Requests that may have carried the current refresh token and have no known outcome. */
+  readonly attempts: number
+  readonly leaseUntil: number
+  readonly notBefore: number
+}
+
+/** What a claim gives. */
+export type ClaimOutcome =
+  /** The caller alone may redeem; every older fence is void. */
+  | { readonly _tag: "Claimed"; readonly fence: number }
+  /** Somebody else may be redeeming; wait for the signal, or until the lease ends. */
+  | { readonly _tag: "Busy"; readonly remaining: Duration.Duration }
+  /** The provider asked for, or the last failure made, a pause. */
+  | { readonly _tag: "Paced"; readonly remaining: Duration.Duration }
+  /** The generation is not the current one, or the connection is not active: read again. */
+  | { readonly _tag: "Moved" }
+
+/** How a redemption failed, as far as the next one is concerned. */
+export type RefreshFailure =
+  /** The provider refused the refresh token for good. */
+  | { readonly _tag: "Terminal"; readonly reason: ReauthReason }
+  /** The provider answered without redeeming, or nothing was sent: safe to try again after the delay. */
+  | { readonly _tag: "Retryable"; readonly delay: Duration.Duration }
+  /** The request may have been processed; no answer tells. */
+  | { readonly _tag: "UnknownOutcome" }
+
+/** How many requests may carry one refresh token. */
+export const maxAttempts = (policy: RedemptionPolicy): number => policy === "strict" ? 1 : 2
+
+/** How long after an unknown outcome the second attempt waits. */
+export const retryDelay = Duration.seconds(1)
+
+/** The decision of a claim: the outcome, and the state to store in the same atomic step when it differs. */
+export interface ClaimDecision {
+  readonly outcome: ClaimOutcome
+  readonly next: RefreshState | undefined
+}
+
+/**
+ * The rules of `ConnectionStore.claim` as a pure function: adapters run it inside their atomic step or express it in SQL.
+ * An expired `sent` is an unknown outcome: its attempt counts, and `policy` says whether another may follow.
+ */
+export const decideClaim = (
+  state: RefreshState,
+  input: {
+    readonly generation: Generation
+    readonly policy: RedemptionPolicy
+    readonly lease: Duration.Duration
+    readonly now: number
+  }
+): ClaimDecision => {
+  if (state.status._tag !== "active" || state.generation !== input.generation) return unchanged({ _tag: "Moved" })
+  if (state.phase !== "idle" && state.leaseUntil > input.now) {
+    return unchanged({ _tag: "Busy", remaining: Duration.millis(state.leaseUntil - input.now) })
+  }
+  if (state.attempts >= maxAttempts(input.policy)) {
+    return { outcome: { _tag: "Moved" }, next: idle(state, { status: needsReauth("unknown_outcome") }) }
+  }
+  if (state.notBefore > input.now) {
+    return unchanged({ _tag: "Paced", remaining: Duration.millis(state.notBefore - input.now) })
+  }
+  const fence = state.fence + 1
+  return {
+    outcome: { _tag: "Claimed", fence },
+    next: { ...state, phase: "claimed", fence, leaseUntil: input.now + Duration.toMillis(input.lease) }
+  }
+}
+
+/** The state after `claimed → sent`, or undefined when the claim is lost. The attempt is counted before a byte leaves. */
+export const decideSent = (
+  state: RefreshState,
+  input: {
+    readonly generation: Generation
+    readonly fence: number
+    readonly lease: Duration.Duration
+    readonly now: number
+  }
+): RefreshState | undefined =>
+  holds(state, input) && state.phase === "claimed"
+    ? { ...state, phase: "sent", attempts: state.attempts + 1, leaseUntil: input.now + Duration.toMillis(input.lease) }
+    : undefined
+
+/** The state after a failed redemption, or undefined when generation or fence moved. */
+export const decideFailure = (
+  state: RefreshState,
+  input: {
+    readonly generation: Generation
+    readonly fence: number
+    readonly policy: RedemptionPolicy
+    readonly failure: RefreshFailure
+    readonly now: number
+  }
+): RefreshState | undefined => {
+  if (!holds(state, input)) return undefined
+  switch (input.failure._tag) {
+    case "Terminal":
+      return idle(state, { status: needsReauth(input.failure.reason), attempts: 0 })
+    case "Retryable":
+      return idle(state, { attempts: 0, notBefore: input.now + Duration.toMillis(input.failure.delay) })
+    case "UnknownOutcome":
+      return state.attempts >= maxAttempts(input.policy)
+        ? idle(state, { status: needsReauth("unknown_outcome") })
+        : idle(state, { notBefore: input.now + Duration.toMillis(retryDelay) })
+  }
+}
+
+const unchanged = (outcome: ClaimOutcome): ClaimDecision => ({ outcome, next: undefined })
+
+const holds = (state: RefreshState, input: { readonly generation: Generation; readonly fence: number }): boolean =>
+  state.status._tag === "active" && state.generation === input.generation && state.fence === input.fence &&
+  state.phase !== "idle"
+
+const needsReauth = (reason: ReauthReason): ConnectionStatus => ({ _tag: "needs_reauth", reason })
+
+const idle = (state: RefreshState, change: Partial<RefreshState>): RefreshState => ({
+  ...state,
+  phase: "idle",
+  leaseUntil: 0,
+  ...change
+})

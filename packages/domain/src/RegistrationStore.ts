@@ -1,0 +1,42 @@
+import { Context, type Effect, type Option, Schema } from "effect"
+import type { TransportKind } from "./Flow.ts"
+import { rowOf, type SealContext, Sealed } from "./Sealed.ts"
+import { HttpUrl, type ServerSlug, TokenEndpointAuthMethod } from "./Server.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** Whose registration it is: never shared between tenants, servers, issuers or transports. */
+export interface RegistrationKey {
+  readonly tenant: TenantId
+  readonly server: ServerSlug
+  readonly issuer: string
+  readonly transport: TransportKind
+}
+
+/** Schema for a client as an authorization server registered it (RFC 7591 §3.2.1), with the redirect URI that it was registered for. */
+export const Registration = Schema.Struct({
+  clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
+  authMethod: TokenEndpointAuthMethod,
+  clientSecret: Schema.optionalKey(Sealed),
+  clientSecretExpiresAt: Schema.optionalKey(Schema.DateTimeUtc),
+  redirectUri: HttpUrl
+})
+export type Registration = typeof Registration.Type
+
+/** The seal context of a registration's client secret. */
+export const sealContext = (key: RegistrationKey): SealContext => ({
+  table: "registrations",
+  tenant: key.tenant,
+  row: rowOf(key.server, key.issuer, key.transport),
+  field: "client_secret",
+  generation: 0
+})
+
+/** Port: client registrations. */
+export class RegistrationStore extends Context.Service<RegistrationStore, {
+  get(key: RegistrationKey): Effect.Effect<Option.Option<Registration>, StoreError>
+  /** Replaces what was there in one step. */
+  put(key: RegistrationKey, registration: Registration): Effect.Effect<void, StoreError>
+  /** Removes the registration if it still has this client id. Idempotent. */
+  remove(key: RegistrationKey, clientId: string): Effect.Effect<void, StoreError>
+}>()("@valetkey/domain/RegistrationStore") {}

@@ -1,0 +1,28 @@
+import { Schema } from "effect"
+import type { TenantId } from "./Tenant.ts"
+
+/** Schema for one envelope: a secret encrypted at rest. Only a `Cipher` makes and opens it. */
+export const Sealed = Schema.Uint8Array.pipe(Schema.brand("Sealed"))
+export type Sealed = typeof Sealed.Type
+
+/**
+ * Where a sealed value belongs. The cipher authenticates it (together with the instance), so an envelope that is moved
+ * to another row, field or generation does not open.
+ */
+export interface SealContext {
+  readonly table: "connections" | "flows" | "registrations" | "servers" | "spool"
+  readonly tenant: TenantId
+  /** Identity of the row within the tenant, injective: parts joined with `rowOf`. */
+  readonly row: string
+  readonly field:
+    | "access_token"
+    | "refresh_token"
+    | "client_secret"
+    | "code_verifier"
+    | "authorization_code"
+    | "credentials"
+  readonly generation: number
+}
+
+/** Joins the parts of a row's identity so that no two different lists give the same string. */
+export const rowOf = (...parts: ReadonlyArray<string>): string => parts.map(encodeURIComponent).join("/")

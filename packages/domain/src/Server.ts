@@ -1,0 +1,78 @@
+import { Schema } from "effect"
+import { Sealed } from "./Sealed.ts"
+import { TenantId } from "./Tenant.ts"
+
+/** Schema for the short name of a server within a tenant: what a person types after `valetkey token`. */
+export const ServerSlug = Schema.String.check(Schema.isPattern(/^[a-z0-9][a-z0-9._-]{0,62}$/, {
+  expected: "1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+})).pipe(Schema.brand("ServerSlug"))
+export type ServerSlug = typeof ServerSlug.Type
+
+/** Schema for how a client proves itself at the token endpoint (RFC 7591 §2, `token_endpoint_auth_method`). */
+export const TokenEndpointAuthMethod = Schema.Literals(["none", "client_secret_basic", "client_secret_post"])
+export type TokenEndpointAuthMethod = typeof TokenEndpointAuthMethod.Type
+
+/** Schema for an absolute http or https URL without credentials and fragment. Egress rules are applied when it is used. */
+export const HttpUrl = Schema.String.check(
+  Schema.isMaxLength(2048),
+  Schema.makeFilter((text) => {
+    const url = URL.parse(text)
+    return url !== null && (url.protocol === "https:" || url.protocol === "http:") && url.username === "" &&
+        url.password === "" && url.hash === ""
+      ? undefined
+      : "expected an absolute http or https URL without credentials and fragment"
+  })
+)
+
+/** Schema for a scope-token (RFC 6749 §3.3). */
+export const ScopeToken = Schema.String.check(Schema.isPattern(/^[\x21\x23-\x5B\x5D-\x7E]{1,255}$/, {
+  expected: "a scope token"
+}))
+
+/**
+ * Schema for what to do when the outcome of a refresh is unknown: `strict` never sends the same refresh token twice and
+ * asks the person again; `retry-once` sends it at most twice. guarantees I1.
+ */
+export const RedemptionPolicy = Schema.Literals(["strict", "retry-once"])
+export type RedemptionPolicy = typeof RedemptionPolicy.Type
+
+/** Schema for endpoints of an authorization server that publishes no metadata. */
+export const StaticEndpoints = Schema.Struct({
+  authorization: HttpUrl,
+  token: HttpUrl,
+  revocation: Schema.optionalKey(HttpUrl)
+})
+
+/** Schema for where a provider departs from the standards. Every field has a standard default. */
+export const Quirks = Schema.Struct({
+  redemptionPolicy: Schema.optionalKey(RedemptionPolicy),
+  /** Send `resource` (RFC 8707) in authorization and token requests. Default true. */
+  resourceParameter: Schema.optionalKey(Schema.Boolean),
+  /** Go on when the metadata names no `code_challenge_methods_supported`; the challenge is sent all the same. Default false. */
+  assumePkceSupport: Schema.optionalKey(Schema.Boolean),
+  /** Extra parameters of the authorization request, such as `prompt` or `access_type`. */
+  authorizationParameters: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+})
+export type Quirks = typeof Quirks.Type
+
+/** Schema for a client that was registered by hand. The secret is sealed in context `servers/{slug}/client_secret`, generation 0. */
+export const PreregisteredClient = Schema.Struct({
+  clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
+  authMethod: TokenEndpointAuthMethod,
+  clientSecret: Schema.optionalKey(Sealed)
+})
+
+/** A protected resource that a person can connect to, as an operator described it. */
+export class Server extends Schema.Class<Server>("valetkey/Server")({
+  tenant: TenantId,
+  slug: ServerSlug,
+  name: Schema.optionalKey(Schema.String.check(Schema.isBetweenLength(1, 255))),
+  /** The resource URL (RFC 8707); discovery starts here (RFC 9728). */
+  resource: HttpUrl,
+  /** The only issuer to accept; discovery must agree with it. */
+  issuer: Schema.optionalKey(HttpUrl),
+  endpoints: Schema.optionalKey(StaticEndpoints),
+  client: Schema.optionalKey(PreregisteredClient),
+  scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
+  quirks: Quirks
+}) {}

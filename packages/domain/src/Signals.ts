@@ -1,0 +1,25 @@
+import { Context, type Effect, type Scope } from "effect"
+import type { ConnectionKey } from "./Connection.ts"
+import type { FlowId } from "./Flow.ts"
+
+/** What changed: the name of a row whose latest state is worth re-reading. Carries no data. */
+export type Topic = string
+
+/** The topic of a flow's settling. */
+export const flowTopic = (id: FlowId): Topic => `flow:${id}`
+
+/** The topic of a connection's new credentials or status. */
+export const connectionTopic = (key: ConnectionKey): Topic => `connection:${key.path}`
+
+/**
+ * Port: hints between fibers and replicas that a row changed. A signal may be lost, repeated or late; whoever waits
+ * re-reads the row and keeps a slow poll behind the signal.
+ */
+export class Signals extends Context.Service<Signals, {
+  /** Tells every subscriber on every replica, best effort. Called after the commit. Never fails and never blocks on a subscriber. */
+  notify(topic: Topic): Effect.Effect<void>
+  /** Subscribes now, for the life of the scope. The returned effect completes at the first signal after the subscription. */
+  subscribe(topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
+  /** Calls `listener` for every signal of this and other replicas, for the life of the scope. */
+  listen(listener: (topic: Topic) => Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope>
+}>()("@valetkey/domain/Signals") {}

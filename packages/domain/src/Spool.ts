@@ -1,0 +1,23 @@
+import { Context, type Effect } from "effect"
+import type { ConnectionKey, Epoch, Generation, SealedCredentials } from "./Connection.ts"
+import type { StoreError } from "./StoreError.ts"
+
+/** The result of a redemption that waits to be committed; the secrets in it are sealed for the connection's row. */
+export interface SpoolEntry {
+  readonly id: string
+  readonly key: ConnectionKey
+  readonly epoch: Epoch
+  /** The generation whose refresh token was redeemed. */
+  readonly redeemed: Generation
+  readonly credentials: SealedCredentials
+}
+
+/** Port: a durable place beside the store, so that credentials the provider already issued survive a store outage or a crash. */
+export class Spool extends Context.Service<Spool, {
+  /** Durable when it returns: the entry survives the death of the process (not that of the machine, unless the adapter says so). */
+  append(entry: SpoolEntry): Effect.Effect<void, StoreError>
+  /** Removes an entry; unknown ids are fine. */
+  remove(id: string): Effect.Effect<void, StoreError>
+  /** Every entry in the order of appending. A torn last entry of a crash is left out. */
+  readonly list: Effect.Effect<ReadonlyArray<SpoolEntry>, StoreError>
+}>()("@valetkey/domain/Spool") {}

@@ -1,0 +1,20 @@
+import { Schema } from "effect"
+
+/** Error of any store: the operation did not happen as far as the caller can know; reads may be retried, writes are re-read first. */
+export class StoreError extends Schema.TaggedError<StoreError>("valetkey/StoreError")("StoreError", {
+  code: Schema.Literals(["store_unavailable", "store_corrupt", "store_locked"]),
+  /** Name of the port's method, for the log. */
+  operation: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message() {
+    switch (this.code) {
+      case "store_unavailable":
+        return "The store cannot be reached; check that the database is up, then retry"
+      case "store_corrupt":
+        return "A stored record cannot be read; restore it from a backup or connect again"
+      case "store_locked":
+        return "The data directory is in use by another process; stop it or choose another VALETKEY_HOME"
+    }
+  }
+}

@@ -1,0 +1,5 @@
+import { Schema } from "effect"
+
+/** Schema for the user within a tenant on whose behalf a caller acts. It comes from the caller's credential, never from a body. */
+export const SubjectId = Schema.String.check(Schema.isBetweenLength(1, 255)).pipe(Schema.brand("SubjectId"))
+export type SubjectId = typeof SubjectId.Type
