@@ -1,3 +1,5 @@
 import { defineConfig } from "vitest/config"
 
-export default defineConfig({ test: { name: "tooling", include: ["**/*.test.ts"] } })
+export default defineConfig({
+  test: { name: "tooling", include: ["**/*.test.ts"], exclude: ["**/fixtures/**", "**/node_modules/**"] }
+})
