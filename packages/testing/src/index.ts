@@ -1,4 +1,8 @@
 export * as Canary from "./Canary.ts"
+export * as CanaryScan from "./CanaryScan.ts"
+export * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
+export * as Emitted from "./Emitted.ts"
 export * as Fingerprint from "./Fingerprint.ts"
 export * as OidcProvider from "./OidcProvider.ts"
+export * as PostgresSetup from "./PostgresSetup.ts"
 export * as UserAgent from "./UserAgent.ts"
