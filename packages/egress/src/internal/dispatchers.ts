@@ -1,0 +1,54 @@
+import { Effect, type Scope } from "effect"
+import type { Dispatcher } from "undici"
+import type { Trust } from "../AddressPolicy.ts"
+import { type DialOptions, makeConnector } from "./guard.ts"
+
+type Undici = typeof import("undici")
+
+/** The connections of one client, by trust, so that no request ever rides on a connection made for another trust. */
+export interface Dispatchers {
+  /** Connections that several requests may use, one after the other. */
+  shared(trust: Trust): Effect.Effect<Dispatcher>
+  /** A connection for one request, gone with its scope. */
+  own(trust: Trust, url: URL): Effect.Effect<Dispatcher, never, Scope.Scope>
+}
+
+/** Opens nothing yet: undici is loaded by the first request, because it would double a server's start. */
+export const openDispatchers = (
+  options: Omit<DialOptions, "trust">
+): Effect.Effect<Dispatchers, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const agents = new Map<Trust, Dispatcher>()
+    let loading: Promise<Undici> | undefined
+    const undici = Effect.promise(() => loading ??= import("undici"))
+
+    yield* Effect.addFinalizer(() => Effect.sync(() => agents.forEach(destroy)))
+
+    return {
+      shared: Effect.fnUntraced(function*(trust) {
+        const { Agent, buildConnector } = yield* undici
+        const existing = agents.get(trust)
+        if (existing !== undefined) return existing
+        const agent = new Agent({ allowH2: false, connect: makeConnector(buildConnector, { ...options, trust }) })
+        agents.set(trust, agent)
+        return agent
+      }),
+      own: Effect.fnUntraced(function*(trust, url) {
+        const { Client, buildConnector } = yield* undici
+        return yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            new Client(url.origin, {
+              allowH2: false,
+              pipelining: 0,
+              connect: makeConnector(buildConnector, { ...options, trust })
+            })
+          ),
+          (client) => Effect.sync(() => destroy(client))
+        )
+      })
+    }
+  })
+
+const destroy = (dispatcher: Dispatcher): void => {
+  dispatcher.destroy().catch(() => undefined)
+}
