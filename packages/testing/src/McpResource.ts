@@ -1,0 +1,151 @@
+import { InvalidTokenError } from "@modelcontextprotocol/sdk/server/auth/errors.js"
+import { requireBearerAuth } from "@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js"
+import {
+  getOAuthProtectedResourceMetadataUrl,
+  mcpAuthMetadataRouter
+} from "@modelcontextprotocol/sdk/server/auth/router.js"
+import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js"
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
+import type { OAuthMetadata } from "@modelcontextprotocol/sdk/shared/auth.js"
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js"
+import { Effect, Redacted, type Scope } from "effect"
+import express from "express"
+import { z } from "zod"
+import * as Fingerprint from "./Fingerprint.ts"
+import { listen } from "./internal/loopbackServer.ts"
+
+/** What {@link make} guards the server with: an `OidcProvider`, or anything with these two members. */
+export interface Issuer {
+  readonly issuer: string
+  readonly introspection: { readonly clientId: string; readonly clientSecret: Redacted.Redacted }
+}
+
+/** A running protected MCP server and what it saw. */
+export interface McpResource {
+  /** Resource URL: the MCP endpoint. */
+  readonly url: string
+  /** Requests refused with 401. */
+  readonly unauthorized: () => number
+  /** Requests that passed the token check. */
+  readonly authorized: () => number
+  /** Calls of the `whoami` tool. */
+  readonly calls: () => number
+  /** Fingerprints of the tokens that arrived, in order. */
+  readonly tokens: ReadonlyArray<Fingerprint.Fingerprint>
+  /** Fails the next requests with 401 whatever their token. */
+  readonly rejectNext: (requests: number) => void
+}
+
+/**
+ * Starts an MCP server of the official SDK (streamable HTTP, stateless, tool `whoami`) on 127.0.0.1 until the scope closes.
+ *
+ * It introspects each token at the issuer, refuses a token for another audience, and serves its metadata and challenges.
+ *
+ * @see RFC 9728 section 3 and 5.1
+ */
+export const make = (
+  issuer: Issuer,
+  options: { readonly port?: number; readonly scopes?: ReadonlyArray<string> } = {}
+): Effect.Effect<McpResource, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const app = express()
+    const { origin } = yield* listen(app, options.port)
+    const url = new URL("/mcp", origin)
+    const scopes = [...options.scopes ?? ["mcp:read"]]
+    const oauthMetadata = yield* Effect.promise(async () =>
+      await (await fetch(`${issuer.issuer}/.well-known/oauth-authorization-server`)).json() as OAuthMetadata
+    )
+    const tokens: Array<Fingerprint.Fingerprint> = []
+    let unauthorized = 0
+    let authorized = 0
+    let calls = 0
+    let rejections = 0
+
+    const guard = requireBearerAuth({
+      requiredScopes: scopes,
+      resourceMetadataUrl: getOAuthProtectedResourceMetadataUrl(url),
+      verifier: {
+        verifyAccessToken: async (token) => {
+          tokens.push(Fingerprint.of(token))
+          if (rejections > 0) {
+            rejections--
+            throw new InvalidTokenError("Token was refused on request of the test")
+          }
+          return verify(token, url, oauthMetadata, issuer)
+        }
+      }
+    })
+    app.use(mcpAuthMetadataRouter({ oauthMetadata, resourceServerUrl: url, scopesSupported: scopes }))
+    app.post(
+      "/mcp",
+      (_, response, next) => {
+        response.once("finish", () => {
+          if (response.statusCode === 401) unauthorized++
+        })
+        next()
+      },
+      express.json(),
+      guard,
+      async (request, response) => {
+        authorized++
+        const server = new McpServer({ name: "mcp-resource", version: "1.0.0" })
+        server.registerTool(
+          "whoami",
+          { description: "Tells whose token this is", inputSchema: { note: z.string().optional() } },
+          (_, { authInfo }) => {
+            calls++
+            const who = { sub: authInfo?.extra?.["sub"], clientId: authInfo?.clientId, scopes: authInfo?.scopes }
+            return { content: [{ type: "text", text: JSON.stringify(who) }] }
+          }
+        )
+        const transport = new StreamableHTTPServerTransport({})
+        response.once("close", () => void Promise.allSettled([transport.close(), server.close()]))
+        await server.connect(transport as Transport)
+        await transport.handleRequest(request, response, request.body)
+      }
+    )
+    app.all("/mcp", (_, response) => void response.status(405).end())
+
+    return {
+      url: url.href,
+      unauthorized: () => unauthorized,
+      authorized: () => authorized,
+      calls: () => calls,
+      tokens,
+      rejectNext: (requests) => {
+        rejections = requests
+      }
+    }
+  })
+
+interface Introspection {
+  readonly active: boolean
+  readonly client_id?: string
+  readonly scope?: string
+  readonly exp?: number
+  readonly sub?: string
+  readonly aud?: string | ReadonlyArray<string>
+}
+
+const verify = async (token: string, url: URL, metadata: OAuthMetadata, issuer: Issuer) => {
+  const { clientId, clientSecret } = issuer.introspection
+  const response = await fetch(metadata.introspection_endpoint ?? "", {
+    method: "POST",
+    headers: {
+      authorization: `Basic ${Buffer.from(`${clientId}:${Redacted.value(clientSecret)}`).toString("base64")}`
+    },
+    body: new URLSearchParams({ token })
+  })
+  const answer = await response.json() as Introspection
+  if (!answer.active) throw new InvalidTokenError("Token is not active")
+  if (answer.aud !== undefined && ![answer.aud].flat().includes(url.href)) {
+    throw new InvalidTokenError("Token is for another resource")
+  }
+  return {
+    token,
+    clientId: answer.client_id ?? "",
+    scopes: (answer.scope ?? "").split(" ").filter((scope) => scope !== ""),
+    ...(answer.exp === undefined ? {} : { expiresAt: answer.exp }),
+    extra: { sub: answer.sub }
+  }
+}
