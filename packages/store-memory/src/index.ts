@@ -1,1 +1,10 @@
-export {}
+export * as MemoryAuditLog from "./MemoryAuditLog.ts"
+export * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
+export * as MemoryFlowStore from "./MemoryFlowStore.ts"
+export * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
+export * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
+export * as MemoryServerStore from "./MemoryServerStore.ts"
+export * as MemorySignals from "./MemorySignals.ts"
+export * as MemorySpool from "./MemorySpool.ts"
+export * as MemoryStore from "./MemoryStore.ts"
+export * as MemoryWorld from "./MemoryWorld.ts"

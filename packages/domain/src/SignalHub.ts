@@ -1,0 +1,60 @@
+import { Deferred, Effect, Queue, type Scope } from "effect"
+import type { Signals, Topic } from "./Signals.ts"
+
+/** In-process fan-out of signals: what an adapter of `Signals` puts behind its wire, or uses alone when there is one process. */
+export interface SignalHub {
+  /** Wakes whoever subscribed to the topic and hands it to every listener. Waits for nobody. */
+  dispatch(topic: Topic): void
+  readonly subscribe: Signals["Service"]["subscribe"]
+  readonly listen: Signals["Service"]["listen"]
+}
+
+// A listener that lags behind by more than this loses the oldest hints, as the port allows.
+const backlog = 1024
+
+/** Makes an empty hub. A waiter costs one entry of a set: no fiber and no timer. */
+export const make = (): SignalHub => {
+  const waiting = new Map<Topic, Set<Deferred.Deferred<void>>>()
+  const listeners = new Set<Queue.Queue<Topic>>()
+
+  const subscribe = (topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope> =>
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const waiter = Deferred.makeUnsafe<void>()
+          const set = waiting.get(topic)
+          if (set === undefined) waiting.set(topic, new Set([waiter]))
+          else set.add(waiter)
+          return waiter
+        }),
+        (waiter) =>
+          Effect.sync(() => {
+            const set = waiting.get(topic)
+            if (set?.delete(waiter) === true && set.size === 0) waiting.delete(topic)
+          })
+      ),
+      Deferred.await
+    )
+
+  const listen = (listener: (topic: Topic) => Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.gen(function*() {
+      const queue = yield* Effect.acquireRelease(
+        Effect.tap(Queue.sliding<Topic>(backlog), (queue) => Effect.sync(() => listeners.add(queue))),
+        (queue) => Effect.andThen(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
+      )
+      yield* Queue.take(queue).pipe(Effect.flatMap(listener), Effect.forever, Effect.forkScoped)
+    })
+
+  return {
+    dispatch: (topic) => {
+      const set = waiting.get(topic)
+      if (set !== undefined) {
+        waiting.delete(topic)
+        for (const waiter of set) Deferred.doneUnsafe(waiter, Effect.void)
+      }
+      for (const queue of listeners) Queue.offerUnsafe(queue, topic)
+    },
+    subscribe,
+    listen
+  }
+}

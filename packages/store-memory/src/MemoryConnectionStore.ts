@@ -1,0 +1,151 @@
+import {
+  type Connection,
+  type ConnectionKey,
+  Generation,
+  sealContext,
+  type SealedCredentials
+} from "@valetkey/domain/Connection"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { decideClaim, decideFailure, decideSent } from "@valetkey/domain/Refresh"
+import { rowOf, Sealed } from "@valetkey/domain/Sealed"
+import { Effect, Layer, Option } from "effect"
+import { atomically } from "./internal/atomically.ts"
+import * as ConnectionRows from "./internal/connectionRows.ts"
+import * as FlowRows from "./internal/flowRows.ts"
+import { MemoryWorld } from "./MemoryWorld.ts"
+
+/** Layer of `ConnectionStore` over the shared state. */
+export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.effect(
+  ConnectionStore,
+  Effect.map(MemoryWorld, (world) => {
+    const rowOfKey = (key: ConnectionKey) => world.connections.get(key.path)
+
+    return ConnectionStore.of({
+      get: (key) => Effect.sync(() => Option.fromUndefinedOr(rowOfKey(key)?.connection)),
+
+      list: (input) =>
+        Effect.sync(() =>
+          [...world.connections.values()]
+            .map((row) => row.connection)
+            .filter(({ key }) =>
+              key.tenant === input.tenant && key.subject === input.subject &&
+              (input.after === undefined || key.server > input.after)
+            )
+            .sort((a, b) => a.key.server < b.key.server ? -1 : 1)
+            .slice(0, input.limit)
+        ),
+
+      claim: (key, input) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          if (row === undefined) return { _tag: "Moved" as const }
+          const { next, outcome } = decideClaim(ConnectionRows.refreshState(row), { ...input, now })
+          if (next !== undefined) ConnectionRows.setRefreshState(world, row, next, now)
+          return outcome
+        }),
+
+      markSent: (key, input) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          const next = row && decideSent(ConnectionRows.refreshState(row), { ...input, now })
+          if (row === undefined || next === undefined) return false
+          ConnectionRows.setRefreshState(world, row, next, now)
+          return true
+        }),
+
+      commit: (key, input) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          if (
+            row === undefined || row.connection.generation !== input.generation ||
+            row.connection.epoch !== input.epoch || !renewable(row.connection)
+          ) return false
+          const connection: Connection = {
+            ...row.connection,
+            generation: Generation.make(input.generation + 1),
+            status: { _tag: "active" },
+            credentials: input.credentials,
+            rejected: false
+          }
+          const idle = { phase: "idle" as const, attempts: 0, leaseUntil: 0, notBefore: 0 }
+          ConnectionRows.update(world, { ...row, ...idle, resultId: input.resultId }, connection, now)
+          return true
+        }),
+
+      isCommitted: (key, resultId) => Effect.sync(() => rowOfKey(key)?.resultId === resultId),
+
+      fail: (key, input) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          const next = row && decideFailure(ConnectionRows.refreshState(row), { ...input, now })
+          if (row === undefined || next === undefined) return false
+          ConnectionRows.setRefreshState(world, row, next, now)
+          return true
+        }),
+
+      reject: (key, generation) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          if (row === undefined || row.connection.generation !== generation || row.connection.rejected) return
+          ConnectionRows.update(world, row, { ...row.connection, rejected: true }, now)
+        }),
+
+      deposit: (key, input) =>
+        atomically((now) => {
+          if (ConnectionRows.currentGeneration(world, key) !== input.previous) return false
+          ConnectionRows.write(world, key, input, now)
+          return true
+        }),
+
+      disconnect: (key, epoch) =>
+        atomically((now) => {
+          const open = FlowRows.openFlow(world, key, now)
+          const cancelled = open !== undefined && FlowRows.settle(world, open, "cancelled", now)
+          const row = rowOfKey(key)
+          if (row === undefined || row.connection.status._tag === "revoking") return cancelled
+          oweRevocation(world, row.connection, now)
+          ConnectionRows.update(
+            world,
+            { ...row, phase: "idle", leaseUntil: 0, notBefore: 0, attempts: 0, resultId: undefined },
+            {
+              ...row.connection,
+              epoch,
+              status: { _tag: "revoking" },
+              clientSecret: undefined,
+              credentials: withoutSecrets(row.connection.credentials)
+            },
+            now
+          )
+          return true
+        })
+    })
+  })
+)
+
+const renewable = ({ status }: Connection): boolean => status._tag === "active" || status._tag === "needs_reauth"
+
+const withoutSecrets = ({ refreshToken: _, ...rest }: SealedCredentials): SealedCredentials => ({
+  ...rest,
+  accessToken: Sealed.make(new Uint8Array())
+})
+
+const oweRevocation = (world: MemoryWorld["Service"], connection: Connection, now: number): void => {
+  const { clientSecret, credentials, epoch, generation, grant, key } = connection
+  const id = rowOf(key.tenant, key.subject, key.server, epoch, String(generation))
+  const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
+  world.outbox.set(id, {
+    dueAt: now,
+    revocation: {
+      id,
+      key,
+      grant,
+      accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
+      refreshToken: credentials.refreshToken && {
+        sealed: credentials.refreshToken,
+        context: context("refresh_token", generation)
+      },
+      clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) },
+      attempts: 0
+    }
+  })
+}

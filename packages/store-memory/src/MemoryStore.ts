@@ -1,0 +1,41 @@
+import type { AuditLog } from "@valetkey/domain/AuditLog"
+import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { ServerStore } from "@valetkey/domain/ServerStore"
+import type { Signals } from "@valetkey/domain/Signals"
+import type { Spool } from "@valetkey/domain/Spool"
+import { Layer } from "effect"
+import * as MemoryAuditLog from "./MemoryAuditLog.ts"
+import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
+import * as MemoryFlowStore from "./MemoryFlowStore.ts"
+import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
+import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
+import * as MemoryServerStore from "./MemoryServerStore.ts"
+import * as MemorySignals from "./MemorySignals.ts"
+import * as MemorySpool from "./MemorySpool.ts"
+import { MemoryWorld } from "./MemoryWorld.ts"
+
+/** Every store port. */
+export type Ports =
+  | FlowStore
+  | ConnectionStore
+  | RevocationOutbox
+  | RegistrationStore
+  | ServerStore
+  | AuditLog
+  | Spool
+  | Signals
+
+/** Layer of every store port over one fresh state, with that state for tests to look at. */
+export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
+  MemoryFlowStore.layer,
+  MemoryConnectionStore.layer,
+  MemoryRevocationOutbox.layer,
+  MemoryRegistrationStore.layer,
+  MemoryServerStore.layer,
+  MemoryAuditLog.layer,
+  MemorySpool.layer,
+  MemorySignals.layer
+).pipe(Layer.provideMerge(MemoryWorld.layer))

@@ -1,0 +1,65 @@
+import type { AuditEvent } from "@valetkey/domain/AuditLog"
+import type { Connection } from "@valetkey/domain/Connection"
+import type { Digest } from "@valetkey/domain/Entropy"
+import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"
+import type { RefreshPhase } from "@valetkey/domain/Refresh"
+import type { Registration } from "@valetkey/domain/RegistrationStore"
+import type { Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { Sealed } from "@valetkey/domain/Sealed"
+import type { Server } from "@valetkey/domain/Server"
+import type { SpoolEntry } from "@valetkey/domain/Spool"
+import { Context, Layer } from "effect"
+
+/** A flow with what only the store knows of it. Rows are replaced, never changed in place. */
+export interface FlowRow {
+  readonly flow: Flow
+  readonly fence: number
+  readonly leaseUntil: number
+  readonly authorization?: FrozenAuthorization | undefined
+  readonly code?: Sealed | undefined
+}
+
+/** A connection with what only the store knows of it. */
+export interface ConnectionRow {
+  readonly connection: Connection
+  readonly phase: RefreshPhase
+  readonly fence: number
+  readonly attempts: number
+  readonly leaseUntil: number
+  readonly notBefore: number
+  readonly resultId?: string | undefined
+}
+
+/** A revocation with the time at which it is due. */
+export interface OutboxRow {
+  readonly revocation: Revocation
+  readonly dueAt: number
+}
+
+/** Service: the one state behind all ports in memory, so that a step which concerns two of them is one step. */
+export class MemoryWorld extends Context.Service<MemoryWorld, {
+  /** In the order of creation. */
+  readonly flows: Map<FlowId, FlowRow>
+  /** The open flow of each connection, by the key's path. */
+  readonly slots: Map<string, FlowId>
+  readonly states: Map<Digest, FlowId>
+  readonly connections: Map<string, ConnectionRow>
+  readonly outbox: Map<string, OutboxRow>
+  readonly registrations: Map<string, Registration>
+  readonly servers: Map<string, Server>
+  readonly spool: Map<string, SpoolEntry>
+  readonly audit: Array<AuditEvent & { readonly at: number }>
+}>()("@valetkey/store-memory/MemoryWorld") {
+  /** Layer that begins with nothing. */
+  static readonly layer: Layer.Layer<MemoryWorld> = Layer.sync(MemoryWorld, () => ({
+    flows: new Map(),
+    slots: new Map(),
+    states: new Map(),
+    connections: new Map(),
+    outbox: new Map(),
+    registrations: new Map(),
+    servers: new Map(),
+    spool: new Map(),
+    audit: []
+  }))
+}

@@ -1,0 +1,43 @@
+import type { ConnectionKey } from "@valetkey/domain/Connection"
+import { canTransition, type Flow, type FlowFailure, type FlowState, isTerminal } from "@valetkey/domain/Flow"
+import { DateTime } from "effect"
+import type { FlowRow, MemoryWorld } from "../MemoryWorld.ts"
+
+type World = MemoryWorld["Service"]
+
+/** What an open flow becomes when nobody takes it further: expired, or with an unknown outcome when a code may have left. */
+export const overdue = (row: FlowRow, now: number): "expired" | "outcome_unknown" | undefined => {
+  if (row.flow.state === "exchanging") return row.leaseUntil <= now ? "outcome_unknown" : undefined
+  return !isTerminal(row.flow.state) && isPast(row.flow, now) ? "expired" : undefined
+}
+
+/** The flow as a reader sees it: past its deadline it is expired even before a sweep. */
+export const read = (row: FlowRow, now: number): Flow =>
+  canTransition(row.flow.state, "expired") && isPast(row.flow, now)
+    ? { ...row.flow, state: "expired", settledAt: row.flow.expiresAt }
+    : row.flow
+
+/** Ends an open flow: frees the slot and forgets its secrets. False when the state machine has no such edge. */
+export const settle = (world: World, row: FlowRow, state: FlowState, now: number, failure?: FlowFailure): boolean => {
+  if (!canTransition(row.flow.state, state)) return false
+  world.flows.set(row.flow.id, {
+    flow: { ...row.flow, state, failure, settledAt: DateTime.makeUnsafe(now) },
+    fence: row.fence,
+    leaseUntil: 0
+  })
+  world.slots.delete(row.flow.key.path)
+  return true
+}
+
+/** The flow that holds the connection's slot, after settling one that is overdue. */
+export const openFlow = (world: World, key: ConnectionKey, now: number): FlowRow | undefined => {
+  const id = world.slots.get(key.path)
+  const row = id === undefined ? undefined : world.flows.get(id)
+  if (row === undefined) return undefined
+  const end = overdue(row, now)
+  if (end === undefined) return row
+  settle(world, row, end, now)
+  return undefined
+}
+
+const isPast = (flow: Flow, now: number): boolean => DateTime.toEpochMillis(flow.expiresAt) <= now
