@@ -12,4 +12,6 @@ export class Entropy extends Context.Service<Entropy, {
   readonly id: Effect.Effect<string>
   /** SHA-256 of the UTF-8 bytes, base64url without padding. Equal digests mean equal secrets. */
   digest(secret: Redacted.Redacted): Digest
+  /** The same of text that is no secret. */
+  digestOf(text: string): Digest
 }>()("@valetkey/domain/Entropy") {}

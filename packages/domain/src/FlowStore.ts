@@ -18,11 +18,30 @@ export class FlowConflict extends Schema.TaggedError<FlowConflict>("valetkey/Flo
   }
 }
 
+/** Error of naming a flow that the caller does not have. */
+export class FlowNotFound extends Schema.TaggedError<FlowNotFound>("valetkey/FlowNotFound")("FlowNotFound", {}) {
+  readonly code = "flow_not_found" as const
+  override get message() {
+    return "There is no such flow: it was never started, its record has expired, or it belongs to another user or instance"
+  }
+}
+
+/** Error of a start whose flow was cancelled, superseded or expired before it was ready. Nothing stays open. */
+export class FlowPreempted extends Schema.TaggedError<FlowPreempted>("valetkey/FlowPreempted")("FlowPreempted", {
+  id: FlowId
+}) {
+  readonly code = "flow_preempted" as const
+  override get message() {
+    return "The flow was cancelled or superseded while it was starting; start again if it is still wanted"
+  }
+}
+
 /** A flow that this caller alone may take further, with what was frozen at start. `fence` makes every older claim's writes void. */
 export interface ClaimedFlow {
   readonly id: FlowId
   readonly key: ConnectionKey
   readonly fence: number
+  readonly transport: TransportKind
   readonly confirmation: Confirmation
   readonly authorization: FrozenAuthorization
 }

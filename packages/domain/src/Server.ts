@@ -59,7 +59,9 @@ export type Quirks = typeof Quirks.Type
 export const PreregisteredClient = Schema.Struct({
   clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
   authMethod: TokenEndpointAuthMethod,
-  clientSecret: Schema.optionalKey(Sealed)
+  clientSecret: Schema.optionalKey(Sealed),
+  /** The redirect URI that was registered by hand; a loopback one without port allows any (RFC 8252 §7.3). */
+  redirectUri: Schema.optionalKey(HttpUrl)
 })
 
 /** A protected resource that a person can connect to, as an operator described it. */

@@ -1,4 +1,4 @@
-import { Context, type Effect, type Option } from "effect"
+import { Context, type Effect, type Option, Schema } from "effect"
 import { rowOf, type SealContext } from "./Sealed.ts"
 import type { Server, ServerSlug } from "./Server.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -12,6 +12,16 @@ export const sealContext = (tenant: TenantId, slug: ServerSlug): SealContext => 
   field: "client_secret",
   generation: 0
 })
+
+/** Error of naming a server that the tenant does not have. */
+export class ServerNotFound
+  extends Schema.TaggedError<ServerNotFound>("valetkey/ServerNotFound")("ServerNotFound", {})
+{
+  readonly code = "server_not_found" as const
+  override get message() {
+    return "There is no server of this name; add it first"
+  }
+}
 
 /** Port: the servers of a tenant. */
 export class ServerStore extends Context.Service<ServerStore, {

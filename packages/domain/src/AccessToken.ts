@@ -1,0 +1,82 @@
+import { type DateTime, Effect, Option, type Redacted, Schema } from "effect"
+import type { Cipher, CipherError } from "./Cipher.ts"
+import { type Connection, type Generation, ReauthReason, sealContext } from "./Connection.ts"
+import type { StoreError } from "./StoreError.ts"
+
+/** Error of asking for an access token, by what the caller can do next. */
+export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenError")("TokenError", {
+  code: Schema.Literals([
+    "connection_not_found",
+    "reauthorization_required",
+    "refresh_in_progress",
+    "authorization_server_unavailable",
+    "client_misconfigured",
+    "connection_quarantined"
+  ]),
+  reason: Schema.optionalKey(ReauthReason),
+  retryAfter: Schema.optionalKey(Schema.Duration)
+}) {
+  override get message() {
+    switch (this.code) {
+      case "connection_not_found":
+        return "There is no such connection; connect first"
+      case "reauthorization_required":
+        return "The connection needs the person's consent again; start a flow for it"
+      case "refresh_in_progress":
+        return "A refresh of this connection is under way; retry shortly"
+      case "authorization_server_unavailable":
+        return "The authorization server cannot refresh right now; retry later"
+      case "client_misconfigured":
+        return "The authorization server refuses the client; check the client registration of the server"
+      case "connection_quarantined":
+        return "This instance is quarantined; confirm the takeover before it may use stored connections"
+    }
+  }
+}
+
+/** An access token that is good for the time the caller asked for. */
+export interface AccessToken {
+  readonly accessToken: Redacted.Redacted
+  readonly tokenType: string
+  readonly expiresAt: DateTime.Utc | undefined
+  readonly scopes: ReadonlyArray<string> | undefined
+  readonly generation: Generation
+}
+
+/** Errors of asking for an access token. */
+export type AccessTokenError = TokenError | CipherError | StoreError
+
+/** The connection if it may hand out tokens, or the error that says why not. */
+export const activeConnection = (found: Option.Option<Connection>): Effect.Effect<Connection, TokenError> => {
+  if (Option.isNone(found)) return Effect.fail(new TokenError({ code: "connection_not_found" }))
+  const { status } = found.value
+  switch (status._tag) {
+    case "active":
+      return Effect.succeed(found.value)
+    case "needs_reauth":
+      return Effect.fail(new TokenError({ code: "reauthorization_required", reason: status.reason }))
+    case "revoking":
+      return Effect.fail(new TokenError({ code: "connection_not_found" }))
+    case "quarantined":
+      return Effect.fail(new TokenError({ code: "connection_quarantined" }))
+  }
+}
+
+/** Opens the access token of a connection. */
+export const openAccessToken = (
+  cipher: Cipher["Service"],
+  connection: Connection
+): Effect.Effect<AccessToken, CipherError> =>
+  Effect.map(
+    cipher.open(
+      sealContext(connection.key, connection.epoch, "access_token", connection.generation),
+      connection.credentials.accessToken
+    ),
+    (accessToken) => ({
+      accessToken,
+      tokenType: connection.credentials.tokenType,
+      expiresAt: connection.credentials.expiresAt,
+      scopes: connection.credentials.scopes,
+      generation: connection.generation
+    })
+  )

@@ -1,0 +1,112 @@
+import { Context, DateTime, Deferred, Duration, Effect, FiberSet, Layer, type Redacted } from "effect"
+import {
+  type AccessToken,
+  type AccessTokenError,
+  activeConnection,
+  openAccessToken,
+  TokenError
+} from "./AccessToken.ts"
+import { AuditLog } from "./AuditLog.ts"
+import { AuthorizationServer } from "./AuthorizationServer.ts"
+import { Cipher } from "./Cipher.ts"
+import type { Connection, ConnectionKey } from "./Connection.ts"
+import { ConnectionStore } from "./ConnectionStore.ts"
+import { isFresh } from "./Credentials.ts"
+import { Deadlines } from "./Deadlines.ts"
+import { Entropy } from "./Entropy.ts"
+import { makeRefresher } from "./internal/refresher.ts"
+import { RevocationOutbox } from "./RevocationOutbox.ts"
+import { Signals } from "./Signals.ts"
+import { Spool } from "./Spool.ts"
+
+/** What a caller may ask of a token. */
+export interface TokenDemand {
+  /** How long the token must stay valid; capped at half of its lifetime. Default 30 seconds. */
+  readonly minValidity?: Duration.Input | undefined
+  /** The access token that the resource refused. It is not handed out again. */
+  readonly rejected?: Redacted.Redacted | undefined
+  /** How long the caller waits for a refresh. Default the waiter deadline. The refresh itself goes on. */
+  readonly patience?: Duration.Input | undefined
+}
+
+/** Use case: a fresh access token for a connection, redeeming its refresh token at most as often as the policy says. */
+export class AccessTokens extends Context.Service<AccessTokens, {
+  /**
+   * Returns the stored token while it is good; otherwise refreshes. Callers of this process share one refresh, replicas
+   * take turns by lease. The refresh runs in a fiber of the application: a caller that goes away changes nothing.
+   */
+  get(key: ConnectionKey, demand?: TokenDemand): Effect.Effect<AccessToken, AccessTokenError>
+}>()("@valetkey/domain/AccessTokens") {
+  /** Layer of the use case. Closing it waits for refreshes under way, no longer than the refresh deadline. */
+  static readonly layer = (options?: { readonly deadlines?: Deadlines }): Layer.Layer<
+    AccessTokens,
+    never,
+    AuditLog | AuthorizationServer | Cipher | ConnectionStore | Entropy | RevocationOutbox | Signals | Spool
+  > =>
+    Layer.effect(
+      AccessTokens,
+      Effect.gen(function*() {
+        const deadlines = options?.deadlines ?? Deadlines.standard
+        const connections = yield* ConnectionStore
+        const cipher = yield* Cipher
+        const entropy = yield* Entropy
+        const refresher = yield* makeRefresher(deadlines)
+        const fibers = yield* FiberSet.make<void>()
+        yield* Effect.addFinalizer(() =>
+          FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.refresh), Effect.ignore)
+        )
+        const flights = new Map<string, Deferred.Deferred<AccessToken, AccessTokenError>>()
+
+        const join = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
+          const running = flights.get(key.path)
+          if (running !== undefined) return running
+          const flight = Deferred.makeUnsafe<AccessToken, AccessTokenError>()
+          flights.set(key.path, flight)
+          yield* FiberSet.run(
+            fibers,
+            refresher.refresh(key, minValidity).pipe(
+              Effect.onExit((exit) =>
+                Effect.suspend(() => {
+                  flights.delete(key.path)
+                  return Deferred.done(flight, exit)
+                })
+              ),
+              Effect.exit,
+              Effect.asVoid
+            )
+          )
+          return flight
+        }, Effect.uninterruptible)
+
+        const get = Effect.fnUntraced(function*(key: ConnectionKey, demand: TokenDemand = {}) {
+          const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? "30 seconds")
+          const current = yield* activeConnection(yield* connections.get(key))
+          if (!current.rejected) {
+            const now = yield* DateTime.now
+            if (demand.rejected === undefined) {
+              if (isFresh(current.credentials, minValidity, now)) return yield* open(current)
+            } else {
+              const token = yield* open(current)
+              if (entropy.digest(token.accessToken) === entropy.digest(demand.rejected)) {
+                yield* connections.reject(key, current.generation)
+              } else if (isFresh(current.credentials, minValidity, now)) {
+                return token
+              }
+            }
+          }
+          const flight = yield* join(key, minValidity)
+          return yield* Deferred.await(flight).pipe(
+            Effect.timeoutOrElse({
+              duration: demand.patience ?? deadlines.waiter,
+              orElse: () =>
+                Effect.fail(new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) }))
+            })
+          )
+        })
+
+        const open = (connection: Connection) => openAccessToken(cipher, connection)
+
+        return AccessTokens.of({ get })
+      })
+    )
+}

@@ -1,0 +1,96 @@
+import { Context, Effect, Layer, Option, type Redacted } from "effect"
+import { TokenError } from "./AccessToken.ts"
+import { AuditLog } from "./AuditLog.ts"
+import { Cipher, type CipherError } from "./Cipher.ts"
+import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "./Connection.ts"
+import { ConnectionStore } from "./ConnectionStore.ts"
+import type { Credentials } from "./Credentials.ts"
+import { Entropy } from "./Entropy.ts"
+import { makeAuditing } from "./internal/auditing.ts"
+import { sealCredentials } from "./internal/sealing.ts"
+import type { ServerSlug } from "./Server.ts"
+import { connectionTopic, Signals } from "./Signals.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { SubjectId } from "./Subject.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** Credentials that were obtained elsewhere, with what a refresh must know. */
+export interface Deposit {
+  readonly grant: Grant
+  readonly clientSecret?: Redacted.Redacted | undefined
+  readonly credentials: Credentials
+}
+
+/** Use case: what a person has connected. Nothing here returns a secret. */
+export class Connections extends Context.Service<Connections, {
+  get(key: ConnectionKey): Effect.Effect<Connection, TokenError | StoreError>
+  /** A page of the owner's connections in the order of slugs, after the given one. */
+  list(input: {
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+    readonly after: ServerSlug | undefined
+    readonly limit: number
+  }): Effect.Effect<ReadonlyArray<Connection>, StoreError>
+  /** Seals and stores credentials obtained elsewhere under a new epoch; late results for older credentials are void. True when there was no connection. */
+  deposit(key: ConnectionKey, deposit: Deposit): Effect.Effect<boolean, CipherError | StoreError>
+  /** Refuses tokens at once on every replica and owes the revocation to the authorization server. Works without a key. Idempotent. */
+  disconnect(key: ConnectionKey): Effect.Effect<void, StoreError>
+}>()("@valetkey/domain/Connections") {
+  /** Layer of the use case. */
+  static readonly layer: Layer.Layer<Connections, never, AuditLog | Cipher | ConnectionStore | Entropy | Signals> =
+    Layer
+      .effect(
+        Connections,
+        Effect.gen(function*() {
+          const store = yield* ConnectionStore
+          const cipher = yield* Cipher
+          const entropy = yield* Entropy
+          const signals = yield* Signals
+          const audit = yield* makeAuditing
+
+          return Connections.of({
+            get: Effect.fnUntraced(function*(key) {
+              const connection = yield* store.get(key)
+              return Option.isNone(connection)
+                ? yield* new TokenError({ code: "connection_not_found" })
+                : connection.value
+            }),
+            list: store.list,
+            deposit: Effect.fn("Connections.deposit")(function*(key, deposit) {
+              const epoch = Epoch.make(yield* entropy.id)
+              while (true) {
+                const current = yield* store.get(key)
+                const previous = Option.isNone(current) ? 0 : current.value.generation
+                const stored = yield* store.deposit(key, {
+                  epoch,
+                  previous,
+                  grant: deposit.grant,
+                  ...(deposit.clientSecret === undefined
+                    ? {}
+                    : {
+                      clientSecret: yield* cipher.seal(
+                        sealContext(key, epoch, "client_secret", 0),
+                        deposit.clientSecret
+                      )
+                    }),
+                  credentials: yield* sealCredentials(
+                    cipher,
+                    { key, epoch, generation: previous + 1 },
+                    deposit.credentials
+                  )
+                })
+                if (!stored) continue
+                yield* signals.notify(connectionTopic(key))
+                yield* audit(key, "connection.deposited", "ok", previous + 1)
+                return Option.isNone(current)
+              }
+            }),
+            disconnect: Effect.fn("Connections.disconnect")(function*(key) {
+              if (!(yield* store.disconnect(key, Epoch.make(yield* entropy.id)))) return
+              yield* signals.notify(connectionTopic(key))
+              yield* audit(key, "connection.disconnected", "ok")
+            })
+          })
+        })
+      )
+}

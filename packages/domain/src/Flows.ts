@@ -1,0 +1,164 @@
+import { Context, Duration, Effect, Layer, Option, type Redacted } from "effect"
+import { AuditLog } from "./AuditLog.ts"
+import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
+import { AuthorizationServer, type DiscoveryError } from "./AuthorizationServer.ts"
+import { CallbackTransports, type Delivery, type TransportError } from "./CallbackTransport.ts"
+import { Cipher, type CipherError } from "./Cipher.ts"
+import type { Connection, ConnectionKey } from "./Connection.ts"
+import { ConnectionStore } from "./ConnectionStore.ts"
+import { Entropy } from "./Entropy.ts"
+import { type Confirmation, type Flow, type FlowId, isTerminal, type OnConflict, type TransportKind } from "./Flow.ts"
+import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "./FlowStore.ts"
+import { makeCallbacks } from "./internal/callbacks.ts"
+import { makeListeners } from "./internal/listeners.ts"
+import { makeStarter } from "./internal/starter.ts"
+import { RegistrationStore } from "./RegistrationStore.ts"
+import { RevocationOutbox } from "./RevocationOutbox.ts"
+import { type ServerNotFound, ServerStore } from "./ServerStore.ts"
+import { flowTopic, Signals } from "./Signals.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { SubjectId } from "./Subject.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** What a start may choose. */
+export interface StartOptions {
+  readonly transport?: TransportKind | undefined
+  /** Scopes to request; default those of the server, else those that discovery recommends. */
+  readonly scopes?: ReadonlyArray<string> | undefined
+  readonly onConflict?: OnConflict | undefined
+  readonly confirmation?: Confirmation | undefined
+  /** Ask the person again although the connection is active and has the scopes. */
+  readonly reauthorize?: boolean | undefined
+  /** SHA-256 source of a browser binding; the callback must present the same secret. */
+  readonly binding?: Redacted.Redacted | undefined
+}
+
+/** What a start gives: a URL for the person, the running flow that the caller joined, or the connection that is there already. */
+export type Started =
+  | { readonly _tag: "Started"; readonly flow: Flow; readonly authorizationUrl: Redacted.Redacted }
+  | { readonly _tag: "Joined"; readonly flow: Flow }
+  | { readonly _tag: "AlreadyConnected"; readonly connection: Connection }
+
+/** Errors of a start. The slot is free again and nothing stays open. */
+export type StartError =
+  | ServerNotFound
+  | FlowConflict
+  | FlowPreempted
+  | DiscoveryError
+  | TransportError
+  | CipherError
+  | StoreError
+
+/** One flow and whose it is. */
+export interface FlowOwner {
+  readonly id: FlowId
+  readonly tenant: TenantId
+  readonly subject: SubjectId
+}
+
+/** Where a callback arrived. */
+export interface CallbackPlace {
+  readonly context: string
+  readonly binding?: Redacted.Redacted | undefined
+}
+
+/** Use case: obtaining credentials with a person's consent. */
+export class Flows extends Context.Service<Flows, {
+  /**
+   * Starts a flow: reserves the connection's slot, finds the authorization server and the client, opens the transport,
+   * freezes all of it in the row, and only then returns the authorization URL. Failing or interrupted, it frees the slot
+   * and closes what it opened. An active connection that has the scopes is `AlreadyConnected` and no URL is made.
+   */
+  start(key: ConnectionKey, options?: StartOptions): Effect.Effect<Started, StartError>
+  /** The flow as it is now. */
+  status(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError>
+  /** The newest flow of a connection; none when it was never started. */
+  latest(key: ConnectionKey): Effect.Effect<Option.Option<Flow>, StoreError>
+  /** Returns when the flow settles, on whichever replica, or when `atMost` has passed, whichever is first. */
+  wait(owner: FlowOwner, atMost: Duration.Input): Effect.Effect<Flow, FlowNotFound | StoreError>
+  /**
+   * Takes an authorization response. A response that does not match changes nothing. One that matches is claimed at once;
+   * the exchange goes on in a fiber of the application, and the delivery tells when it is settled.
+   */
+  complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
+  /** The embedding application's word that the finishing user is the starting one; lets a held code be exchanged. Returns the settled flow. */
+  finalize(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError | CipherError>
+  /** Ends an open flow and closes its transport; what arrives later is void. Idempotent: a settled flow stays as it is. */
+  cancel(owner: FlowOwner): Effect.Effect<void, FlowNotFound | StoreError>
+  /** Closes the transports of flows that were settled elsewhere. `Housekeeping` calls it after a sweep. */
+  release(ids: ReadonlyArray<FlowId>): Effect.Effect<void>
+}>()("@valetkey/domain/Flows") {
+  /** Layer of the use case. Closing it closes every open transport and waits for exchanges under way. */
+  static readonly layer = (options?: FlowsOptions): Layer.Layer<
+    Flows,
+    never,
+    | AuditLog
+    | AuthorizationServer
+    | CallbackTransports
+    | Cipher
+    | ConnectionStore
+    | Entropy
+    | FlowStore
+    | RegistrationStore
+    | RevocationOutbox
+    | ServerStore
+    | Signals
+  > =>
+    Layer.effect(
+      Flows,
+      Effect.gen(function*() {
+        const ttl = Duration.fromInputUnsafe(options?.ttl ?? flowTtl)
+        const flows = yield* FlowStore
+        const signals = yield* Signals
+        const listeners = yield* makeListeners
+        const callbacks = yield* makeCallbacks(listeners)
+        const starter = yield* makeStarter({ ttl, listeners, complete: callbacks.complete })
+
+        // A flow that settles on another replica must not keep a port open here.
+        yield* signals.listen((topic) => listeners.closeTopic(topic))
+
+        const status = Effect.fnUntraced(function*(owner: FlowOwner) {
+          const flow = yield* flows.get(owner)
+          return Option.isNone(flow) ? yield* new FlowNotFound() : flow.value
+        })
+
+        const wait = Effect.fnUntraced(function*(owner: FlowOwner, atMost: Duration.Input) {
+          return yield* callbacks.untilSettled(status(owner), owner.id).pipe(
+            Effect.timeoutOrElse({ duration: atMost, orElse: () => status(owner) })
+          )
+        })
+
+        const cancel = Effect.fn("Flows.cancel")(function*(owner: FlowOwner) {
+          const flow = yield* status(owner)
+          yield* Effect.annotateCurrentSpan({ "valetkey.flow": owner.id })
+          if (isTerminal(flow.state) && flow.state !== "expired") return
+          yield* flows.cancel(owner)
+          yield* listeners.close(owner.id)
+          yield* signals.notify(flowTopic(owner.id))
+        })
+
+        return Flows.of({
+          start: starter.start,
+          status,
+          latest: flows.latest,
+          wait,
+          complete: callbacks.complete,
+          finalize: Effect.fn("Flows.finalize")(function*(owner: FlowOwner) {
+            yield* status(owner)
+            yield* callbacks.finalize(owner)
+            return yield* callbacks.untilSettled(status(owner), owner.id)
+          }),
+          cancel,
+          release: (ids) => Effect.forEach(ids, listeners.close, { discard: true })
+        })
+      })
+    )
+}
+
+/** How long a person has to consent, unless configured: also how long waiters wait. */
+export const flowTtl = Duration.minutes(10)
+
+/** Options of the use case. */
+export interface FlowsOptions {
+  readonly ttl?: Duration.Input
+}

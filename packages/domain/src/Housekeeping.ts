@@ -1,0 +1,138 @@
+import { Context, Duration, Effect, Layer, Schedule } from "effect"
+import { AuditLog } from "./AuditLog.ts"
+import { AuthorizationServer } from "./AuthorizationServer.ts"
+import { Cipher } from "./Cipher.ts"
+import { ConnectionStore } from "./ConnectionStore.ts"
+import { Flows } from "./Flows.ts"
+import { FlowStore } from "./FlowStore.ts"
+import { makeAuditing } from "./internal/auditing.ts"
+import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
+import { connectionTopic, flowTopic, Signals } from "./Signals.ts"
+import { Spool } from "./Spool.ts"
+import type { StoreError } from "./StoreError.ts"
+
+const batch = 100
+const revocationLease = Duration.seconds(30)
+/** After this many refused attempts a revocation is given up; at the last pace that is about a day. */
+const maxRevocationAttempts = 30
+
+/** Use case: what must happen although nobody asks for it. Every piece may run on all replicas at once. */
+export class Housekeeping extends Context.Service<Housekeeping, {
+  /** Settles flows that nobody will and forgets old ones; returns how many were settled. */
+  readonly sweep: Effect.Effect<number, StoreError>
+  /** Sends the revocations that are due; returns how many were confirmed. */
+  readonly revoke: Effect.Effect<number, StoreError>
+  /** Commits what a crash or a store outage left in the spool; returns how many credentials were adopted. */
+  readonly replay: Effect.Effect<number, StoreError>
+}>()("@valetkey/domain/Housekeeping") {
+  /** Layer of the use case; nothing runs by itself. */
+  static readonly layer: Layer.Layer<
+    Housekeeping,
+    never,
+    AuditLog | AuthorizationServer | Cipher | ConnectionStore | Flows | FlowStore | RevocationOutbox | Signals | Spool
+  > = Layer.effect(
+    Housekeeping,
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const flowStore = yield* FlowStore
+      const connections = yield* ConnectionStore
+      const outbox = yield* RevocationOutbox
+      const server = yield* AuthorizationServer
+      const cipher = yield* Cipher
+      const signals = yield* Signals
+      const spool = yield* Spool
+      const audit = yield* makeAuditing
+
+      const open = (secret: OutboxSecret | undefined) =>
+        secret === undefined ? Effect.undefined : cipher.open(secret.context, secret.sealed)
+
+      /** The refresh token first: at most servers it takes the access token along (RFC 7009 §2.1). */
+      const revokeOne = Effect.fnUntraced(function*(revocation: Revocation) {
+        const clientSecret = yield* open(revocation.clientSecret)
+        const refreshToken = yield* open(revocation.refreshToken)
+        const accessToken = yield* open(revocation.accessToken)
+        if (refreshToken !== undefined) {
+          yield* server.revoke(revocation.grant, { token: refreshToken, hint: "refresh_token", clientSecret })
+        }
+        if (accessToken !== undefined) {
+          yield* server.revoke(revocation.grant, { token: accessToken, hint: "access_token", clientSecret })
+        }
+        return "ok"
+      })
+
+      const settleOne = (revocation: Revocation) =>
+        revokeOne(revocation).pipe(
+          Effect.catch((error) =>
+            Effect.as(
+              Effect.logWarning("revocation not confirmed", error),
+              revocation.attempts >= maxRevocationAttempts ? "given_up" : "retry"
+            )
+          ),
+          Effect.flatMap((outcome) =>
+            outcome === "retry"
+              ? Effect.as(outbox.retry(revocation.id, retryDelay(revocation.attempts)), 0)
+              : Effect.as(
+                Effect.andThen(outbox.settle(revocation.id), audit(revocation.key, "connection.revoked", outcome)),
+                outcome === "ok" ? 1 : 0
+              )
+          ),
+          Effect.tap(() => signals.notify(connectionTopic(revocation.key)))
+        )
+
+      return Housekeeping.of({
+        sweep: Effect.gen(function*() {
+          const settled = yield* flowStore.sweep({ retention: Duration.days(1), limit: batch })
+          yield* flows.release(settled)
+          yield* Effect.forEach(settled, (id) => signals.notify(flowTopic(id)), { discard: true })
+          return settled.length
+        }),
+        revoke: Effect.gen(function*() {
+          const due = yield* outbox.take({ limit: batch, lease: revocationLease })
+          const done = yield* Effect.forEach(due, settleOne, { concurrency: 8 })
+          return done.reduce((sum, one) => sum + one, 0)
+        }),
+        replay: Effect.gen(function*() {
+          let adopted = 0
+          for (const entry of yield* spool.list) {
+            const committed = yield* connections.commit(entry.key, {
+              generation: entry.redeemed,
+              epoch: entry.epoch,
+              credentials: entry.credentials,
+              resultId: entry.id
+            })
+            yield* spool.remove(entry.id)
+            if (!committed) continue
+            adopted++
+            yield* signals.notify(connectionTopic(entry.key))
+          }
+          return adopted
+        })
+      })
+    })
+  )
+
+  /** Layer that runs each piece at its pace until the scope ends; a failed round is logged and the next one comes. */
+  static readonly layerSchedule = (
+    options?: { readonly every?: Duration.Input }
+  ): Layer.Layer<never, never, Housekeeping> =>
+    Layer.effectDiscard(Effect.gen(function*() {
+      const housekeeping = yield* Housekeeping
+      const every = Schedule.jittered(Schedule.spaced(options?.every ?? "2 seconds"))
+      for (const [name, piece] of Object.entries(pieces(housekeeping))) {
+        yield* piece.pipe(
+          Effect.catchCause((cause) => Effect.logWarning(`housekeeping failed: ${name}`, cause)),
+          Effect.repeat(every),
+          Effect.forkScoped
+        )
+      }
+    }))
+}
+
+const pieces = (housekeeping: Housekeeping["Service"]) => ({
+  sweep: housekeeping.sweep,
+  revoke: housekeeping.revoke,
+  replay: housekeeping.replay
+})
+
+const retryDelay = (attempts: number): Duration.Duration =>
+  Duration.min(Duration.seconds(2 ** attempts), Duration.hours(1))

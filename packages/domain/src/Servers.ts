@@ -1,0 +1,70 @@
+import { Context, Effect, Layer, Option, type Redacted } from "effect"
+import { Cipher, type CipherError } from "./Cipher.ts"
+import { Server, type ServerSlug } from "./Server.ts"
+import { sealContext, ServerNotFound, ServerStore } from "./ServerStore.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { TenantId } from "./Tenant.ts"
+
+/** A server as an operator describes it: the client's secret still open. */
+export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" | "slug" | "client"> {
+  readonly client?: {
+    readonly clientId: string
+    readonly authMethod: "none" | "client_secret_basic" | "client_secret_post"
+    readonly clientSecret?: Redacted.Redacted | undefined
+    readonly redirectUri?: string | undefined
+  } | undefined
+}
+
+/** Use case: the servers of a tenant. */
+export class Servers extends Context.Service<Servers, {
+  get(tenant: TenantId, slug: ServerSlug): Effect.Effect<Server, ServerNotFound | StoreError>
+  /** A page in the order of slugs, after the given one. */
+  list(input: {
+    readonly tenant: TenantId
+    readonly after: ServerSlug | undefined
+    readonly limit: number
+  }): Effect.Effect<ReadonlyArray<Server>, StoreError>
+  /** Creates or replaces a server. A client secret is sealed before anything is written; without a key nothing is. */
+  put(tenant: TenantId, slug: ServerSlug, description: ServerDescription): Effect.Effect<
+    { readonly server: Server; readonly created: boolean },
+    CipherError | StoreError
+  >
+  /** Removes a server; connections to it stay until they are disconnected. Idempotent. */
+  remove(tenant: TenantId, slug: ServerSlug): Effect.Effect<void, StoreError>
+}>()("@valetkey/domain/Servers") {
+  /** Layer of the use case. */
+  static readonly layer: Layer.Layer<Servers, never, Cipher | ServerStore> = Layer.effect(
+    Servers,
+    Effect.gen(function*() {
+      const store = yield* ServerStore
+      const cipher = yield* Cipher
+      return Servers.of({
+        get: Effect.fnUntraced(function*(tenant, slug) {
+          const server = yield* store.get(tenant, slug)
+          return Option.isNone(server) ? yield* new ServerNotFound() : server.value
+        }),
+        list: store.list,
+        put: Effect.fn("Servers.put")(function*(tenant, slug, { client, ...description }) {
+          const clientSecret = client?.clientSecret === undefined
+            ? undefined
+            : yield* cipher.seal(sealContext(tenant, slug), client.clientSecret)
+          const server = new Server({
+            ...description,
+            tenant,
+            slug,
+            ...(client === undefined ? {} : {
+              client: {
+                clientId: client.clientId,
+                authMethod: client.authMethod,
+                ...(clientSecret === undefined ? {} : { clientSecret }),
+                ...(client.redirectUri === undefined ? {} : { redirectUri: client.redirectUri })
+              }
+            })
+          })
+          return { server, created: yield* store.put(server) }
+        }),
+        remove: (tenant, slug) => Effect.asVoid(store.remove(tenant, slug))
+      })
+    })
+  )
+}

@@ -1,0 +1,279 @@
+import { Duration, Effect, FiberSet, Option, type Redacted, Result, Schedule } from "effect"
+import { CallbackAccepted, type CallbackReceived, CallbackRejected } from "../Authorization.ts"
+import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
+import type { Delivery } from "../CallbackTransport.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import { Cipher } from "../Cipher.ts"
+import { type ConnectionKey, Epoch, sealContext as connectionContext, type SealedCredentials } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import type { Credentials } from "../Credentials.ts"
+import { Entropy } from "../Entropy.ts"
+import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
+import type { CallbackPlace, FlowOwner } from "../Flows.ts"
+import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
+import { RevocationOutbox } from "../RevocationOutbox.ts"
+import type { Sealed } from "../Sealed.ts"
+import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
+import { makeAuditing } from "./auditing.ts"
+import type { Listeners } from "./listeners.ts"
+import { sealCredentials } from "./sealing.ts"
+
+/** How long an exchange may hold the claim: the request, the storing and a reserve. */
+const exchangeLease = Duration.seconds(75)
+const exchangeDeadline = Duration.seconds(45)
+const storingDeadline = Duration.seconds(15)
+/** Backstop for a lost signal while waiting for a flow. */
+const pollInterval = Duration.seconds(1)
+const storeRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+
+/** Builds `Flows.complete` and `Flows.finalize`: the claim, the exchange in an application-owned fiber, the fenced write. */
+export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
+  const flows = yield* FlowStore
+  const connections = yield* ConnectionStore
+  const registrations = yield* RegistrationStore
+  const outbox = yield* RevocationOutbox
+  const server = yield* AuthorizationServer
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const audit = yield* makeAuditing
+  const fibers = yield* FiberSet.make<void>()
+  yield* Effect.addFinalizer(() =>
+    FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(exchangeDeadline), Effect.ignore)
+  )
+
+  const complete = Effect.fn("Flows.complete")(function*(received: CallbackReceived, place: CallbackPlace) {
+    const stateHash = entropy.digest(received.state)
+    const claimed = yield* flows.claim({
+      stateHash,
+      bindingHash: place.binding === undefined ? undefined : entropy.digest(place.binding),
+      context: place.context,
+      lease: exchangeLease
+    })
+    if (Option.isNone(claimed)) {
+      // A repeated callback of a flow that was already claimed may see how it ended; everything else learns nothing.
+      const flow = yield* flows.findByState(stateHash)
+      if (Option.isNone(flow) || flow.value.state === "pending") {
+        return yield* new CallbackRejected({ code: "callback_unknown" })
+      }
+      return delivery(flow.value)
+    }
+    yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.value.id })
+    const accepted = CallbackAccepted.accept(received, claimed.value)
+    if (Result.isFailure(accepted)) {
+      yield* settle(claimed.value, accepted.failure)
+    } else if (claimed.value.confirmation === "finalize") {
+      yield* hold(accepted.success)
+    } else {
+      yield* FiberSet.run(fibers, exchange(accepted.success))
+    }
+    return delivery(claimed.value)
+  }, Effect.uninterruptible)
+
+  const delivery = (flow: { readonly id: FlowId; readonly key: ConnectionKey }): Delivery => ({
+    flowId: flow.id,
+    settled: untilSettled(
+      Effect.flatMap(
+        flows.get({ id: flow.id, tenant: flow.key.tenant, subject: flow.key.subject }),
+        (found) =>
+          Option.isNone(found)
+            ? Effect.die("a claimed flow is kept until its retention ends")
+            : Effect.succeed(found.value)
+      ),
+      flow.id
+    )
+  })
+
+  /** Re-reads a flow at every signal, and at every poll behind it, until it is settled. */
+  const untilSettled = <E>(read: Effect.Effect<Flow, E>, id: FlowId): Effect.Effect<Flow, E> =>
+    Effect.scoped(Effect.gen(function*() {
+      while (true) {
+        const wake = yield* signals.subscribe(flowTopic(id))
+        const flow = yield* read
+        if (isTerminal(flow.state)) return flow
+        yield* Effect.raceFirst(wake, Effect.sleep(pollInterval))
+      }
+    }))
+
+  const finalize = Effect.fnUntraced(function*(owner: FlowOwner) {
+    const held = yield* flows.resume({ ...owner, lease: exchangeLease })
+    if (Option.isNone(held)) {
+      const flow = yield* flows.get(owner)
+      if (Option.isNone(flow) || flow.value.state === "pending") return yield* new FlowNotFound()
+      return
+    }
+    const { code, flow } = held.value
+    const opened = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
+      Effect.tapError(() => settle(flow, "encryption_key_missing"))
+    )
+    yield* FiberSet.run(fibers, exchange(CallbackAccepted.resume(flow, opened)))
+  }, Effect.uninterruptible)
+
+  const hold = ({ code, flow }: CallbackAccepted) =>
+    cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
+      Effect.flatMap((sealed) => flows.hold(flow.id, flow.fence, sealed)),
+      Effect.andThen(listeners.close(flow.id)),
+      Effect.catchTag("CipherError", () => settle(flow, "encryption_key_missing"))
+    )
+
+  /** Posts the code once and stores what comes back. Whatever happens, the flow settles or its lease runs out. */
+  const exchange = (accepted: CallbackAccepted): Effect.Effect<void> => {
+    const { flow } = accepted
+    return Effect.gen(function*() {
+      yield* Checkpoint.reach("flow.claimed")
+      const secrets = yield* openSecrets(flow)
+      yield* Checkpoint.reach("flow.code_sent")
+      const answer = yield* server.exchange(accepted, secrets).pipe(
+        Effect.timeoutOrElse({
+          duration: exchangeDeadline,
+          orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))
+        }),
+        Effect.interruptible,
+        Effect.result
+      )
+      yield* Checkpoint.reach("flow.tokens_received")
+      if (Result.isSuccess(answer)) return yield* store(flow, answer.success, secrets.clientSecret)
+      yield* Effect.logWarning("code exchange failed", answer.failure)
+      yield* forgetRefusedClient(flow, answer.failure)
+      yield* settle(flow, failureOf(answer.failure))
+    }).pipe(
+      Effect.catchTags({
+        CipherError: (error) =>
+          Effect.andThen(Effect.logError("flow stopped by the cipher", error), settle(flow, "encryption_key_missing")),
+        StoreError: (error) => Effect.andThen(Effect.logError("flow not stored", error), settle(flow, "storage_failed"))
+      }),
+      Effect.catchCause((cause) => Effect.logError("flow not settled; its lease settles it", cause)),
+      Effect.ensuring(listeners.close(flow.id)),
+      Effect.withSpan("Flows.exchange", { attributes: { "valetkey.flow": flow.id } }),
+      Effect.uninterruptible
+    )
+  }
+
+  const openSecrets = Effect.fnUntraced(function*(flow: ClaimedFlow) {
+    const { clientSecret, codeVerifier } = flow.authorization
+    const { tenant } = flow.key
+    return {
+      codeVerifier: yield* cipher.open(sealContext(tenant, flow.id, "code_verifier"), codeVerifier),
+      clientSecret: clientSecret === undefined
+        ? undefined
+        : yield* cipher.open(sealContext(tenant, flow.id, "client_secret"), clientSecret)
+    }
+  })
+
+  /** Seals for the generation that follows the current one and completes; seals again when a refresh was faster. */
+  const store = Effect.fnUntraced(function*(
+    flow: ClaimedFlow,
+    answer: Credentials,
+    clientSecret: Redacted.Redacted | undefined
+  ) {
+    const { authorization, fence, id, key } = flow
+    const granted: Credentials = { ...answer, scopes: answer.scopes ?? authorization.snapshot.scopes }
+    const epoch = Epoch.make(yield* entropy.id)
+    const write = Effect.fnUntraced(function*(previous: number) {
+      return {
+        epoch,
+        previous,
+        grant: authorization.grant,
+        ...(clientSecret === undefined
+          ? {}
+          : { clientSecret: yield* cipher.seal(connectionContext(key, epoch, "client_secret", 0), clientSecret) }),
+        credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, granted)
+      }
+    })
+    yield* Checkpoint.reach("flow.before_commit")
+    const attempt = Effect.gen(function*() {
+      let previous = Option.match(yield* connections.get(key), {
+        onNone: () => 0,
+        onSome: (c) => c.generation as number
+      })
+      while (true) {
+        const connection = yield* write(previous)
+        const completion = yield* flows.complete(id, fence, connection)
+        if (completion._tag !== "GenerationMoved") return { completion, connection }
+        previous = completion.current
+      }
+    })
+    const { completion, connection } = yield* attempt.pipe(
+      Effect.retry({ schedule: storeRetries, while: (error) => error._tag === "StoreError" }),
+      Effect.timeoutOrElse({ duration: storingDeadline, orElse: () => attempt }),
+      Effect.interruptible
+    )
+    yield* Checkpoint.reach("flow.after_commit")
+    if (completion._tag === "Completed") {
+      yield* signals.notify(connectionTopic(key))
+      yield* settled(flow, "completed")
+      return
+    }
+    // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
+    const now = yield* connections.get(key)
+    if (Option.isSome(now) && now.value.epoch === epoch) return yield* settled(flow, "completed")
+    yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
+    yield* revokeUnstored(flow, connection.epoch, connection)
+  })
+
+  const revokeUnstored = Effect.fnUntraced(function*(
+    flow: ClaimedFlow,
+    epoch: Epoch,
+    write: {
+      readonly previous: number
+      readonly clientSecret?: Sealed
+      readonly credentials: SealedCredentials
+    }
+  ) {
+    const { key } = flow
+    const secret = (
+      sealed: Sealed | undefined,
+      field: "access_token" | "refresh_token" | "client_secret",
+      generation: number
+    ) => sealed === undefined ? undefined : { sealed, context: connectionContext(key, epoch, field, generation) }
+    yield* outbox.enqueue({
+      id: epoch,
+      key,
+      grant: flow.authorization.grant,
+      accessToken: secret(write.credentials.accessToken, "access_token", write.previous + 1),
+      refreshToken: secret(write.credentials.refreshToken, "refresh_token", write.previous + 1),
+      clientSecret: secret(write.clientSecret, "client_secret", 0)
+    })
+  })
+
+  /** A registration that the server does not know any more is not offered to the next flow. */
+  const forgetRefusedClient = (flow: ClaimedFlow, error: RedemptionError) => {
+    const { reason } = error
+    if (reason._tag !== "Configuration" || !["invalid_client", "unauthorized_client"].includes(reason.error)) {
+      return Effect.void
+    }
+    const { grant } = flow.authorization
+    return registrations.remove(
+      { tenant: flow.key.tenant, server: flow.key.server, issuer: grant.issuer, transport: flow.transport },
+      grant.clientId
+    )
+  }
+
+  const settle = (flow: ClaimedFlow, failure: FlowFailure | "outcome_unknown") =>
+    Effect.gen(function*() {
+      if (yield* flows.fail(flow.id, flow.fence, failure)) yield* settled(flow, failure)
+      yield* listeners.close(flow.id)
+    })
+
+  const settled = (flow: ClaimedFlow, outcome: string) =>
+    Effect.gen(function*() {
+      yield* signals.notify(flowTopic(flow.id))
+      yield* audit(flow.key, "flow.settled", outcome)
+    })
+
+  return { complete, finalize, untilSettled }
+})
+
+const failureOf = ({ reason }: RedemptionError): FlowFailure | "outcome_unknown" => {
+  switch (reason._tag) {
+    case "Terminal":
+      return "code_rejected"
+    case "Configuration":
+      return "client_misconfigured"
+    case "Transient":
+      return "authorization_server_unavailable"
+    case "UnknownOutcome":
+      return "outcome_unknown"
+  }
+}

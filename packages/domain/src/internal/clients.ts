@@ -1,0 +1,98 @@
+import { Clock, DateTime, Effect, Option, type Redacted } from "effect"
+import type { AuthorizationServer, AuthorizationServerMetadata } from "../AuthorizationServer.ts"
+import type { Cipher } from "../Cipher.ts"
+import type { TransportKind } from "../Flow.ts"
+import { type Registration, type RegistrationKey, type RegistrationStore, sealContext } from "../RegistrationStore.ts"
+import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
+import { sealContext as serverContext } from "../ServerStore.ts"
+
+/** A client that may be used for a flow, its secret open. */
+export interface Client {
+  readonly clientId: string
+  readonly authMethod: TokenEndpointAuthMethod
+  readonly clientSecret?: Redacted.Redacted | undefined
+  /** The redirect URI that it is registered for, when known. */
+  readonly redirectUri?: string | undefined
+  /** Registered by a person: it is used whatever the redirect URI turns out to be. */
+  readonly preregistered: boolean
+}
+
+/** Finds or registers the client of a server: by hand first, then the registration on record, then a new one. */
+export const makeClients = (ports: {
+  readonly authorizationServer: AuthorizationServer["Service"]
+  readonly cipher: Cipher["Service"]
+  readonly registrations: RegistrationStore["Service"]
+}) => {
+  const { authorizationServer, cipher, registrations } = ports
+
+  /** The client on record, unless its secret has expired. */
+  const known = Effect.fnUntraced(function*(
+    server: Server,
+    metadata: AuthorizationServerMetadata,
+    transport: TransportKind
+  ) {
+    if (server.client !== undefined) {
+      const { authMethod, clientId, clientSecret, redirectUri } = server.client
+      return {
+        clientId,
+        authMethod,
+        clientSecret: clientSecret === undefined
+          ? undefined
+          : yield* cipher.open(serverContext(server.tenant, server.slug), clientSecret),
+        redirectUri,
+        preregistered: true
+      } satisfies Client
+    }
+    const key = registrationKey(server, metadata, transport)
+    const found = yield* registrations.get(key)
+    if (Option.isNone(found)) return undefined
+    const { authMethod, clientId, clientSecret, clientSecretExpiresAt, redirectUri } = found.value
+    if (
+      clientSecretExpiresAt !== undefined &&
+      DateTime.toEpochMillis(clientSecretExpiresAt) <= (yield* Clock.currentTimeMillis)
+    ) return undefined
+    return {
+      clientId,
+      authMethod,
+      clientSecret: clientSecret === undefined ? undefined : yield* cipher.open(sealContext(key), clientSecret),
+      redirectUri,
+      preregistered: false
+    } satisfies Client
+  })
+
+  /** Registers a client for the redirect URI and replaces the one on record. */
+  const register = Effect.fnUntraced(function*(
+    server: Server,
+    metadata: AuthorizationServerMetadata,
+    transport: TransportKind,
+    input: { readonly redirectUri: string; readonly scopes: ReadonlyArray<string> }
+  ) {
+    const key = registrationKey(server, metadata, transport)
+    const client = yield* authorizationServer.register(metadata, { ...input, transport })
+    const registration: Registration = {
+      clientId: client.clientId,
+      authMethod: client.authMethod,
+      redirectUri: input.redirectUri,
+      ...(client.clientSecret === undefined
+        ? {}
+        : { clientSecret: yield* cipher.seal(sealContext(key), client.clientSecret) }),
+      ...(client.clientSecretExpiresAt === undefined ? {} : { clientSecretExpiresAt: client.clientSecretExpiresAt })
+    }
+    yield* registrations.put(key, registration)
+    return {
+      clientId: client.clientId,
+      authMethod: client.authMethod,
+      clientSecret: client.clientSecret,
+      redirectUri: input.redirectUri,
+      preregistered: false
+    } satisfies Client
+  })
+
+  return { known, register }
+}
+
+const registrationKey = (
+  server: Server,
+  metadata: AuthorizationServerMetadata,
+  transport: TransportKind
+): RegistrationKey => ({ tenant: server.tenant, server: server.slug, issuer: metadata.issuer, transport })

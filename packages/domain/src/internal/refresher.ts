@@ -1,0 +1,241 @@
+import { Clock, DateTime, Duration, Effect, Redacted, Result, Schedule } from "effect"
+import {
+  type AccessToken,
+  type AccessTokenError,
+  activeConnection,
+  openAccessToken,
+  TokenError
+} from "../AccessToken.ts"
+import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import { Cipher } from "../Cipher.ts"
+import { type Connection, type ConnectionKey, Generation, sealContext } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import { type Credentials, isFresh, mergeRefreshed } from "../Credentials.ts"
+import type { Deadlines } from "../Deadlines.ts"
+import { Entropy } from "../Entropy.ts"
+import type { RefreshFailure } from "../Refresh.ts"
+import { RevocationOutbox } from "../RevocationOutbox.ts"
+import { connectionTopic, Signals } from "../Signals.ts"
+import { Spool, type SpoolEntry } from "../Spool.ts"
+import { makeAuditing } from "./auditing.ts"
+import { sealCredentials } from "./sealing.ts"
+
+/** Backstop for a lost signal while another replica redeems. */
+const pollInterval = Duration.millis(500)
+/** A pause shorter than this is waited out; a longer one is told to the caller. */
+const shortPause = Duration.seconds(2)
+const transientDelay = Duration.seconds(2)
+const misconfiguredDelay = Duration.seconds(60)
+const commitRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+
+type Step =
+  | { readonly _tag: "Done"; readonly token: AccessToken }
+  | { readonly _tag: "Again" }
+
+const again: Step = { _tag: "Again" }
+
+/** Builds the refresh of one connection: claim, send, store, all fenced. Meant to run in a fiber that the application owns. */
+export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
+  const connections = yield* ConnectionStore
+  const outbox = yield* RevocationOutbox
+  const server = yield* AuthorizationServer
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const spool = yield* Spool
+  const audit = yield* makeAuditing
+
+  /** Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. */
+  const refresh = Effect.fn("AccessTokens.refresh")(function*(key: ConnectionKey, minValidity: Duration.Duration) {
+    yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
+    const giveUpAt = (yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(deadlines.waiter)
+    const wakeUp = yield* signals.subscribe(connectionTopic(key))
+    let wake = wakeUp
+    while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
+      const connection = yield* activeConnection(yield* connections.get(key))
+      if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
+        return yield* openAccessToken(cipher, connection)
+      }
+      const secrets = yield* openSecrets(connection)
+      const claim = yield* connections.claim(key, {
+        generation: connection.generation,
+        policy: connection.grant.redemptionPolicy,
+        lease: deadlines.lease
+      })
+      switch (claim._tag) {
+        case "Moved":
+          continue
+        case "Busy":
+          yield* Effect.raceFirst(wake, Effect.sleep(Duration.min(claim.remaining, pollInterval)))
+          wake = yield* signals.subscribe(connectionTopic(key))
+          continue
+        case "Paced":
+          if (Duration.isGreaterThan(claim.remaining, shortPause)) {
+            return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: claim.remaining })
+          }
+          yield* Effect.sleep(claim.remaining)
+          continue
+        case "Claimed": {
+          const step = yield* Effect.uninterruptible(redeem(connection, claim.fence, secrets))
+          if (step._tag === "Done") return step.token
+        }
+      }
+    }
+    return yield* new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) })
+  }, Effect.scoped)
+
+  interface Secrets {
+    readonly refreshToken: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+  }
+
+  /** Opens what a redemption needs before anything is claimed: without the key nothing is sent and nothing is marked. */
+  const openSecrets = Effect.fnUntraced(function*(connection: Connection) {
+    const { credentials, epoch, generation, key } = connection
+    if (credentials.refreshToken === undefined) {
+      return yield* new TokenError({ code: "reauthorization_required", reason: "no_refresh_token" })
+    }
+    // Sealing must work as well: a token that cannot be stored must not be redeemed.
+    yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
+    const secrets: Secrets = {
+      refreshToken: yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
+      clientSecret: connection.clientSecret === undefined
+        ? undefined
+        : yield* cipher.open(sealContext(key, epoch, "client_secret", 0), connection.clientSecret)
+    }
+    return secrets
+  })
+
+  const redeem = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: Secrets) {
+    const { generation, key } = connection
+    yield* Checkpoint.reach("refresh.claimed")
+    const marking = yield* Clock.monotonicTimeNanos
+    if (!(yield* connections.markSent(key, { generation, fence, lease: deadlines.lease }))) return again
+    yield* Checkpoint.reach("refresh.sent")
+    const elapsed = Duration.nanos((yield* Clock.monotonicTimeNanos) - marking)
+    if (Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease)) {
+      // A pause ate the lease: somebody else may take over, so nothing may leave from here.
+      yield* fail(connection, fence, { _tag: "Retryable", delay: Duration.zero })
+      return again
+    }
+    const answer = yield* server.refresh(connection.grant, secrets).pipe(
+      Effect.timeoutOrElse({
+        duration: deadlines.refresh,
+        orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))
+      }),
+      Effect.interruptible,
+      Effect.result
+    )
+    yield* Checkpoint.reach("refresh.response_received")
+    return Result.isSuccess(answer)
+      ? yield* store(connection, secrets, answer.success)
+      : yield* settleFailure(connection, fence, answer.failure)
+  })
+
+  /** Seals, spools and commits by generation and epoch. A result that lost is dropped; one of a connection that ended is revoked. */
+  const store = Effect.fnUntraced(function*(connection: Connection, secrets: Secrets, answer: Credentials) {
+    const { epoch, generation, key } = connection
+    const next = Generation.make(generation + 1)
+    const merged = mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
+    const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, merged)
+    const resultId = yield* entropy.id
+    const entry: SpoolEntry = { id: resultId, key, epoch, redeemed: generation, credentials }
+    const spooled = yield* spool.append(entry).pipe(
+      Effect.as(true),
+      Effect.catchCause((cause) => Effect.as(Effect.logWarning("refreshed credentials not spooled", cause), false))
+    )
+    yield* Checkpoint.reach("refresh.before_commit")
+    const committed = yield* connections.commit(key, { generation, epoch, credentials, resultId }).pipe(
+      // A failed commit may have happened; its result id tells.
+      Effect.catch((error) =>
+        Effect.flatMap(
+          connections.isCommitted(key, resultId),
+          (landed) => landed ? Effect.succeed(true) : Effect.fail(error)
+        )
+      ),
+      Effect.retry(commitRetries),
+      Effect.timeoutOption(Duration.subtract(deadlines.refresh, deadlines.http)),
+      Effect.interruptible
+    )
+    yield* Checkpoint.reach("refresh.after_commit")
+    const token: AccessToken = {
+      accessToken: merged.accessToken,
+      tokenType: merged.tokenType,
+      expiresAt: merged.expiresAt,
+      scopes: merged.scopes,
+      generation: next
+    }
+    if (committed._tag === "None") {
+      yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })
+      return { _tag: "Done", token } satisfies Step
+    }
+    yield* Effect.ignore(spool.remove(resultId))
+    if (!committed.value && !(yield* connections.isCommitted(key, resultId))) {
+      yield* dropLate(connection, entry)
+      return again
+    }
+    yield* signals.notify(connectionTopic(key))
+    yield* audit(key, "token.refreshed", "ok", next)
+    return { _tag: "Done", token } satisfies Step
+  })
+
+  /** Newer credentials are left alone; revoking could reach their grant. Only tokens of a connection that ended are revoked. */
+  const dropLate = Effect.fnUntraced(function*(connection: Connection, entry: SpoolEntry) {
+    const { epoch, grant, key } = connection
+    const now = yield* connections.get(key)
+    if (now._tag === "Some" && now.value.status._tag !== "revoking") return
+    const { credentials } = entry
+    const generation = entry.redeemed + 1
+    yield* outbox.enqueue({
+      id: entry.id,
+      key,
+      grant,
+      accessToken: { sealed: credentials.accessToken, context: sealContext(key, epoch, "access_token", generation) },
+      refreshToken: credentials.refreshToken === undefined
+        ? undefined
+        : { sealed: credentials.refreshToken, context: sealContext(key, epoch, "refresh_token", generation) },
+      clientSecret: connection.clientSecret === undefined
+        ? undefined
+        : { sealed: connection.clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
+    })
+  })
+
+  const settleFailure = (
+    connection: Connection,
+    fence: number,
+    error: RedemptionError
+  ): Effect.Effect<Step, AccessTokenError> =>
+    Effect.gen(function*() {
+      yield* Effect.logWarning("refresh failed", error)
+      yield* audit(connection.key, "token.refresh_failed", error.reason._tag, connection.generation)
+      switch (error.reason._tag) {
+        case "Terminal": {
+          const marked = yield* fail(connection, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
+          if (!marked) return again
+          return yield* new TokenError({ code: "reauthorization_required", reason: "refresh_token_rejected" })
+        }
+        case "Configuration":
+          yield* fail(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay })
+          return yield* new TokenError({ code: "client_misconfigured" })
+        case "Transient": {
+          const delay = error.reason.retryAfter ?? transientDelay
+          yield* fail(connection, fence, { _tag: "Retryable", delay })
+          return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
+        }
+        case "UnknownOutcome":
+          yield* fail(connection, fence, { _tag: "UnknownOutcome" })
+          return again
+      }
+    })
+
+  const fail = (connection: Connection, fence: number, failure: RefreshFailure) =>
+    connections.fail(connection.key, {
+      generation: connection.generation,
+      fence,
+      policy: connection.grant.redemptionPolicy,
+      failure
+    }).pipe(Effect.tap(() => signals.notify(connectionTopic(connection.key))))
+
+  return { refresh }
+})

@@ -1,0 +1,161 @@
+import { type Duration, Effect, Exit, Option, type Redacted, Scope } from "effect"
+import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
+import { AuthorizationServer, type AuthorizationServerMetadata } from "../AuthorizationServer.ts"
+import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import { Cipher } from "../Cipher.ts"
+import type { ConnectionKey } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import { coversScopes } from "../Credentials.ts"
+import { Entropy } from "../Entropy.ts"
+import { type Flow, FlowId, sealContext } from "../Flow.ts"
+import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
+import { FlowPreempted, FlowStore } from "../FlowStore.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
+import { rowOf } from "../Sealed.ts"
+import type { Server } from "../Server.ts"
+import { ServerNotFound, ServerStore } from "../ServerStore.ts"
+import { flowTopic, Signals } from "../Signals.ts"
+import type { StoreError } from "../StoreError.ts"
+import { makeAuditing } from "./auditing.ts"
+import { makeClients } from "./clients.ts"
+import type { Listeners } from "./listeners.ts"
+
+/** Builds `Flows.start`. */
+export const makeStarter = Effect.fnUntraced(function*(options: {
+  readonly ttl: Duration.Duration
+  readonly listeners: Listeners
+  complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
+}) {
+  const { listeners, ttl } = options
+  const servers = yield* ServerStore
+  const flows = yield* FlowStore
+  const connections = yield* ConnectionStore
+  const authorizationServer = yield* AuthorizationServer
+  const transports = yield* CallbackTransports
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const audit = yield* makeAuditing
+  const clients = makeClients({ authorizationServer, cipher, registrations: yield* RegistrationStore })
+
+  const start = Effect.fn("Flows.start")(function*(key: ConnectionKey, choice: StartOptions = {}) {
+    yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
+    const server = yield* servers.get(key.tenant, key.server)
+    if (Option.isNone(server)) return yield* new ServerNotFound()
+    const connected = yield* connectedAlready(key, choice)
+    if (connected !== undefined) return connected
+    const transport = yield* transports.get(choice.transport ?? transports.preferred)
+    const reservation = yield* flows.reserve({
+      id: FlowId.make(yield* entropy.id),
+      key,
+      transport: transport.kind,
+      confirmation: choice.confirmation ?? "none",
+      onConflict: choice.onConflict ?? "reject",
+      ttl
+    })
+    if (reservation._tag === "Joined") return { _tag: "Joined", flow: reservation.flow } satisfies Started
+    const { flow, superseded } = reservation
+    const ready = yield* Effect.gen(function*() {
+      if (superseded !== undefined) yield* settledElsewhere(superseded)
+      yield* Checkpoint.reach("flow.reserved")
+      return yield* prepare(flow, server.value, transport, choice)
+    }).pipe(
+      Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(flow.id))
+    )
+    yield* audit(key, "flow.started", flow.transport)
+    return ready
+  })
+
+  const connectedAlready = Effect.fnUntraced(function*(key: ConnectionKey, choice: StartOptions) {
+    if (choice.reauthorize === true) return undefined
+    const connection = yield* connections.get(key)
+    return Option.isSome(connection) && connection.value.status._tag === "active" &&
+        coversScopes(connection.value.credentials.scopes, choice.scopes ?? [])
+      ? { _tag: "AlreadyConnected", connection: connection.value } satisfies Started
+      : undefined
+  })
+
+  const settledElsewhere = (id: FlowId) => Effect.andThen(listeners.close(id), signals.notify(flowTopic(id)))
+
+  const undo = (id: FlowId) =>
+    flows.abandon(id).pipe(
+      Effect.catchCause((cause) => Effect.logError("flow not abandoned; it expires by itself", cause)),
+      Effect.andThen(settledElsewhere(id))
+    )
+
+  /** Everything between the reservation and the URL; the scope of what it opens is closed by `undo` or by the flow's end. */
+  const prepare = Effect.fnUntraced(function*(
+    flow: Flow,
+    server: Server,
+    transport: CallbackTransport,
+    choice: StartOptions
+  ) {
+    const { id, key } = flow
+    const scope = yield* listeners.open(id)
+    const metadata = yield* authorizationServer.discover(server)
+    const context = entropy.digestOf(rowOf(key.tenant, key.server))
+    const registered = yield* clients.known(server, metadata, transport.kind)
+    const { redirectUri } = yield* transport.open({
+      flowId: id,
+      context,
+      preferred: registered?.redirectUri,
+      deliver: (received) =>
+        options.complete(received, { context, ...(choice.binding === undefined ? {} : { binding: choice.binding }) })
+    }).pipe(Scope.provide(scope))
+    const scopes = choice.scopes ?? server.scopes ?? metadata.scopes ?? []
+    const client =
+      registered !== undefined && (registered.redirectUri === undefined || registered.redirectUri === redirectUri ||
+          registered.preregistered)
+        ? registered
+        : yield* clients.register(server, metadata, transport.kind, { redirectUri, scopes })
+    const state = yield* entropy.secret
+    const codeVerifier = yield* entropy.secret
+    const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource
+    const frozen = yield* flows.freeze(id, {
+      snapshot: {
+        authorizationEndpoint: metadata.authorizationEndpoint,
+        redirectUri,
+        issRequired: metadata.issRequired,
+        scopes
+      },
+      grant: grantOf(server, metadata, client, resource),
+      stateHash: entropy.digest(state),
+      ...(choice.binding === undefined ? {} : { bindingHash: entropy.digest(choice.binding) }),
+      context,
+      codeVerifier: yield* cipher.seal(sealContext(key.tenant, id, "code_verifier"), codeVerifier),
+      ...(client.clientSecret === undefined
+        ? {}
+        : { clientSecret: yield* cipher.seal(sealContext(key.tenant, id, "client_secret"), client.clientSecret) })
+    })
+    if (!frozen) return yield* new FlowPreempted({ id })
+    const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
+      authorizationEndpoint: metadata.authorizationEndpoint,
+      clientId: client.clientId,
+      redirectUri,
+      scopes,
+      resource,
+      state,
+      codeVerifier,
+      parameters: server.quirks.authorizationParameters ?? {}
+    })
+    return { _tag: "Started", flow, authorizationUrl } satisfies Started
+  })
+
+  return { start }
+})
+
+const grantOf = (
+  server: Server,
+  metadata: AuthorizationServerMetadata,
+  client: { readonly clientId: string; readonly authMethod: "none" | "client_secret_basic" | "client_secret_post" },
+  resource: string | undefined
+) => ({
+  issuer: metadata.issuer,
+  tokenEndpoint: metadata.tokenEndpoint,
+  ...(metadata.revocationEndpoint === undefined ? {} : { revocationEndpoint: metadata.revocationEndpoint }),
+  clientId: client.clientId,
+  authMethod: client.authMethod,
+  ...(resource === undefined ? {} : { resource }),
+  redemptionPolicy: server.quirks.redemptionPolicy ?? "retry-once"
+} as const)
