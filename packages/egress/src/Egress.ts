@@ -1,4 +1,4 @@
-import { Cause, Context, Duration, Effect, Layer, Redacted, type Scope, Stream } from "effect"
+import { type Cause, Context, Duration, Effect, Layer, Redacted, type Scope, Stream } from "effect"
 import { lookup } from "node:dns/promises"
 import type { AddressPolicy, Trust } from "./AddressPolicy.ts"
 import { EgressError, Interrupted, Redirected, Refused, Timeout, TooLarge } from "./EgressError.ts"
