@@ -16,6 +16,6 @@ export const historyInComments = (text: Text): ReadonlyArray<Finding> => {
   })
 }
 
-// "the key used to seal" is a present use; "this used to be" is a memory.
+// `the key used to seal` is a present use of the verb, so a subject or a state has to stand beside it.
 const history =
   /\b(previously|formerly|no longer(?! than)|not any ?more|anymore|in the past|(it|this|that|which|we|they|there) used to|used to (be|have|live|return|do|call|take))\b/i

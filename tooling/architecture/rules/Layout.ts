@@ -3,8 +3,8 @@ import type { Rule } from "../Rule.ts"
 import type { SourceModule } from "../SourceModule.ts"
 import type { Package, Workspace } from "../Workspace.ts"
 
-/** The longest a source file may be. */
-export const lineLimit = 500
+// The longest a source file may be.
+const lineLimit = 500
 
 // Schema tables and generated files that may be longer, each with its reason.
 const longFiles: ReadonlyMap<string, string> = new Map()
