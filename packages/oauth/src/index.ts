@@ -1,1 +1,11 @@
-export {}
+export * as AuthorizationUrl from "./AuthorizationUrl.ts"
+export * as Classification from "./Classification.ts"
+export * as Discovery from "./Discovery.ts"
+export * as Exchange from "./Exchange.ts"
+export * as IssuerMetadata from "./IssuerMetadata.ts"
+export * as OAuth from "./OAuth.ts"
+export * as ProtectedResource from "./ProtectedResource.ts"
+export * as Refreshing from "./Refreshing.ts"
+export * as Registration from "./Registration.ts"
+export * as Revocation from "./Revocation.ts"
+export * as TokenResponse from "./TokenResponse.ts"

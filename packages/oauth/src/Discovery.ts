@@ -1,0 +1,93 @@
+import { AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import type { Server } from "@valetkey/domain/Server"
+import { Effect } from "effect"
+import { isAcceptable } from "./internal/endpoints.ts"
+import type { Outbound } from "./internal/outbound.ts"
+import * as IssuerMetadata from "./IssuerMetadata.ts"
+import * as ProtectedResource from "./ProtectedResource.ts"
+
+/**
+ * Finds out how to get a token for a server. Configured endpoints skip discovery; a configured issuer is the only one
+ * that is accepted; a resource without metadata is served by its own origin, as before RFC 9728.
+ *
+ * @see RFC 9728 §3, RFC 8414 §3, OpenID Connect Discovery 1.0 §4
+ */
+export const discover = (
+  outbound: Outbound,
+  server: Server
+): Effect.Effect<AuthorizationServerMetadata, DiscoveryError> =>
+  Effect.gen(function*() {
+    const { endpoints, issuer, quirks, resource } = server
+    if (endpoints !== undefined) {
+      return yield* checkEndpoints({
+        issuer: issuer ?? new URL(endpoints.token).origin,
+        authorizationEndpoint: endpoints.authorization,
+        tokenEndpoint: endpoints.token,
+        ...(endpoints.revocation === undefined ? {} : { revocationEndpoint: endpoints.revocation }),
+        issRequired: false,
+        authMethods: defaultAuthMethods,
+        resource
+      }, resource)
+    }
+
+    const protectedResource = yield* ProtectedResource.find(outbound, resource)
+    const named = yield* chooseIssuer(protectedResource.authorizationServers, issuer)
+    const { origin } = new URL(resource)
+    const found = yield* IssuerMetadata.find(outbound, named === undefined ? [origin, `${origin}/`] : [named], resource)
+    if (found === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
+    // Methods that are named without S256 are a refusal; a quirk can only fill in for silence.
+    const methods = found.code_challenge_methods_supported
+    if (methods === undefined ? quirks.assumePkceSupport !== true : !methods.includes("S256")) {
+      return yield* new DiscoveryError({ code: "pkce_unsupported" })
+    }
+    const scopes = withOfflineAccess(protectedResource.scopes, found.scopes_supported)
+    return yield* checkEndpoints({
+      issuer: found.issuer,
+      authorizationEndpoint: found.authorization_endpoint,
+      tokenEndpoint: found.token_endpoint,
+      ...(found.revocation_endpoint === undefined ? {} : { revocationEndpoint: found.revocation_endpoint }),
+      ...(found.registration_endpoint === undefined ? {} : { registrationEndpoint: found.registration_endpoint }),
+      issRequired: found.authorization_response_iss_parameter_supported === true,
+      authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
+      ...(scopes === undefined ? {} : { scopes }),
+      resource: protectedResource.resource
+    }, found.issuer)
+  })
+
+/** RFC 8414 §2: what an omitted `token_endpoint_auth_methods_supported` means. */
+const defaultAuthMethods: ReadonlyArray<string> = ["client_secret_basic"]
+
+/** A configured issuer must be among those that the resource names; otherwise the first that it names is meant. */
+const chooseIssuer = (
+  named: ReadonlyArray<string>,
+  configured: string | undefined
+): Effect.Effect<string | undefined, DiscoveryError> => {
+  if (configured === undefined) return Effect.succeed(named[0])
+  return named.length === 0 || named.includes(configured)
+    ? Effect.succeed(configured)
+    : Effect.fail(new DiscoveryError({ code: "issuer_mismatch" }))
+}
+
+/** A refresh token needs this scope at some servers; it is asked for only where it exists. */
+const withOfflineAccess = (
+  scopes: ReadonlyArray<string> | undefined,
+  supported: ReadonlyArray<string> | undefined
+): ReadonlyArray<string> | undefined =>
+  scopes === undefined || scopes.includes("offline_access") || supported?.includes("offline_access") !== true
+    ? scopes
+    : [...scopes, "offline_access"]
+
+const checkEndpoints = (
+  metadata: AuthorizationServerMetadata,
+  voucher: string
+): Effect.Effect<AuthorizationServerMetadata, DiscoveryError> => {
+  const named = [
+    metadata.authorizationEndpoint,
+    metadata.tokenEndpoint,
+    metadata.revocationEndpoint,
+    metadata.registrationEndpoint
+  ]
+  return named.every((endpoint) => endpoint === undefined || isAcceptable(endpoint, metadata.resource, voucher))
+    ? Effect.succeed(metadata)
+    : Effect.fail(new DiscoveryError({ code: "egress_refused" }))
+}

@@ -1,0 +1,81 @@
+import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { HttpUrl } from "@valetkey/domain/Server"
+import type { EgressError } from "@valetkey/egress/EgressError"
+import { Effect, Schema } from "effect"
+import { processDiscoveryResponse } from "oauth4webapi"
+import { getDocument, type Members, type Unavailable } from "./internal/metadataDocument.ts"
+import type { Outbound } from "./internal/outbound.ts"
+
+/** Schema for the members of authorization server metadata that are used here (RFC 8414 §2). */
+export const IssuerMetadata = Schema.Struct({
+  issuer: HttpUrl,
+  authorization_endpoint: HttpUrl,
+  token_endpoint: HttpUrl,
+  revocation_endpoint: Schema.optionalKey(HttpUrl),
+  registration_endpoint: Schema.optionalKey(HttpUrl),
+  authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
+  token_endpoint_auth_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  scopes_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  code_challenge_methods_supported: Schema.optionalKey(Schema.Array(Schema.String))
+})
+export type IssuerMetadata = typeof IssuerMetadata.Type
+
+/**
+ * Finds an issuer's metadata where RFC 8414 and OpenID Connect Discovery put it; undefined when it publishes none.
+ *
+ * `spellings` are the identifiers that the metadata may call itself by, compared as strings: one, unless the issuer was
+ * inferred from an origin and nobody spelled it. Another name makes the document unusable (RFC 8414 §3.3).
+ */
+export const find = (
+  outbound: Outbound,
+  spellings: readonly [string, ...ReadonlyArray<string>],
+  resource: string
+): Effect.Effect<IssuerMetadata | undefined, DiscoveryError> =>
+  Effect.gen(function*() {
+    for (const candidate of candidates(spellings[0])) {
+      const document = yield* Effect.mapError(
+        getDocument(outbound.egress, candidate, resource, outbound.discovery),
+        issuerFailure
+      )
+      if (document === undefined) continue
+      yield* checkIssuer(document, spellings)
+      return yield* Effect.mapError(
+        Schema.decodeUnknownEffect(IssuerMetadata)(document),
+        () => new DiscoveryError({ code: "metadata_invalid" })
+      )
+    }
+    return undefined
+  })
+
+/** The well-known URLs of an issuer, in the order of the MCP authorization specification. */
+export const candidates = (issuer: string): ReadonlyArray<string> => {
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, "")
+  return [
+    ...new Set([
+      `${origin}/.well-known/oauth-authorization-server${path}`,
+      `${origin}/.well-known/openid-configuration${path}`,
+      `${origin}${path}/.well-known/openid-configuration`
+    ])
+  ]
+}
+
+const checkIssuer = (document: Members, spellings: readonly [string, ...ReadonlyArray<string>]) =>
+  Effect.tryPromise({
+    try: () => processDiscoveryResponse(new URL(spellings[0]), Response.json(document)),
+    catch: () => new DiscoveryError({ code: "issuer_mismatch" })
+  }).pipe(
+    Effect.filterOrFail(
+      // oauth4webapi compares URLs; the identifier is a string.
+      ({ issuer }) => spellings.includes(issuer),
+      () => new DiscoveryError({ code: "issuer_mismatch" })
+    )
+  )
+
+const issuerFailure = (cause: EgressError | Unavailable): DiscoveryError =>
+  new DiscoveryError({
+    code: cause._tag === "EgressError" && cause.reason._tag === "Refused"
+      ? "egress_refused"
+      : "authorization_server_unreachable",
+    cause
+  })

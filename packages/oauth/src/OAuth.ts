@@ -1,0 +1,45 @@
+import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
+import { Egress } from "@valetkey/egress/Egress"
+import { Duration, Effect, Layer } from "effect"
+import * as AuthorizationUrl from "./AuthorizationUrl.ts"
+import * as Discovery from "./Discovery.ts"
+import * as Exchange from "./Exchange.ts"
+import type { Outbound } from "./internal/outbound.ts"
+import * as Refreshing from "./Refreshing.ts"
+import * as Registration from "./Registration.ts"
+import * as Revocation from "./Revocation.ts"
+
+/** Deadlines of one request each, by kind. */
+export interface OAuthOptions {
+  /** Metadata and registration, 10 seconds by default. */
+  readonly discovery?: Duration.Input | undefined
+  /** The token endpoint, 30 seconds by default. */
+  readonly token?: Duration.Input | undefined
+  /** The revocation endpoint, 10 seconds by default. */
+  readonly revocation?: Duration.Input | undefined
+}
+
+/** Layer that asks authorization servers through the guarded client, with deadlines of one's own. */
+export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServer, never, Egress> =>
+  Layer.effect(
+    AuthorizationServer,
+    Effect.gen(function*() {
+      const outbound: Outbound = {
+        egress: yield* Egress,
+        discovery: Duration.fromInputUnsafe(options.discovery ?? "10 seconds"),
+        token: Duration.fromInputUnsafe(options.token ?? "30 seconds"),
+        revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds")
+      }
+      return AuthorizationServer.of({
+        discover: Effect.fn("OAuth.discover")((server) => Discovery.discover(outbound, server)),
+        register: Effect.fn("OAuth.register")((metadata, input) => Registration.register(outbound, metadata, input)),
+        authorizationUrl: (request) => Effect.sync(() => AuthorizationUrl.make(request)),
+        exchange: Effect.fn("OAuth.exchange")((accepted, secrets) => Exchange.exchange(outbound, accepted, secrets)),
+        refresh: Effect.fn("OAuth.refresh")((grant, secrets) => Refreshing.refresh(outbound, grant, secrets)),
+        revoke: Effect.fn("OAuth.revoke")((grant, input) => Revocation.revoke(outbound, grant, input))
+      })
+    })
+  )
+
+/** Layer that asks authorization servers through the guarded client. */
+export const layer: Layer.Layer<AuthorizationServer, never, Egress> = layerWith({})

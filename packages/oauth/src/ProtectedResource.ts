@@ -1,0 +1,95 @@
+import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { parseScopes } from "@valetkey/domain/Credentials"
+import { HttpUrl } from "@valetkey/domain/Server"
+import type { EgressError } from "@valetkey/egress/EgressError"
+import { Effect, Option, Schema } from "effect"
+import { type Challenge, parseChallenge } from "./internal/challenge.ts"
+import { getDocument, type Unavailable } from "./internal/metadataDocument.ts"
+import { egressOptions, type Outbound } from "./internal/outbound.ts"
+
+/** What a protected resource says of itself. */
+export interface ProtectedResource {
+  /** As its metadata spells it, or as it was asked for. */
+  readonly resource: string
+  /** Empty when the resource publishes no metadata. */
+  readonly authorizationServers: ReadonlyArray<string>
+  readonly scopes: ReadonlyArray<string> | undefined
+}
+
+/**
+ * Asks a resource for its authorization servers: by the challenge of a 401, then at the well-known URL with the path
+ * of the resource, then at the one of its origin.
+ *
+ * @see RFC 9728 §3, §5
+ */
+export const find = (outbound: Outbound, resource: string): Effect.Effect<ProtectedResource, DiscoveryError> =>
+  Effect.gen(function*() {
+    const challenge = yield* probe(outbound, resource)
+    const challenged = challenge?.scope === undefined ? undefined : parseScopes(challenge.scope)
+    for (const candidate of candidates(resource, challenge?.resourceMetadata)) {
+      const document = yield* Effect.mapError(
+        getDocument(outbound.egress, candidate, resource, outbound.discovery),
+        resourceFailure
+      )
+      if (document === undefined) continue
+      const metadata = Option.getOrUndefined(decode(document))
+      if (metadata === undefined || !covers(metadata.resource, resource)) {
+        return yield* new DiscoveryError({ code: "metadata_invalid" })
+      }
+      return {
+        resource: metadata.resource,
+        authorizationServers: metadata.authorization_servers ?? [],
+        scopes: challenged ?? parseScopes(metadata.scopes_supported?.join(" ") ?? "")
+      }
+    }
+    return { resource, authorizationServers: [], scopes: challenged }
+  })
+
+/** Whether metadata for one resource speaks for another: the same origin, and a path at or above it. */
+export const covers = (described: string, requested: string): boolean => {
+  const [outer, inner] = [new URL(described), new URL(requested)]
+  const directory = ({ pathname }: URL) => pathname.endsWith("/") ? pathname : `${pathname}/`
+  return outer.origin === inner.origin && directory(inner).startsWith(directory(outer)) &&
+    (outer.search === "" || outer.search === inner.search)
+}
+
+const ResourceMetadata = Schema.Struct({
+  resource: HttpUrl,
+  authorization_servers: Schema.optionalKey(Schema.Array(HttpUrl)),
+  scopes_supported: Schema.optionalKey(Schema.Array(Schema.String))
+})
+const decode = Schema.decodeUnknownOption(ResourceMetadata)
+
+const isHttpUrl = Schema.is(HttpUrl)
+
+/** Without a token the resource answers 401 and may say where to get one. Any other answer says nothing. */
+const probe = (outbound: Outbound, resource: string): Effect.Effect<Challenge | undefined, DiscoveryError> =>
+  outbound.egress.stream(
+    { method: "GET", url: resource, headers: { accept: "application/json, text/event-stream" } },
+    { ...egressOptions(resource, outbound.discovery), redirect: "response" }
+  ).pipe(
+    // The body may be an endless stream of events: the head is enough, and leaving the scope ends the rest.
+    Effect.scoped,
+    Effect.mapError(resourceFailure),
+    Effect.flatMap(({ headers, status }) =>
+      status === 401 ? Effect.promise(() => parseChallenge(headers["www-authenticate"])) : Effect.succeed(undefined)
+    )
+  )
+
+const candidates = (resource: string, named: string | undefined): ReadonlyArray<string> => {
+  const { origin, pathname, search } = new URL(resource)
+  const path = pathname === "/" ? "" : pathname
+  return [
+    ...new Set([
+      ...(isHttpUrl(named) ? [named] : []),
+      `${origin}/.well-known/oauth-protected-resource${path}${search}`,
+      `${origin}/.well-known/oauth-protected-resource`
+    ])
+  ]
+}
+
+const resourceFailure = (cause: EgressError | Unavailable): DiscoveryError =>
+  new DiscoveryError({
+    code: cause._tag === "EgressError" && cause.reason._tag === "Refused" ? "egress_refused" : "resource_unreachable",
+    cause
+  })

@@ -1,0 +1,23 @@
+import type { RedemptionError } from "@valetkey/domain/AuthorizationServer"
+import type { Grant } from "@valetkey/domain/Connection"
+import type { Credentials } from "@valetkey/domain/Credentials"
+import { type Effect, Redacted } from "effect"
+import { processRefreshTokenResponse, refreshTokenGrantRequest } from "oauth4webapi"
+import type { Outbound } from "./internal/outbound.ts"
+import { redeem } from "./internal/redemption.ts"
+
+/**
+ * Posts a refresh token, once. The scope is left out, so that the grant keeps all it has; the resource is repeated.
+ *
+ * @see RFC 6749 §6, RFC 8707 §2.2
+ */
+export const refresh = (
+  outbound: Outbound,
+  grant: Grant,
+  secrets: { readonly refreshToken: Redacted.Redacted; readonly clientSecret: Redacted.Redacted | undefined }
+): Effect.Effect<Credentials, RedemptionError> =>
+  redeem(outbound, grant, secrets.clientSecret, {
+    request: async (as, client, auth, options) =>
+      refreshTokenGrantRequest(as, client, auth, Redacted.value(secrets.refreshToken), options),
+    process: processRefreshTokenResponse
+  })

@@ -1,0 +1,99 @@
+import type { Credentials } from "@valetkey/domain/Credentials"
+import { DateTime, Duration, Redacted } from "effect"
+import type { TokenEndpointResponse } from "oauth4webapi"
+
+/** A token endpoint's answer, read: what it says, whatever its content type claims (RFC 6749 §5). */
+export interface TokenAnswer {
+  readonly status: number
+  /** The members of a JSON object or of a form; undefined when the body is neither. */
+  readonly members: Readonly<Record<string, unknown>> | undefined
+  readonly retryAfter: string | undefined
+}
+
+/** The longest lifetime that is believed; what is beyond it, and overflowing numbers, end here. */
+export const maxLifetime: Duration.Duration = Duration.days(400)
+
+/** Reads a response once. Bodies that are forms (GitHub's default) or JSON of another content type count. */
+export const read = async (response: Response): Promise<TokenAnswer> => ({
+  status: response.status,
+  members: members(response.headers.get("content-type") ?? "", await response.text()),
+  retryAfter: response.headers.get("retry-after") ?? undefined
+})
+
+/** The `error` code of an answer: an answer that has one is a failure whatever its status. */
+export const errorOf = ({ members }: TokenAnswer): string | undefined => {
+  const error = members?.["error"]
+  if (typeof error === "string" && error !== "") return error
+  if (error !== undefined && error !== null && error !== "" && error !== false) return "unknown"
+  return members?.["ok"] === false ? "unknown" : undefined
+}
+
+/**
+ * The same answer as a strict one: every member well-formed or left out, ready for oauth4webapi to check what remains.
+ *
+ * Undefined when the access token is missing or when a token holds what cannot be sent in a header. The ID token is
+ * left out, for nothing here believes it.
+ */
+export const normalize = (answer: TokenAnswer): Response | undefined => {
+  const { access_token, expires_in, refresh_token, scope, token_type } = answer.members ?? {}
+  if (typeof access_token !== "string" || !/^[\x21-\x7E]+$/.test(access_token)) return undefined
+  const refreshToken = refresh_token === null || refresh_token === "" ? undefined : refresh_token
+  if (refreshToken !== undefined && (typeof refreshToken !== "string" || !/^[\x20-\x7E]+$/.test(refreshToken))) {
+    return undefined
+  }
+  return Response.json({
+    access_token,
+    token_type: token_type === undefined || token_type === null || token_type === "" ? "Bearer" : token_type,
+    expires_in: lifetime(expires_in),
+    refresh_token: refreshToken,
+    scope: scopes(scope)?.join(" ")
+  })
+}
+
+/** Turns what oauth4webapi let pass into credentials; the lifetime counts from the moment the request was made. */
+export const toCredentials = (response: TokenEndpointResponse, issuedAt: DateTime.Utc): Credentials => ({
+  accessToken: Redacted.make(response.access_token),
+  refreshToken: response.refresh_token === undefined ? undefined : Redacted.make(response.refresh_token),
+  tokenType: "Bearer",
+  scopes: scopes(response.scope),
+  issuedAt,
+  expiresAt: response.expires_in === undefined
+    ? undefined
+    : DateTime.addDuration(issuedAt, Duration.seconds(response.expires_in))
+})
+
+const members = (contentType: string, text: string): TokenAnswer["members"] => {
+  try {
+    const json: unknown = JSON.parse(text.trim())
+    return typeof json === "object" && json !== null && !Array.isArray(json)
+      ? json as Readonly<Record<string, unknown>>
+      : undefined
+  } catch {
+    const mayBeForm = /^(application\/x-www-form-urlencoded\b|text\/plain\b|$)/i.test(contentType)
+    return mayBeForm && /^[\w.]+=[^\s<>]*$/.test(text) ? formMembers(text) : undefined
+  }
+}
+
+/** A repeated name makes the whole form unreadable (RFC 6749 §5.1 allows each once). */
+const formMembers = (text: string): TokenAnswer["members"] => {
+  const form = [...new URLSearchParams(text)]
+  const names = new Set(form.map(([name]) => name))
+  return form.length === 0 || names.size !== form.length ? undefined : Object.fromEntries(form)
+}
+
+/** Whole seconds; undefined where the answer tells nothing. */
+const lifetime = (value: unknown): number | undefined => {
+  const seconds = typeof value === "number"
+    ? value
+    : typeof value === "string" && /^-?\d+$/.test(value)
+    ? Number(value)
+    : Number.NaN
+  return Number.isNaN(seconds) ? undefined : Math.floor(Math.min(Math.max(seconds, 0), Duration.toSeconds(maxLifetime)))
+}
+
+/** Scopes separated by spaces, commas or doubly encoded spaces, or as a list; an empty list tells nothing. */
+const scopes = (value: unknown): ReadonlyArray<string> | undefined => {
+  const parts = Array.isArray(value) ? value : typeof value === "string" ? value.split(/[\s,+]+/) : []
+  const found = parts.filter((part): part is string => typeof part === "string" && /^[\x21-\x7E]+$/.test(part))
+  return found.length === 0 ? undefined : [...new Set(found)]
+}

@@ -1,0 +1,54 @@
+import type { Egress } from "@valetkey/egress/Egress"
+import { EgressError, Redirected } from "@valetkey/egress/EgressError"
+import { type Duration, Effect } from "effect"
+import { egressOptions } from "./outbound.ts"
+
+/** The members of a metadata document; `null` counts as left out. */
+export type Members = Readonly<Record<string, unknown>>
+
+/** A well-known URL answered in a way that says nothing about whether there is a document: 429 or 5xx. */
+export class Unavailable extends Error {
+  readonly _tag = "Unavailable"
+}
+
+/** How many redirects lead to a document at most; each is judged anew by the guard. */
+const maxRedirects = 2
+
+/**
+ * Gets a JSON document; undefined when there is none: a 4xx, or a page that is not JSON.
+ *
+ * A server that is down says nothing about its documents, so that is a failure and never a reason to ask elsewhere.
+ */
+export const getDocument = (
+  egress: Egress["Service"],
+  url: string,
+  origin: string,
+  deadline: Duration.Duration
+): Effect.Effect<Members | undefined, EgressError | Unavailable> =>
+  Effect.gen(function*() {
+    let target = new URL(url)
+    for (let hops = 0; hops <= maxRedirects; hops++) {
+      const response = yield* egress.execute(
+        { method: "GET", url: target, headers: { accept: "application/json" } },
+        { ...egressOptions(origin, deadline), redirect: "response" }
+      )
+      if (response.status === 429 || response.status >= 500) return yield* Effect.fail(new Unavailable())
+      if (response.status === 200) return parse(response.body)
+      if (response.status < 300 || response.status >= 400) return undefined
+      const location = URL.parse(response.headers["location"] ?? "", target)
+      if (location === null) return undefined
+      if (location.protocol !== target.protocol) break
+      target = location
+    }
+    return yield* new EgressError({ reason: new Redirected({ status: 302 }) })
+  })
+
+const parse = (body: Uint8Array): Members | undefined => {
+  try {
+    const json: unknown = JSON.parse(new TextDecoder().decode(body))
+    if (typeof json !== "object" || json === null || Array.isArray(json)) return undefined
+    return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
+  } catch {
+    return undefined
+  }
+}

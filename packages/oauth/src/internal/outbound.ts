@@ -1,0 +1,39 @@
+import { trustOf } from "@valetkey/egress/AddressPolicy"
+import type { Egress, EgressOptions } from "@valetkey/egress/Egress"
+import { asFetch } from "@valetkey/egress/EgressFetch"
+import type { Duration } from "effect"
+import { allowInsecureRequests, customFetch } from "oauth4webapi"
+
+/** The guarded client, with the deadline of each kind of request. */
+export interface Outbound {
+  readonly egress: Egress["Service"]
+  readonly discovery: Duration.Duration
+  readonly token: Duration.Duration
+  readonly revocation: Duration.Duration
+}
+
+/** Options of one guarded request; `origin` is the URL that led to it and decides what it may reach. */
+export const egressOptions = (origin: string, deadline: Duration.Duration): EgressOptions => ({
+  trust: trustOf(origin),
+  headersTimeout: deadline,
+  idleTimeout: deadline,
+  timeout: deadline
+})
+
+/**
+ * Options that make oauth4webapi send through the guarded client.
+ *
+ * Plain http is a matter of the guard, which lets it pass for loopback resources and listed endpoints alone; here the
+ * recorded endpoint's own scheme decides, so that an https endpoint can never become an http one.
+ */
+export const requestOptions = (input: {
+  readonly egress: Egress["Service"]
+  readonly endpoint: string
+  readonly origin: string
+  readonly deadline: Duration.Duration
+  readonly signal: AbortSignal
+}) => ({
+  [customFetch]: asFetch(input.egress, egressOptions(input.origin, input.deadline)),
+  [allowInsecureRequests]: new URL(input.endpoint).protocol === "http:",
+  signal: input.signal
+})

@@ -1,0 +1,88 @@
+import { RedemptionError, RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
+import type { Grant } from "@valetkey/domain/Connection"
+import type { Credentials } from "@valetkey/domain/Credentials"
+import { findEgressError } from "@valetkey/egress/EgressFetch"
+import { Clock, DateTime, Effect, type Redacted } from "effect"
+import type {
+  AuthorizationServer,
+  Client,
+  ClientAuth,
+  TokenEndpointRequestOptions,
+  TokenEndpointResponse
+} from "oauth4webapi"
+import { ofAnswer, ofEgress, unknownOutcome } from "../Classification.ts"
+import { errorOf, normalize, read, toCredentials } from "../TokenResponse.ts"
+import { clientAuthentication } from "./clientAuthentication.ts"
+import { type Outbound, requestOptions } from "./outbound.ts"
+
+/** The two halves that differ between grants, as oauth4webapi splits them. */
+export interface Redemption {
+  request(
+    as: AuthorizationServer,
+    client: Client,
+    auth: ClientAuth,
+    options: TokenEndpointRequestOptions
+  ): Promise<Response>
+  process(as: AuthorizationServer, client: Client, response: Response): Promise<TokenEndpointResponse>
+}
+
+/** Posts one token request, at most once, and turns whatever comes of it into credentials or a class of failure. */
+export const redeem = (
+  outbound: Outbound,
+  grant: Grant,
+  clientSecret: Redacted.Redacted | undefined,
+  { process, request }: Redemption
+): Effect.Effect<Credentials, RedemptionError> =>
+  Effect.gen(function*() {
+    const auth = clientAuthentication(grant.authMethod, clientSecret)
+    if (auth === undefined) {
+      return yield* new RedemptionError({
+        reason: RedemptionFailure.cases.Configuration.make({ error: "invalid_client" }),
+        cause: new Error("The client authenticates with a secret and none is known; nothing was sent")
+      })
+    }
+    const as: AuthorizationServer = { issuer: grant.issuer, token_endpoint: grant.tokenEndpoint }
+    const client: Client = { client_id: grant.clientId }
+    const issuedAt = yield* DateTime.now
+    const answer = yield* Effect.tryPromise({
+      try: async (signal) =>
+        read(
+          await request(as, client, auth, {
+            ...requestOptions({
+              egress: outbound.egress,
+              endpoint: grant.tokenEndpoint,
+              origin: grant.resource ?? grant.tokenEndpoint,
+              deadline: outbound.token,
+              signal
+            }),
+            ...(grant.resource === undefined ? {} : { additionalParameters: { resource: grant.resource } })
+          })
+        ),
+      catch: unanswered
+    })
+    const strict = answer.status < 300 && errorOf(answer) === undefined ? normalize(answer) : undefined
+    if (strict === undefined) {
+      return yield* new RedemptionError({
+        reason: ofAnswer(answer, yield* Clock.currentTimeMillis),
+        cause: new Error(`The token endpoint answered with status ${answer.status}`)
+      })
+    }
+    const accepted = yield* Effect.tryPromise({
+      try: () => process(as, client, strict),
+      // What oauth4webapi throws holds the body, and with it the tokens.
+      catch: () => unusable
+    })
+    return toCredentials(accepted, issuedAt)
+  })
+
+const unanswered = (thrown: unknown): RedemptionError => {
+  const error = findEgressError(thrown)
+  return error === undefined
+    ? unusable
+    : new RedemptionError({ reason: ofEgress(error), cause: error })
+}
+
+const unusable = new RedemptionError({
+  reason: unknownOutcome,
+  cause: new Error("The token endpoint's answer holds no usable credentials")
+})
