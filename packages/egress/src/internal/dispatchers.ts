@@ -1,16 +1,14 @@
 import { Effect, type Scope } from "effect"
-import type { Dispatcher } from "undici"
+import type * as Undici from "undici"
 import type { Trust } from "../AddressPolicy.ts"
 import { type DialOptions, makeConnector } from "./guard.ts"
-
-type Undici = typeof import("undici")
 
 /** The connections of one client, by trust, so that no request ever rides on a connection made for another trust. */
 export interface Dispatchers {
   /** Connections that several requests may use, one after the other. */
-  shared(trust: Trust): Effect.Effect<Dispatcher>
+  shared(trust: Trust): Effect.Effect<Undici.Dispatcher>
   /** A connection for one request, gone with its scope. */
-  own(trust: Trust, url: URL): Effect.Effect<Dispatcher, never, Scope.Scope>
+  own(trust: Trust, url: URL): Effect.Effect<Undici.Dispatcher, never, Scope.Scope>
 }
 
 /** Opens nothing yet: undici is loaded by the first request, because it would double a server's start. */
@@ -18,8 +16,8 @@ export const openDispatchers = (
   options: Omit<DialOptions, "trust">
 ): Effect.Effect<Dispatchers, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const agents = new Map<Trust, Dispatcher>()
-    let loading: Promise<Undici> | undefined
+    const agents = new Map<Trust, Undici.Dispatcher>()
+    let loading: Promise<typeof Undici> | undefined
     const undici = Effect.promise(() => loading ??= import("undici"))
 
     yield* Effect.addFinalizer(() => Effect.sync(() => agents.forEach(destroy)))
@@ -49,6 +47,6 @@ export const openDispatchers = (
     }
   })
 
-const destroy = (dispatcher: Dispatcher): void => {
+const destroy = (dispatcher: Undici.Dispatcher): void => {
   dispatcher.destroy().catch(() => undefined)
 }

@@ -1,6 +1,6 @@
 import { Cause, Deferred, Effect, Queue } from "effect"
 import type { Dispatcher } from "undici"
-import { EgressError, Interrupted, Reason, Refused, Timeout, Unreachable } from "../EgressError.ts"
+import { EgressError, Interrupted, type Reason, Refused, Timeout, Unreachable } from "../EgressError.ts"
 import { Refusal } from "./guard.ts"
 
 /** Status line and headers of a final response. */
