@@ -1,5 +1,11 @@
 import { defineConfig } from "vitest/config"
 
 export default defineConfig({
-  test: { name: "testing", include: ["test/**/*.test.ts"], globalSetup: ["./src/PostgresSetup.ts"] }
+  test: {
+    name: "testing",
+    include: ["test/**/*.test.ts"],
+    globalSetup: ["./src/CanarySetup.ts", "./src/PostgresSetup.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000
+  }
 })
