@@ -2,6 +2,7 @@ import type { Finding, Text } from "./Finding.ts"
 
 /** Credentials written into a file. A line that describes a secret's shape is not one that carries it. */
 export const secretLiterals = (text: Text): ReadonlyArray<Finding> => {
+  if (published.has(text.path)) return []
   const unquoted = /\.(ya?ml|env|ini|conf|toml|sh)$|(^|\/)\.(env|ci)/.test(text.path)
   return text.content.split("\n").flatMap((line, index) => {
     const kind = issued(line) ?? assigned(line, unquoted)
@@ -10,6 +11,9 @@ export const secretLiterals = (text: Text): ReadonlyArray<Finding> => {
       : [{ check: "secrets", where: `${text.path}:${index + 1}`, message: `carries what looks like ${kind}` }]
   })
 }
+
+// Keys that anyone may know, each because nothing but the own machine answers to its name.
+const published = new Set(["packages/egress/test/fixtures/localhost-key.pem"])
 
 // Shapes that only an issuer makes.
 const shapes: ReadonlyArray<readonly [RegExp, string]> = [
