@@ -114,10 +114,8 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
         atomically((now) => {
           const row = owned(input)
           if (row === undefined) return false
-          const end = FlowRows.overdue(row, now)
-          return end === undefined
-            ? FlowRows.settle(world, row, "cancelled", now)
-            : !FlowRows.settle(world, row, end, now)
+          const expired = FlowRows.read(row, now).state === "expired"
+          return FlowRows.settle(world, row, expired ? "expired" : "cancelled", now) && !expired
         }),
 
       get: (input) =>
