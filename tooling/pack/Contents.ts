@@ -1,0 +1,54 @@
+import type { PublishedManifest, Tarball } from "./Tarball.ts"
+
+/** What is wrong with a tarball, one sentence each. */
+export const problems = (tarball: Tarball): ReadonlyArray<string> => [
+  ...strangers(tarball),
+  ...missingOutputs(tarball),
+  ...wrongTargets(tarball),
+  ...leftovers(tarball),
+  ...unresolvedRanges(tarball.manifest)
+]
+
+// Only what a consumer can use: code, declarations, their maps, the sources the maps point to, and three documents.
+const expected =
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|src\/[\w./-]+\.ts|dist\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
+const unwanted = /(^|\/)(test|tests|fixtures)\/|\.(test|spec)\.|vitest|tsbuildinfo|(^|\/)\.env/
+
+const strangers = ({ files }: Tarball): Array<string> =>
+  [...files.keys()].filter((path) => !expected.test(path) || unwanted.test(path)).map((path) => `carries ${path}`)
+
+const missingOutputs = ({ files }: Tarball): Array<string> => {
+  const absent = ["README.md", "LICENSE"].filter((path) => !files.has(path)).map((path) => `lacks ${path}`)
+  const code = [...files.keys()].filter((path) => /^dist\/.*\.js$/.test(path))
+  if (code.length === 0) absent.push("lacks dist")
+  for (const path of code.filter((path) => files.has(path.replace(/^dist\/(.*)\.js$/, "src/$1.ts")))) {
+    if (!files.has(path.replace(/\.js$/, ".d.ts"))) absent.push(`lacks the declarations of ${path}`)
+  }
+  for (const path of files.keys()) {
+    const output = path.replace(/^src\/(.*)\.ts$/, "dist/$1.js")
+    if (output !== path && !files.has(output)) absent.push(`lacks ${output}`)
+  }
+  return absent
+}
+
+const wrongTargets = ({ files, manifest }: Tarball): Array<string> => {
+  const targets = [...Object.entries(manifest.exports ?? {}), ...Object.entries(manifest.bin ?? {})]
+  return targets.flatMap(([name, target]) => {
+    if (target === null || target === "./package.json") return []
+    const path = target.replace(/^\.\//, "")
+    if (!path.startsWith("dist/")) return [`points ${name} at ${target}`]
+    return path.includes("*") || files.has(path) ? [] : [`points ${name} at ${target}, which it lacks`]
+  })
+}
+
+const leftovers = ({ files }: Tarball): Array<string> =>
+  [...files].flatMap(([path, content]) => {
+    if (path.endsWith(".d.ts") && content.includes("@internal")) return [`declares an @internal member in ${path}`]
+    if (path.endsWith(".js") && /(from|import\() ?"\.[^"]*\.ts"/.test(content)) return [`imports a source from ${path}`]
+    return []
+  })
+
+const unresolvedRanges = (manifest: PublishedManifest): Array<string> =>
+  Object.entries({ ...manifest.dependencies, ...manifest.peerDependencies, ...manifest.optionalDependencies })
+    .filter(([, range]) => /^(workspace|catalog|file|link):/.test(range))
+    .map(([name, range]) => `asks for ${name} as ${range}`)
