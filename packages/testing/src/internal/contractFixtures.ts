@@ -1,0 +1,231 @@
+import type { AuditEvent, AuditLog } from "@valetkey/domain/AuditLog"
+import {
+  type Connection,
+  ConnectionKey,
+  Epoch,
+  Generation,
+  type Grant,
+  type SealedCredentials
+} from "@valetkey/domain/Connection"
+import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Digest } from "@valetkey/domain/Entropy"
+import { type Flow, FlowId, type FrozenAuthorization, type OnConflict } from "@valetkey/domain/Flow"
+import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
+import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { Sealed } from "@valetkey/domain/Sealed"
+import { type RedemptionPolicy, ServerSlug } from "@valetkey/domain/Server"
+import type { ServerStore } from "@valetkey/domain/ServerStore"
+import type { Signals } from "@valetkey/domain/Signals"
+import type { Spool } from "@valetkey/domain/Spool"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { DateTime, Duration, Effect, Option } from "effect"
+import { randomBytes, randomUUID } from "node:crypto"
+
+/** Every store port. */
+export type StorePorts =
+  | FlowStore
+  | ConnectionStore
+  | RevocationOutbox
+  | RegistrationStore
+  | ServerStore
+  | AuditLog
+  | Spool
+  | Signals
+
+/** What a suite must know of the adapter besides its layer. */
+export interface ContractOptions<R> {
+  /** Lets the time of the store's clock pass: `TestClock.adjust`, or a shift of the stored times. */
+  readonly advance: (duration: Duration.Duration) => Effect.Effect<void, unknown, R>
+  /** Reads the events that a tenant's log holds, oldest first; the port itself only writes. */
+  readonly auditTrail: (tenant: TenantId) => Effect.Effect<ReadonlyArray<AuditEvent>, unknown, R>
+  /** How many random histories the property tests play. Default 100. */
+  readonly histories?: number | undefined
+}
+
+/** How often one refresh token may be sent. */
+export type Policy = RedemptionPolicy
+
+/** A time to live that no slow test outruns on a real clock. */
+export const ttl = Duration.minutes(10)
+
+/** A lease that no slow test outruns on a real clock. */
+export const lease = Duration.minutes(1)
+
+/** Longer than `lease`, shorter than `ttl`. */
+export const pastLease = Duration.minutes(2)
+
+/** Longer than `ttl`. */
+export const pastTtl = Duration.minutes(11)
+
+/** A tenant that no other case uses. */
+export const newTenant = (): TenantId => TenantId.make(`tenant ${randomUUID()}/ü`)
+
+/** A connection key that no other case uses, with the given parts instead of fresh ones. */
+export const newKey = (part: { tenant?: TenantId; subject?: string; server?: string } = {}): ConnectionKey =>
+  ConnectionKey.make({
+    tenant: part.tenant ?? newTenant(),
+    subject: SubjectId.make(part.subject ?? `subject|${randomUUID()}`),
+    server: ServerSlug.make(part.server ?? `server-${randomUUID()}`)
+  })
+
+/** The owner's part of a key, as the flow operations take it. */
+export const ownerOf = (key: ConnectionKey): { readonly tenant: TenantId; readonly subject: SubjectId } => ({
+  tenant: key.tenant,
+  subject: key.subject
+})
+
+/** A fresh flow id. */
+export const newFlowId = (): FlowId => FlowId.make(randomUUID())
+
+/** A fresh epoch. */
+export const newEpoch = (): Epoch => Epoch.make(randomUUID())
+
+/** A digest of nothing known. */
+export const newDigest = (): Digest => Digest.make(randomBytes(32).toString("base64url"))
+
+/** Bytes that no other case uses; a store does not look inside. */
+export const newSealed = (): Sealed => Sealed.make(new Uint8Array(randomBytes(48)))
+
+/** A grant with every optional field. */
+export const newGrant = (change: Partial<Grant> = {}): Grant => ({
+  issuer: "https://as.example",
+  tokenEndpoint: "https://as.example/token",
+  revocationEndpoint: "https://as.example/revoke",
+  clientId: `client-${randomUUID()}`,
+  authMethod: "client_secret_basic",
+  resource: "https://api.example/mcp",
+  redemptionPolicy: "retry-once",
+  ...change
+})
+
+/** Credentials with every optional field. */
+export const newCredentials = (): SealedCredentials => ({
+  accessToken: newSealed(),
+  refreshToken: newSealed(),
+  tokenType: "Bearer",
+  scopes: ["read", "write:all"],
+  issuedAt: DateTime.makeUnsafe(1_700_000_000_123),
+  expiresAt: DateTime.makeUnsafe(1_700_003_600_123)
+})
+
+/** What `start` freezes, with every optional field. */
+export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): FrozenAuthorization => ({
+  snapshot: {
+    authorizationEndpoint: "https://as.example/authorize",
+    redirectUri: "https://valetkey.example/callback/ctx",
+    issRequired: true,
+    scopes: ["read"]
+  },
+  grant: newGrant(),
+  stateHash: newDigest(),
+  bindingHash: newDigest(),
+  context: `ctx-${randomUUID()}`,
+  codeVerifier: newSealed(),
+  clientSecret: newSealed(),
+  ...change
+})
+
+/** What a flow or a depositor writes over `previous`. */
+export const newWrite = (previous: number) => ({
+  epoch: newEpoch(),
+  previous,
+  grant: newGrant(),
+  clientSecret: newSealed(),
+  credentials: newCredentials()
+})
+
+/** A typed generation. */
+export const generation = (count: number): Generation => Generation.make(count)
+
+/** Reserves the slot of a key. */
+export const reserve = Effect.fnUntraced(function*(key: ConnectionKey, onConflict: OnConflict = "reject") {
+  const flows = yield* FlowStore
+  return yield* flows.reserve({
+    id: newFlowId(),
+    key,
+    transport: "gateway",
+    confirmation: "finalize",
+    onConflict,
+    ttl
+  })
+})
+
+/** Reserves and freezes a flow. */
+export const startFlow = Effect.fnUntraced(function*(key: ConnectionKey, change: Partial<FrozenAuthorization> = {}) {
+  const flows = yield* FlowStore
+  const { flow } = yield* reserve(key)
+  const authorization = newAuthorization(change)
+  if (!(yield* flows.freeze(flow.id, authorization))) return yield* Effect.die("freeze refused a pending flow")
+  return { id: flow.id, key, authorization }
+})
+
+/** Claims the flow as its right callback does. */
+export const claimFlow = Effect.fnUntraced(function*(authorization: FrozenAuthorization) {
+  const flows = yield* FlowStore
+  return yield* flows.claim({
+    stateHash: authorization.stateHash,
+    bindingHash: authorization.bindingHash,
+    context: authorization.context,
+    lease
+  })
+})
+
+/** A flow that is being exchanged, with its claim. */
+export const exchangingFlow = Effect.fnUntraced(function*(key: ConnectionKey) {
+  const started = yield* startFlow(key)
+  const claimed = yield* claimFlow(started.authorization)
+  if (Option.isNone(claimed)) return yield* Effect.die("claim refused the right callback")
+  return { ...started, claimed: claimed.value }
+})
+
+/** A flow in a form that compares by value. */
+export const flowView = ({ createdAt, expiresAt, key, settledAt, ...rest }: Flow) => ({
+  ...withoutUndefined(rest),
+  key: key.path,
+  createdAt: DateTime.toEpochMillis(createdAt),
+  expiresAt: DateTime.toEpochMillis(expiresAt),
+  settledAt: settledAt && DateTime.toEpochMillis(settledAt)
+})
+
+/** A claim in a form that compares by value. */
+export const claimView = ({ authorization, key, ...rest }: ClaimedFlow) => ({
+  ...rest,
+  key: key.path,
+  authorization: authorizationView(authorization)
+})
+
+/** A frozen authorization in a form that compares by value. */
+export const authorizationView = ({ clientSecret, codeVerifier, ...rest }: FrozenAuthorization) => ({
+  ...withoutUndefined(rest),
+  codeVerifier: hex(codeVerifier),
+  clientSecret: clientSecret && hex(clientSecret)
+})
+
+/** Credentials in a form that compares by value. */
+export const credentialsView = ({ accessToken, expiresAt, issuedAt, refreshToken, ...rest }: SealedCredentials) => ({
+  ...withoutUndefined(rest),
+  accessToken: hex(accessToken),
+  refreshToken: refreshToken && hex(refreshToken),
+  issuedAt: DateTime.toEpochMillis(issuedAt),
+  expiresAt: expiresAt && DateTime.toEpochMillis(expiresAt)
+})
+
+/** A connection in a form that compares by value. */
+export const connectionView = (
+  { clientSecret, createdAt, credentials, key, updatedAt, ...rest }: Connection
+) => ({
+  ...withoutUndefined(rest),
+  key: key.path,
+  clientSecret: clientSecret && hex(clientSecret),
+  credentials: credentialsView(credentials),
+  createdAt: DateTime.toEpochMillis(createdAt),
+  updatedAt: DateTime.toEpochMillis(updatedAt)
+})
+
+/** Bytes in a form that compares by value, whatever kind of array holds them. */
+export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")
+
+const withoutUndefined = <A extends object>(value: A): A =>
+  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as A
