@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Canary from "./Canary.ts"
@@ -36,9 +36,11 @@ const open = (): Run => {
 }
 
 const close = ({ directory }: Run): void => {
-  const findings = CanaryScan.make(Canary.all()).path(join(directory, "emitted"))
+  const emitted = CanaryScan.format(CanaryScan.make(Canary.all()).path(join(directory, "emitted")))
+  const report = Artefacts.findings() ?? ""
+  const findings = `${existsSync(report) ? readFileSync(report, "utf8") : ""}${emitted}`
   delete process.env[Artefacts.variable]
   // Kept on failure: the person who looks for the leak needs the file that holds it.
-  if (findings.length > 0) throw new Error(`Secrets in what the suites emitted:\n${CanaryScan.format(findings)}`)
+  if (findings !== "") throw new Error(`Secrets in what the suites emitted (kept in ${directory}):\n${findings}`)
   rmSync(directory, { recursive: true, force: true })
 }

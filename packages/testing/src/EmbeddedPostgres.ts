@@ -126,6 +126,7 @@ const startGuard = async (): Promise<Guard> => {
     url: Redacted.make(String(ready["url"])),
     dataDir: String(ready["dataDir"]),
     stop: async () => {
+      child.ref()
       child.stdin.write("stop\n")
       await line()
     },

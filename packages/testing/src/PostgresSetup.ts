@@ -1,8 +1,10 @@
 import { Effect, Exit, Redacted, Scope } from "effect"
+import { appendFileSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as CanaryScan from "./CanaryScan.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
+import * as Artefacts from "./internal/artefacts.ts"
 
 interface Run {
   users: number
@@ -66,7 +68,11 @@ const open = (): Run => {
       delete process.env[EmbeddedPostgres.variable]
       await started?.catch(() => undefined)
       await Effect.runPromise(Scope.close(scope, Exit.void))
-      if (findings.length > 0) throw new Error(`Secrets in the database files:\n${CanaryScan.format(findings)}`)
+      if (findings.length === 0) return
+      const report = Artefacts.findings()
+      // An error here would keep the setups before this one from their teardown; the first of them reports instead.
+      if (report === undefined) throw new Error(`Secrets in the database files:\n${CanaryScan.format(findings)}`)
+      appendFileSync(report, `${CanaryScan.format(findings)}\n`)
     }
   }
 }

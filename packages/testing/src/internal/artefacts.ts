@@ -12,6 +12,12 @@ export const registry = (): string | undefined => {
   return dir === undefined ? undefined : join(dir, "canaries")
 }
 
+/** File in which setups leave what they found, for the one that ends the run to report. */
+export const findings = (): string | undefined => {
+  const dir = directory()
+  return dir === undefined ? undefined : join(dir, "findings")
+}
+
 /** Directory of everything the suites emitted. */
 export const emitted = (): string | undefined => {
   const dir = directory()
