@@ -1,0 +1,74 @@
+import { assert, describe, it } from "@effect/vitest"
+import { coversScopes, isFresh, mergeRefreshed, parseScopes } from "@valetkey/domain/Credentials"
+import { DateTime, Duration, Redacted } from "effect"
+import fc from "fast-check"
+
+const at = (seconds: number) => DateTime.makeUnsafe(seconds * 1000)
+
+describe("scopes", () => {
+  it("S1.36 S1.37 are split on white space, and an empty list is left out", () => {
+    assert.deepStrictEqual(parseScopes(" a  b\t\nc "), ["a", "b", "c"])
+    assert.isUndefined(parseScopes(""))
+    assert.isUndefined(parseScopes(" "))
+  })
+
+  it("cover a wish only when each wanted one is granted", () => {
+    assert.isTrue(coversScopes(["a", "b"], ["b"]))
+    assert.isFalse(coversScopes(["a"], ["a", "b"]))
+    assert.isFalse(coversScopes(undefined, ["a"]))
+    assert.isTrue(coversScopes(undefined, []))
+  })
+})
+
+describe("mergeRefreshed", () => {
+  const previous = {
+    refreshToken: Redacted.make("rt-1"),
+    tokenType: "Bearer",
+    scopes: ["a"],
+    issuedAt: at(0),
+    expiresAt: at(600)
+  }
+
+  it("keeps refresh token, scopes and lifetime that the answer leaves out", () => {
+    const merged = mergeRefreshed(previous, {
+      accessToken: Redacted.make("at-2"),
+      tokenType: "Bearer",
+      issuedAt: at(1000)
+    })
+    assert.strictEqual(Redacted.value(merged.refreshToken!), "rt-1")
+    assert.deepStrictEqual(merged.scopes, ["a"])
+    assert.deepStrictEqual(merged.expiresAt, at(1600))
+  })
+
+  it("takes what the answer brings", () => {
+    const merged = mergeRefreshed(previous, {
+      accessToken: Redacted.make("at-2"),
+      refreshToken: Redacted.make("rt-2"),
+      scopes: ["b"],
+      tokenType: "Bearer",
+      issuedAt: at(1000),
+      expiresAt: at(1010)
+    })
+    assert.strictEqual(Redacted.value(merged.refreshToken!), "rt-2")
+    assert.deepStrictEqual([merged.scopes, merged.expiresAt], [["b"], at(1010)])
+  })
+})
+
+describe("isFresh", () => {
+  it("I6 gives a token at least the smaller of the demand and half its lifetime", () => {
+    fc.assert(fc.property(
+      fc.integer({ min: 1, max: 400 * 86_400 }),
+      fc.integer({ min: 0, max: 400 * 86_400 }),
+      fc.integer({ min: 0, max: 7200 }),
+      (lifetime, age, demand) => {
+        const left = lifetime - age
+        const fresh = isFresh({ issuedAt: at(0), expiresAt: at(lifetime) }, Duration.seconds(demand), at(age))
+        assert.strictEqual(fresh, left > 0 && left >= Math.min(demand, lifetime / 2))
+      }
+    ))
+  })
+
+  it("trusts a token without expiry until it is rejected", () => {
+    assert.isTrue(isFresh({ issuedAt: at(0) }, Duration.hours(1), at(1_000_000)))
+  })
+})

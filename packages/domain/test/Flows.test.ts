@@ -1,0 +1,574 @@
+import { assert, describe, it } from "@effect/vitest"
+import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { TransportError } from "@valetkey/domain/CallbackTransport"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { FlowId } from "@valetkey/domain/Flow"
+import { Flows } from "@valetkey/domain/Flows"
+import { FlowStore } from "@valetkey/domain/FlowStore"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import { Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, Vault } from "./World.ts"
+
+const begin = Effect.fnUntraced(function*(slug: string) {
+  const key = yield* keyOf(slug)
+  const started = yield* (yield* Flows).start(key)
+  if (started._tag !== "Started") return yield* Effect.die(started._tag)
+  return { key, owner: { id: started.flow.id, tenant: key.tenant, subject: key.subject }, ...started }
+})
+
+describe("Flows.start", () => {
+  it.effect("S1.1 S1.5 gives an authorization URL and a pending flow before any callback", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, owner } = yield* begin("mcp")
+      assert.isTrue(Redacted.value(authorizationUrl).startsWith("https://as.example/authorize?"))
+      assert.strictEqual((yield* (yield* Flows).status(owner)).state, "pending")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.2 S1.3 FLOW-03 FLOW-28 makes a fresh state and verifier of 256 bits for every run", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const [one, two] = [yield* begin("a"), yield* begin("b")]
+      const states = [one, two].map(({ authorizationUrl }) =>
+        new URL(Redacted.value(authorizationUrl)).searchParams.get("state")!
+      )
+      for (const secret of [...states, ...provider.verifiers]) assert.match(secret, /^[\w-]{43}$/)
+      assert.strictEqual(new Set([...states, ...provider.verifiers]).size, 4)
+      yield* (yield* comeBack(one.flow.id, response(one.authorizationUrl))).settled
+      assert.strictEqual(provider.exchanged[0]!.codeVerifier, provider.verifiers[0])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.4 opens the transport first and uses its redirect URI in request, registration and exchange", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const { authorizationUrl, flow } = yield* begin("mcp")
+      const redirectUri = (yield* Browser).open.get(flow.id)!.redirectUri
+      assert.strictEqual(new URL(Redacted.value(authorizationUrl)).searchParams.get("redirect_uri"), redirectUri)
+      assert.deepStrictEqual(provider.registrations, [redirectUri])
+      yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
+      assert.strictEqual(provider.exchanged[0]!.redirectUri, redirectUri)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("uses the registration on record again and opens its redirect URI", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      yield* connect(key)
+      assert.strictEqual((yield* Provider).registrations.length, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.8 refuses a second start while one is pending and opens one transport", () =>
+    Effect.gen(function*() {
+      const { flow, key } = yield* begin("mcp")
+      const error = yield* Effect.flip((yield* Flows).start(key))
+      assert.strictEqual(error._tag === "FlowConflict" && error.running, flow.id)
+      assert.strictEqual((yield* Browser).opened, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("joins or supersedes the running flow when the caller says so", () =>
+    Effect.gen(function*() {
+      const { flow, key, owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      const joined = yield* flows.start(key, { onConflict: "join" })
+      assert.strictEqual(joined._tag === "Joined" && joined.flow.id, flow.id)
+      const next = yield* flows.start(key, { onConflict: "supersede" })
+      assert.strictEqual(next._tag, "Started")
+      assert.strictEqual((yield* flows.status(owner)).state, "superseded")
+      assert.strictEqual((yield* Browser).open.size, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.9 lets different servers run and complete at once", () =>
+    Effect.gen(function*() {
+      const [one, two] = [yield* begin("one"), yield* begin("two")]
+      const settled = yield* Effect.all([one, two].map(({ authorizationUrl, flow }) =>
+        Effect.flatMap(comeBack(flow.id, response(authorizationUrl)), (delivery) => delivery.settled)
+      ))
+      assert.deepStrictEqual(
+        settled.map((flow) =>
+          flow.state
+        ),
+        ["completed", "completed"]
+      )
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1x.1 lets the same server run for two tenants and for two users", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      for (const owner of [{}, { tenant: "other" }, { subject: "bob" }]) {
+        assert.strictEqual((yield* flows.start(yield* keyOf("mcp", owner)))._tag, "Started")
+      }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.22 holds the slot while the listener is still binding", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const browser = yield* Browser
+      const binding = yield* Latch.make()
+      browser.beforeOpen = Effect.andThen(binding.open, Effect.never)
+      const first = yield* Effect.forkChild(flows.start(key))
+      yield* binding.await
+      assert.strictEqual((yield* Effect.flip(flows.start(key)))._tag, "FlowConflict")
+      yield* Fiber.interrupt(first)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.23 S1.43 concurrent start race: one of 20 wins and one listener opens", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const exits = yield* Effect.all(Array.from({ length: 20 }, () => Effect.exit(flows.start(key))), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(exits.filter(Exit.isSuccess).length, 1)
+      assert.strictEqual((yield* Browser).opened, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.24 frees the slot when the listener cannot bind", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const browser = yield* Browser
+      browser.beforeOpen = Effect.fail(new TransportError({ code: "callback_port_unavailable", transport: "loopback" }))
+      assert.strictEqual((yield* Effect.flip(flows.start(key)))._tag, "TransportError")
+      const latest = Option.getOrThrow(yield* flows.latest(key))
+      assert.deepStrictEqual([latest.state, latest.failure], ["failed", "start_failed"])
+      browser.beforeOpen = Effect.void
+      assert.strictEqual((yield* flows.start(key))._tag, "Started")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("frees the slot and closes the listener when discovery fails or the caller goes away", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const provider = yield* Provider
+      provider.discovery = Effect.fail(new DiscoveryError({ code: "metadata_invalid" }))
+      assert.strictEqual((yield* Effect.flip(flows.start(key)))._tag, "DiscoveryError")
+      const asked = yield* Latch.make()
+      provider.discovery = Effect.andThen(asked.open, Effect.never)
+      const gone = yield* Effect.forkChild(flows.start(key))
+      yield* asked.await
+      yield* Fiber.interrupt(gone)
+      provider.discovery = Effect.void
+      assert.strictEqual((yield* flows.start(key))._tag, "Started")
+      assert.strictEqual((yield* Browser).open.size, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("starts nothing without the encryption key and frees the slot", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const vault = yield* Vault
+      vault.locked = true
+      assert.strictEqual((yield* Effect.flip(flows.start(key)))._tag, "CipherError")
+      assert.strictEqual((yield* Browser).open.size, 0)
+      vault.locked = false
+      assert.strictEqual((yield* flows.start(key))._tag, "Started")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S2.11 answers a live connection at once without a URL", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      const flows = yield* Flows
+      assert.strictEqual((yield* flows.start(key))._tag, "AlreadyConnected")
+      assert.strictEqual((yield* flows.start(key, { scopes: ["write"] }))._tag, "Started")
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("Flows.complete", () => {
+  it.effect("S1.6 S1.43 success stores the credentials, completes the flow and activates the connection", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      assert.strictEqual((yield* connect(key)).state, "completed")
+      const connection = Option.getOrThrow(yield* (yield* ConnectionStore).get(key))
+      assert.deepStrictEqual([connection.status._tag, connection.generation, connection.credentials.scopes], [
+        "active",
+        1,
+        ["read"]
+      ])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.10 S1.43 S2x.9 FLOW-02 FLOW-12 a wrong state exchanges nothing, stores nothing and the flow still completes", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, key, owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      const forged = response(Redacted.make("https://as.example/authorize?state=forged"))
+      const denied = response(Redacted.make("https://as.example/authorize?state=forged"), { error: "access_denied" })
+      for (const received of [forged, denied]) {
+        assert.strictEqual((yield* Effect.flip(comeBack(flow.id, received)))._tag, "CallbackRejected")
+      }
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+      assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
+      assert.strictEqual((yield* flows.status(owner)).state, "pending")
+      yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
+      assert.strictEqual((yield* flows.status(owner)).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("a callback on another connection's context or with another binding changes nothing", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const started = yield* flows.start(key, { binding: Redacted.make("this browser") })
+      if (started._tag !== "Started") return assert.fail(started._tag)
+      const { context } = (yield* Browser).open.get(started.flow.id)!
+      const received = response(started.authorizationUrl)
+      for (
+        const place of [{ context: "other", binding: Redacted.make("this browser") }, { context }, {
+          context,
+          binding: Redacted.make("that browser")
+        }]
+      ) {
+        assert.strictEqual((yield* Effect.flip(flows.complete(received, place))).code, "callback_unknown")
+      }
+      const delivery = yield* flows.complete(received, { context, binding: Redacted.make("this browser") })
+      assert.strictEqual((yield* delivery.settled).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.11 S1.32 S1.33 every fault ends in failed with a code and stores no partial token", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const cases = [
+        [{ _tag: "Terminal", error: "invalid_grant" }, "failed", "code_rejected"],
+        [{ _tag: "Configuration", error: "invalid_client" }, "failed", "client_misconfigured"],
+        [{ _tag: "Transient" }, "failed", "authorization_server_unavailable"],
+        [{ _tag: "UnknownOutcome" }, "outcome_unknown", undefined]
+      ] as const
+      for (const [index, [reason, state, failure]] of cases.entries()) {
+        provider.exchange = () => refuse(reason)
+        const key = yield* keyOf(`fault-${index}`)
+        const flow = yield* connect(key)
+        assert.deepStrictEqual([flow.state, flow.failure], [state, failure])
+        assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
+      }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("registers anew after the provider has forgotten the client", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const key = yield* keyOf("mcp")
+      provider.exchange = () => refuse({ _tag: "Configuration", error: "invalid_client" })
+      yield* connect(key)
+      provider.exchange = (issue) => issue
+      assert.strictEqual((yield* connect(key)).state, "completed")
+      assert.strictEqual(provider.registrations.length, 2)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.11 a key that is lost before the exchange fails the flow and posts no code", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow } = yield* begin("mcp")
+      const vault = yield* Vault
+      vault.locked = true
+      const settled = yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
+      assert.deepStrictEqual([settled.state, settled.failure], ["failed", "encryption_key_missing"])
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.12 completes without a refresh token", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      provider.answer = ({ refreshToken: _, ...credentials }) => credentials
+      const key = yield* keyOf("mcp")
+      assert.strictEqual((yield* connect(key)).state, "completed")
+      assert.isUndefined(Option.getOrThrow(yield* (yield* ConnectionStore).get(key)).credentials.refreshToken)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-13 a denial is a terminal failure with a fixed code, and a new start is allowed", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, key } = yield* begin("mcp")
+      const settled = yield* (yield* comeBack(flow.id, response(authorizationUrl, { error: "access_denied" }))).settled
+      assert.deepStrictEqual([settled.state, settled.failure], ["failed", "access_denied"])
+      assert.strictEqual((yield* (yield* Flows).start(key))._tag, "Started")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("an answer of another issuer ends the flow before its code or error is looked at", () =>
+    Effect.gen(function*() {
+      for (
+        const parameters of [{ iss: "https://evil.example" }, { iss: "https://evil.example", error: "access_denied" }]
+      ) {
+        const { authorizationUrl, flow } = yield* begin(`mcp-${Object.keys(parameters).length}`)
+        const settled = yield* (yield* comeBack(flow.id, response(authorizationUrl, parameters))).settled
+        assert.strictEqual(settled.failure, "issuer_mismatch")
+      }
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-04 FLOW-05 I2 fifty duplicates of a callback post the code once and all see the outcome", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow } = yield* begin("mcp")
+      const received = response(authorizationUrl)
+      const { complete } = yield* Flows
+      const { context } = (yield* Browser).open.get(flow.id)!
+      const settled = yield* Effect.all(
+        Array.from(
+          { length: 50 },
+          () => Effect.flatMap(complete(received, { context }), (delivery) => delivery.settled)
+        ),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual([...new Set(settled.map((one) => one.state))], ["completed"])
+      assert.strictEqual((yield* Provider).redemptions.get(Redacted.value(received.code!)), 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-19 a callback after the deadline is void", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const listener = (yield* Browser).open.get(flow.id)!
+      yield* TestClock.adjust("11 minutes")
+      const delivered = yield* Effect.result(listener.deliver(response(authorizationUrl)))
+      assert.strictEqual(delivered._tag === "Success" && (yield* delivered.success.settled).state, "expired")
+      assert.strictEqual((yield* (yield* Flows).status(owner)).state, "expired")
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("finalize: the code waits, sealed, for the owner's word", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const started = yield* flows.start(key, { confirmation: "finalize" })
+      if (started._tag !== "Started") return assert.fail(started._tag)
+      const owner = { id: started.flow.id, tenant: key.tenant, subject: key.subject }
+      yield* comeBack(started.flow.id, response(started.authorizationUrl))
+      assert.strictEqual((yield* flows.status(owner)).state, "awaiting_finalize")
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+      const stranger = (yield* keyOf("mcp", { subject: "eve" })).subject
+      assert.strictEqual((yield* Effect.flip(flows.finalize({ ...owner, subject: stranger })))._tag, "FlowNotFound")
+      assert.strictEqual((yield* flows.finalize(owner)).state, "completed")
+      assert.strictEqual((yield* flows.finalize(owner)).state, "completed")
+      assert.strictEqual((yield* Provider).exchanged.length, 1)
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("Flows.status", () => {
+  it.effect("S1.7 S1.13 S1.17 every handler sees the same flow in each state, and a completed one has no URL", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const elsewhere = Effect.flatMap(Flows, (flows) => flows.status(owner))
+      assert.strictEqual((yield* elsewhere).state, "pending")
+      yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
+      const completed = yield* elsewhere
+      assert.strictEqual(completed.state, "completed")
+      const state = new URL(Redacted.value(authorizationUrl)).searchParams.get("state")!
+      assert.notInclude(JSON.stringify(completed), state)
+      assert.notProperty(completed, "authorizationUrl")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.14 S1.43 a connection that was never started has no flow", () =>
+    Effect.gen(function*() {
+      assert.isTrue(Option.isNone(yield* (yield* Flows).latest(yield* keyOf("mcp"))))
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.15 S1.16 a settled flow stays as it is until the next start replaces it", () =>
+    Effect.gen(function*() {
+      const { flow, key, owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      yield* flows.cancel(owner)
+      for (let read = 0; read < 10; read++) {
+        assert.strictEqual(Option.getOrThrow(yield* flows.latest(key)).state, "cancelled")
+      }
+      yield* flows.start(key)
+      const next = Option.getOrThrow(yield* flows.latest(key))
+      assert.strictEqual(next.state, "pending")
+      assert.notStrictEqual(next.id, flow.id)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.18 waiting returns for completed and failed, and at once for a settled flow", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      for (const parameters of [{}, { error: "access_denied" }]) {
+        const { authorizationUrl, flow, owner } = yield* begin(`mcp-${Object.keys(parameters).length}`)
+        const waiter = yield* Effect.forkChild(flows.wait(owner, "1 minute"), { startImmediately: true })
+        yield* comeBack(flow.id, response(authorizationUrl, parameters))
+        const seen = yield* Fiber.join(waiter)
+        assert.strictEqual(seen.state, "error" in parameters ? "failed" : "completed")
+        assert.strictEqual((yield* flows.wait(owner, "1 minute")).state, seen.state)
+      }
+      const unknown = { ...(yield* begin("other")).owner, id: FlowId.make("00000000-0000-7000-8000-000000000000") }
+      assert.strictEqual((yield* Effect.flip(flows.wait(unknown, "1 minute")))._tag, "FlowNotFound")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("waiting gives the pending flow back when its time is over, and one waiter's abort is not felt by another", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const short = yield* Effect.forkChild(flows.wait(owner, "5 seconds"), { startImmediately: true })
+      const aborted = yield* Effect.forkChild(flows.wait(owner, "1 minute"), { startImmediately: true })
+      const patient = yield* Effect.forkChild(flows.wait(owner, "1 minute"), { startImmediately: true })
+      yield* Fiber.interrupt(aborted)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(short)).state, "pending")
+      yield* comeBack(flow.id, response(authorizationUrl))
+      assert.strictEqual((yield* Fiber.join(patient)).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-24 another user's flow is as unknown as none", () =>
+    Effect.gen(function*() {
+      const { owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      const other = yield* keyOf("mcp", { subject: "eve" })
+      const foreign = yield* Effect.flip(flows.status({ ...owner, subject: other.subject }))
+      const foreignTenant = yield* Effect.flip(
+        flows.cancel({ ...owner, tenant: (yield* keyOf("mcp", { tenant: "evil" })).tenant })
+      )
+      assert.deepStrictEqual([foreign._tag, foreignTenant._tag], ["FlowNotFound", "FlowNotFound"])
+      assert.strictEqual((yield* flows.status(owner)).state, "pending")
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("Flows.cancel", () => {
+  it.effect("S1.19 S1.20 FLOW-20 closes the listener; what arrives later is void; cancelling again is fine", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      const listener = (yield* Browser).open.get(flow.id)!
+      yield* flows.cancel(owner)
+      assert.strictEqual((yield* Browser).open.size, 0)
+      yield* Effect.ignore(listener.deliver(response(authorizationUrl)))
+      yield* flows.cancel(owner)
+      assert.strictEqual((yield* flows.status(owner)).state, "cancelled")
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+      const unknown = { ...owner, id: FlowId.make("00000000-0000-7000-8000-000000000000") }
+      assert.strictEqual((yield* Effect.flip(flows.cancel(unknown)))._tag, "FlowNotFound")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.21 S1.43 starts again right after a cancel", () =>
+    Effect.gen(function*() {
+      const { key, owner } = yield* begin("mcp")
+      const flows = yield* Flows
+      yield* flows.cancel(owner)
+      assert.strictEqual((yield* flows.start(key))._tag, "Started")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.25 S1.26 a cancel while the listener is binding closes it, and the start says that it was pre-empted", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      const flows = yield* Flows
+      const browser = yield* Browser
+      const [binding, bind] = [yield* Latch.make(), yield* Latch.make()]
+      browser.beforeOpen = Effect.andThen(binding.open, bind.await)
+      const start = yield* Effect.forkChild(Effect.flip(flows.start(key)))
+      yield* binding.await
+      const { id } = Option.getOrThrow(yield* flows.latest(key))
+      yield* flows.cancel({ id, tenant: key.tenant, subject: key.subject })
+      yield* bind.open
+      assert.strictEqual((yield* Fiber.join(start))._tag, "FlowPreempted")
+      assert.strictEqual(browser.open.size, 0)
+      assert.strictEqual(Option.getOrThrow(yield* flows.latest(key)).state, "cancelled")
+    }).pipe(Effect.provide(layer)))
+
+  for (
+    const [rows, point] of [
+      ["S1.27 S1.29 FLOW-21", "flow.tokens_received"],
+      ["S1.31", "flow.before_commit"],
+      ["S1.27", "flow.code_sent"]
+    ] as const
+  ) {
+    it.effect(`${rows} S1.43 no write when preempted at ${point}: nothing is stored and the tokens are revoked`, () =>
+      Effect.gen(function*() {
+        const points = yield* InjectionPoints
+        const { authorizationUrl, flow, key, owner } = yield* begin("mcp")
+        yield* points.pause(point)
+        yield* comeBack(flow.id, response(authorizationUrl))
+        yield* points.awaitReached(point)
+        yield* (yield* Flows).cancel(owner)
+        yield* points.release(point)
+        yield* points.awaitReached("flow.after_commit")
+        yield* Effect.yieldNow
+        yield* (yield* Housekeeping).revoke
+        assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
+        assert.strictEqual((yield* (yield* Flows).status(owner)).state, "cancelled")
+        const provider = yield* Provider
+        assert.includeMembers(provider.revoked, provider.issued)
+      }).pipe(Effect.provide(layer)))
+  }
+
+  it.effect("S1.28 S1.30 S1.43 FLOW-22 the old run's late failure and late success never touch the new run", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const flows = yield* Flows
+      for (
+        const [index, late] of [
+          (issue: Effect.Effect<never>) => issue,
+          () => refuse({ _tag: "Terminal", error: "invalid_grant" })
+        ].entries()
+      ) {
+        const old = yield* begin(`mcp-${index}`)
+        const gate = yield* Deferred.make<void>()
+        const done = yield* Latch.make()
+        provider.exchange = (issue) =>
+          Effect.ensuring(Effect.andThen(Deferred.await(gate), late(issue as never)), done.open)
+        yield* comeBack(old.flow.id, response(old.authorizationUrl))
+        yield* flows.cancel(old.owner)
+        const next = yield* flows.start(old.key)
+        if (next._tag !== "Started") return assert.fail(next._tag)
+        yield* Deferred.succeed(gate, undefined)
+        yield* done.await
+        yield* Effect.yieldNow
+        provider.exchange = (issue) => issue
+        const owner = { ...old.owner, id: next.flow.id }
+        assert.strictEqual((yield* flows.status(owner)).state, "pending")
+        yield* (yield* comeBack(next.flow.id, response(next.authorizationUrl))).settled
+        assert.strictEqual((yield* flows.status(owner)).state, "completed")
+        assert.strictEqual((yield* flows.status(old.owner)).state, "cancelled")
+      }
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("the transport of a flow", () => {
+  it.effect("S1.41 is closed after success and after failure", () =>
+    Effect.gen(function*() {
+      for (const parameters of [{}, { error: "access_denied" }]) {
+        const { authorizationUrl, flow, owner } = yield* begin(`mcp-${Object.keys(parameters).length}`)
+        const closed = yield* Latch.make()
+        ;(yield* Browser).onClose = closed.open
+        yield* (yield* comeBack(flow.id, response(authorizationUrl, parameters))).settled
+        yield* closed.await
+        assert.isFalse((yield* Browser).open.has(owner.id))
+      }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.35 a transport that fails to close is warned about and does not change the outcome", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow } = yield* begin("mcp")
+      ;(yield* Browser).onClose = Effect.die(new Error("socket stuck"))
+      const settled = yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
+      assert.strictEqual(settled.state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.40 closing the application closes and awaits every pending listener", () =>
+    Effect.gen(function*() {
+      const browser = yield* Effect.scoped(
+        Effect.gen(function*() {
+          for (const slug of ["a", "b", "c"]) yield* begin(slug)
+          const browser = yield* Browser
+          assert.strictEqual(browser.open.size, 3)
+          return browser
+        }).pipe(Effect.provide(layer))
+      )
+      assert.strictEqual(browser.open.size, 0)
+    }))
+
+  it.effect("S1x.6 is closed by the sweep when nobody comes back", () =>
+    Effect.gen(function*() {
+      const { owner } = yield* begin("mcp")
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(yield* (yield* Housekeeping).sweep, 1)
+      assert.strictEqual((yield* Browser).open.size, 0)
+      assert.strictEqual((yield* (yield* Flows).status(owner)).state, "expired")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S1.34 a flow whose record vanished in mid-run is an error in the log, and nothing is stored", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, key } = yield* begin("mcp")
+      const points = yield* InjectionPoints
+      yield* points.pause("flow.before_commit")
+      yield* comeBack(flow.id, response(authorizationUrl))
+      yield* points.awaitReached("flow.before_commit")
+      yield* (yield* FlowStore).cancel({ id: flow.id, tenant: key.tenant, subject: key.subject })
+      yield* TestClock.adjust("3 days")
+      yield* (yield* FlowStore).sweep({ retention: Duration.zero, limit: 10 })
+      yield* points.release("flow.before_commit")
+      yield* points.awaitReached("flow.after_commit")
+      assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
+    }).pipe(Effect.provide(layer)))
+})

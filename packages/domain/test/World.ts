@@ -1,0 +1,254 @@
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { CallbackReceived } from "@valetkey/domain/Authorization"
+import {
+  AuthorizationServer,
+  type AuthorizationServerMetadata,
+  type DiscoveryError,
+  RedemptionError,
+  type RedemptionFailure,
+  type RevocationError
+} from "@valetkey/domain/AuthorizationServer"
+import { CallbackTransports, type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import { Cipher, CipherError } from "@valetkey/domain/Cipher"
+import { ConnectionKey } from "@valetkey/domain/Connection"
+import { Connections } from "@valetkey/domain/Connections"
+import type { Credentials } from "@valetkey/domain/Credentials"
+import type { FlowId } from "@valetkey/domain/Flow"
+import { Flows } from "@valetkey/domain/Flows"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Sealed } from "@valetkey/domain/Sealed"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { Servers } from "@valetkey/domain/Servers"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as Canary from "@valetkey/testing/Canary"
+import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { Context, DateTime, Effect, Layer, Redacted, Result } from "effect"
+
+/** The provider as the domain sees it: counts what arrives and answers what the test scripts, or issues tokens. */
+export class Provider extends Context.Service<Provider, {
+  /** Requests by the fingerprintless value of the code or refresh token that they carried. */
+  readonly redemptions: Map<string, number>
+  readonly verifiers: Array<string>
+  readonly revoked: Array<string>
+  readonly registrations: Array<string>
+  readonly exchanged: Array<{ readonly redirectUri: string; readonly codeVerifier: string }>
+  readonly issued: Array<string>
+  discovery: Effect.Effect<void, DiscoveryError>
+  exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
+  refresh: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
+  revocation: Effect.Effect<void, RevocationError>
+  /** What every issued answer leaves out or changes. */
+  answer: (credentials: Credentials) => Credentials
+  lifetime: number
+}>()("test/Provider") {
+  static readonly layer = Layer.sync(Provider, () =>
+    Provider.of({
+      redemptions: new Map(),
+      verifiers: [],
+      revoked: [],
+      registrations: [],
+      exchanged: [],
+      issued: [],
+      discovery: Effect.void,
+      exchange: (issue) => issue,
+      refresh: (issue) => issue,
+      revocation: Effect.void,
+      answer: (credentials) => credentials,
+      lifetime: 3600
+    }))
+}
+
+export const refuse = (reason: RedemptionFailure) => Effect.fail(new RedemptionError({ reason }))
+
+const metadata: AuthorizationServerMetadata = {
+  issuer: "https://as.example",
+  authorizationEndpoint: "https://as.example/authorize",
+  tokenEndpoint: "https://as.example/token",
+  revocationEndpoint: "https://as.example/revoke",
+  registrationEndpoint: "https://as.example/register",
+  issRequired: true,
+  authMethods: ["none"],
+  resource: "https://mcp.example/mcp"
+}
+
+const layerAuthorizationServer = Layer.effect(
+  AuthorizationServer,
+  Effect.gen(function*() {
+    const provider = yield* Provider
+    const issue = Effect.gen(function*() {
+      const issuedAt = yield* DateTime.now
+      const accessToken = Canary.make("access-token")
+      const refreshToken = Canary.make("refresh-token")
+      provider.issued.push(Redacted.value(accessToken))
+      return provider.answer({
+        accessToken,
+        refreshToken,
+        tokenType: "Bearer",
+        scopes: ["read"],
+        issuedAt,
+        expiresAt: DateTime.add(issuedAt, { seconds: provider.lifetime })
+      })
+    })
+    const count = (token: Redacted.Redacted) =>
+      Effect.sync(() => {
+        const value = Redacted.value(token)
+        provider.redemptions.set(value, (provider.redemptions.get(value) ?? 0) + 1)
+      })
+    return AuthorizationServer.of({
+      discover: () => Effect.suspend(() => Effect.as(provider.discovery, metadata)),
+      register: (_, input) =>
+        Effect.sync(() => {
+          provider.registrations.push(input.redirectUri)
+          return { clientId: `client-${provider.registrations.length}`, authMethod: "none" }
+        }),
+      authorizationUrl: (request) =>
+        Effect.sync(() => {
+          const url = new URL(request.authorizationEndpoint)
+          url.searchParams.set("state", Redacted.value(request.state))
+          url.searchParams.set("redirect_uri", request.redirectUri)
+          url.searchParams.set("scope", request.scopes.join(" "))
+          provider.verifiers.push(Redacted.value(request.codeVerifier))
+          return Redacted.make(url.href)
+        }),
+      exchange: (accepted, secrets) =>
+        Effect.gen(function*() {
+          yield* count(accepted.code)
+          provider.exchanged.push({
+            redirectUri: accepted.flow.authorization.snapshot.redirectUri,
+            codeVerifier: Redacted.value(secrets.codeVerifier)
+          })
+          return yield* provider.exchange(issue)
+        }),
+      refresh: (_, { refreshToken }) =>
+        Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue))),
+      revoke: (_, { token }) =>
+        Effect.suspend(() =>
+          Effect.tap(provider.revocation, () => Effect.sync(() => provider.revoked.push(Redacted.value(token))))
+        )
+    })
+  })
+)
+
+/** The key of the vault as the test holds it: present or not. */
+export class Vault extends Context.Service<Vault, { locked: boolean }>()("test/Vault") {
+  static readonly layer = Layer.sync(Vault, () => ({ locked: false }))
+}
+
+/** A cipher that hides nothing and forgives nothing: the context is compared byte for byte. */
+const layerCipher = Layer.effect(
+  Cipher,
+  Effect.gen(function*() {
+    const vault = yield* Vault
+    const key = Effect.suspend(() =>
+      vault.locked ? Effect.fail(new CipherError({ code: "encryption_key_missing" })) : Effect.void
+    )
+    return Cipher.of({
+      seal: (context, plaintext) =>
+        Effect.map(key, () =>
+          Sealed.make(new TextEncoder().encode(JSON.stringify([
+            context,
+            mask(Buffer.from(Redacted.value(plaintext))).toString("base64")
+          ])))),
+      open: (context, sealed) =>
+        Effect.flatMap(key, () => {
+          const [sealedContext, text] = JSON.parse(new TextDecoder().decode(sealed))
+          return JSON.stringify(sealedContext) === JSON.stringify(context)
+            ? Effect.succeed(Redacted.make(mask(Buffer.from(text, "base64")).toString()))
+            : Effect.fail(new CipherError({ code: "integrity_error" }))
+        })
+    })
+  })
+)
+
+const mask = (bytes: Buffer): Buffer => Buffer.from(bytes.map((byte) => byte ^ 0x5a))
+
+/** The transports as the test drives them: what is open, and gates in front of opening and closing. */
+export class Browser extends Context.Service<Browser, {
+  readonly open: Map<string, OpenRequest & { readonly redirectUri: string }>
+  opened: number
+  beforeOpen: Effect.Effect<void, TransportError>
+  onClose: Effect.Effect<void>
+}>()("test/Browser") {
+  static readonly layer = Layer.sync(
+    Browser,
+    () => ({ open: new Map(), opened: 0, beforeOpen: Effect.void, onClose: Effect.void })
+  )
+}
+
+const layerTransports = CallbackTransports.layer([
+  Effect.map(Browser, (browser) => ({
+    kind: "loopback" as const,
+    open: (request: OpenRequest) =>
+      Effect.acquireRelease(
+        Effect.gen(function*() {
+          yield* browser.beforeOpen
+          browser.opened++
+          const redirectUri = request.preferred ?? `http://127.0.0.1:${40_000 + browser.opened}/cb/x`
+          browser.open.set(request.flowId, { ...request, redirectUri })
+          return { redirectUri }
+        }),
+        () =>
+          Effect.andThen(Effect.sync(() => browser.open.delete(request.flowId)), Effect.suspend(() => browser.onClose)),
+        { interruptible: true }
+      )
+  }))
+])
+
+const layerPorts = Layer.mergeAll(
+  layerAuthorizationServer,
+  layerCipher,
+  layerTransports,
+  NodeEntropy.layer,
+  MemoryStore.layer
+)
+  .pipe(
+    Layer.provideMerge(Layer.mergeAll(Provider.layer, Vault.layer, Browser.layer)),
+    Layer.provideMerge(InjectionPoints.layer)
+  )
+
+/** Every use case over the memory store, a scripted provider and a scripted browser. */
+export const layer = Housekeeping.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+  Layer.provideMerge(layerPorts)
+)
+
+export const tenant = TenantId.make("acme")
+
+/** A key of its own for a case; its server exists. */
+export const keyOf = Effect.fnUntraced(function*(slug: string, owner: { tenant?: string; subject?: string } = {}) {
+  const key = new ConnectionKey({
+    tenant: TenantId.make(owner.tenant ?? "acme"),
+    subject: SubjectId.make(owner.subject ?? "ada"),
+    server: ServerSlug.make(slug)
+  })
+  yield* (yield* Servers).put(key.tenant, key.server, { resource: "https://mcp.example/mcp", quirks: {} })
+  return key
+})
+
+/** The response that the provider sends back for an authorization URL. */
+export const response = (authorizationUrl: Redacted.Redacted, parameters: Record<string, string> = {}) => {
+  const query = new URLSearchParams({
+    state: new URL(Redacted.value(authorizationUrl)).searchParams.get("state")!,
+    iss: metadata.issuer,
+    ...(parameters["error"] === undefined ? { code: Redacted.value(Canary.make("code")) } : {}),
+    ...parameters
+  })
+  return Result.getOrThrow(CallbackReceived.parse(query))
+}
+
+/** Plays the browser's return on the transport of a flow. */
+export const comeBack = Effect.fnUntraced(function*(flowId: FlowId, received: CallbackReceived) {
+  const listener = (yield* Browser).open.get(flowId)
+  return yield* listener === undefined ? Effect.die("no listener is open") : listener.deliver(received)
+})
+
+/** Starts, consents and waits until the flow is settled. */
+export const connect = Effect.fnUntraced(function*(key: ConnectionKey) {
+  const started = yield* (yield* Flows).start(key, { reauthorize: true })
+  if (started._tag !== "Started") return yield* Effect.die(started._tag)
+  const delivery = yield* comeBack(started.flow.id, response(started.authorizationUrl))
+  return yield* delivery.settled
+})
