@@ -1,0 +1,132 @@
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Context, Effect, Layer, Schema } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { lstatSync, unlinkSync } from "node:fs"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { Draining } from "./Draining.ts"
+import { maxSocketPath } from "./Home.ts"
+import type { ListenAddress } from "./Settings.ts"
+
+/** Error of a listener that cannot be opened. */
+export class ListenError extends Schema.TaggedError<ListenError>("valetkey/server/ListenError")("ListenError", {
+  code: Schema.Literals(["address_unavailable", "socket_path_too_long", "socket_path_taken"]),
+  address: Schema.String
+}) {
+  override get message() {
+    switch (this.code) {
+      case "address_unavailable":
+        return `${this.address} cannot be listened on; another process may hold it, or the address is not of this machine`
+      case "socket_path_too_long":
+        return `${this.address} is longer than a socket path may be (${maxSocketPath} bytes); set VALETKEY_HOME to a shorter path`
+      case "socket_path_taken":
+        return `${this.address} is there and is not a socket of ours; move it away`
+    }
+  }
+}
+
+/** Answers a request before the router sees it, or leaves it alone. */
+export type Bypass = (request: IncomingMessage, response: ServerResponse) => boolean
+
+/** One socket and what it serves. */
+export interface Listener<R> {
+  readonly address: ListenAddress | { readonly path: string }
+  readonly routes: Layer.Layer<never, never, R>
+  readonly bypass?: Bypass | undefined
+}
+
+/** How long a drain waits for responses under way. */
+const graceful = "50 seconds"
+
+/** Opens the listener for the life of the scope and returns where it can be reached: a URL, or the socket's path. */
+export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
+  const { address } = listener
+  if ("path" in address) yield* replaceStaleSocket(address.path)
+  const context = yield* Layer.build(
+    HttpRouter.serve(Layer.mergeAll(layerLeaving, listener.routes), {
+      disableLogger: true,
+      disableListenLog: true
+    }).pipe(
+      Layer.provideMerge(NodeHttpServer.layerServer(() => make(listener.bypass), {
+        ...("path" in address ? { path: address.path } : { host: address.host, port: address.port }),
+        gracefulShutdownTimeout: graceful
+      })),
+      Layer.provide(HttpServer.layerServices)
+    )
+  ).pipe(
+    Effect.catchTag(
+      "ServeError",
+      () => Effect.fail(new ListenError({ code: "address_unavailable", address: textOf(address) }))
+    )
+  )
+  return reachable(context, address)
+})
+
+/** Limits of every listener: slow, large or numerous requests end early. */
+const make = (bypass: Bypass | undefined): Server => {
+  const server = createServer({
+    headersTimeout: 10_000,
+    requestTimeout: 30_000,
+    keepAliveTimeout: 60_000,
+    maxHeaderSize: 16 * 1024
+  })
+  server.maxConnections = 10_000
+  if (bypass === undefined) return server
+  const emit = server.emit.bind(server)
+  server.emit = (event: string, ...args: Array<unknown>) =>
+    event === "request" && bypass(args[0] as IncomingMessage, args[1] as ServerResponse) || emit(event, ...args)
+  return server
+}
+
+/** Ends long polls when the drain begins: whoever waits asks another replica. Everything else is answered in full. */
+const layerLeaving = HttpRouter.middleware(
+  Effect.gen(function*() {
+    const draining = yield* Draining
+    return (app) =>
+      Effect.flatMap(
+        HttpServerRequest.HttpServerRequest,
+        (request) =>
+          request.method === "GET" && request.url.includes("wait=")
+            ? Effect.raceFirst(app, Effect.as(draining.wait, leaving))
+            : app
+      )
+  }),
+  { global: true }
+)
+
+const leaving = HttpServerResponse.jsonUnsafe({
+  type: "https://valetkey.dev/problems/draining",
+  title: "Service Unavailable",
+  status: 503,
+  code: "draining",
+  detail: "This server is shutting down; ask again"
+}, {
+  status: 503,
+  contentType: "application/problem+json",
+  headers: { "retry-after": "1", "cache-control": "no-store" }
+})
+
+/** The store's lock is held when this runs, so a socket that is still there belongs to a process that died. */
+const replaceStaleSocket = (path: string) =>
+  Effect.suspend(() => {
+    if (Buffer.byteLength(path) > maxSocketPath) {
+      return Effect.fail(new ListenError({ code: "socket_path_too_long", address: path }))
+    }
+    const found = lstatSync(path, { throwIfNoEntry: false })
+    if (found === undefined) return Effect.void
+    if (!found.isSocket()) return Effect.fail(new ListenError({ code: "socket_path_taken", address: path }))
+    return Effect.sync(() => unlinkSync(path))
+  })
+
+const textOf = (address: Listener<never>["address"]): string =>
+  "path" in address
+    ? address.path
+    : `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`
+
+const reachable = (context: Context.Context<HttpServer.HttpServer>, address: Listener<never>["address"]): string => {
+  if ("path" in address) return address.path
+  const bound = Context.get(context, HttpServer.HttpServer).address
+  return `http://${textOf({ host: address.host, port: "port" in bound ? bound.port : address.port })}`
+}

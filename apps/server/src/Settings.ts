@@ -1,0 +1,181 @@
+import { flowTtl } from "@valetkey/domain/Flows"
+import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
+import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
+import { type Environment, type Home, locate } from "./Home.ts"
+import { type VariableName, variables } from "./Variables.ts"
+
+/** Error of the configuration. It names the variable and what was expected, never the value. */
+export class SettingsError extends Schema.TaggedError<SettingsError>("valetkey/server/SettingsError")("SettingsError", {
+  code: Schema.Literals(["setting_invalid", "setting_missing"]),
+  variable: Schema.String
+}) {
+  override get message() {
+    const expected = variables.find(({ name }) => name === this.variable)?.expected ?? "another value"
+    return this.code === "setting_invalid"
+      ? `${this.variable} is not understood: expected ${expected}`
+      : `${this.variable} must be set in the server profile: expected ${expected}`
+  }
+}
+
+/** A TCP address to listen on; port 0 lets the system choose. */
+export interface ListenAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** How callers of the server profile prove who they are: tokens of one issuer for one audience, by one kind of key. */
+export interface JwtSettings {
+  readonly issuer: string
+  readonly audience: string
+  readonly key: { readonly _tag: "secret"; readonly secret: Redacted.Redacted } | {
+    readonly _tag: "jwks"
+    readonly url: string
+  }
+}
+
+/** What both profiles have. */
+interface Common {
+  readonly home: Home
+  readonly keys: Redacted.Redacted | undefined
+  readonly keysFile: string | undefined
+  readonly instanceId: string | undefined
+  readonly publicListen: ListenAddress | undefined
+  readonly adminListen: ListenAddress | undefined
+  readonly publicUrl: string | undefined
+  readonly allowEgress: ReadonlyArray<string>
+  readonly flowTtl: Duration.Duration
+  readonly logFormat: "logfmt" | "json"
+  readonly logLevel: "Debug" | "Info" | "Warn" | "Error"
+  readonly readyLine: boolean
+}
+
+/** The decoded configuration. */
+export type Settings =
+  | Common & { readonly profile: "local"; readonly listen: ListenAddress | undefined }
+  | Common & {
+    readonly profile: "server"
+    readonly databaseUrl: Redacted.Redacted
+    readonly listen: ListenAddress
+    readonly jwt: JwtSettings
+  }
+
+/** Decodes the configuration from the environment; the first variable that is wrong or missing is the error. */
+export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =>
+  Effect.gen(function*() {
+    const common: Common = {
+      home: locate(env),
+      keys: yield* optional("VALETKEY_KEYS", Config.Redacted),
+      keysFile: yield* optional("VALETKEY_KEYS_FILE", Config.NonEmptyString),
+      instanceId: yield* optional("VALETKEY_INSTANCE_ID", schema(InstanceId)),
+      publicListen: yield* optional("VALETKEY_PUBLIC_LISTEN", parsed(parseAddress)),
+      adminListen: yield* optional("VALETKEY_ADMIN_LISTEN", parsed(parseAddress)),
+      publicUrl: yield* optional("VALETKEY_PUBLIC_URL", parsed(parsePublicUrl)),
+      allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
+      flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
+      logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
+      logLevel: levels[
+        (yield* optional("VALETKEY_LOG_LEVEL", schema(Schema.Literals(["debug", "info", "warn", "error"])))) ?? "info"
+      ],
+      readyLine: (yield* optional("VALETKEY_READY_LINE", Config.Boolean)) ?? false
+    }
+    const listen = yield* optional("VALETKEY_LISTEN", parsed(parseAddress))
+    const databaseUrl = yield* optional("DATABASE_URL", parsed(parseDatabaseUrl))
+    if (databaseUrl === undefined) return { ...common, profile: "local", listen } as const
+    return {
+      ...common,
+      profile: "server",
+      databaseUrl,
+      listen: listen ?? { host: "127.0.0.1", port: 8080 },
+      jwt: {
+        key: yield* jwtKey,
+        issuer: yield* required("VALETKEY_JWT_ISSUER", Config.NonEmptyString),
+        audience: yield* required("VALETKEY_JWT_AUDIENCE", Config.NonEmptyString)
+      }
+    } as const
+  }).pipe(Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnvRecord(env)))
+
+const InstanceId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/))
+
+const levels = { debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
+
+/** Undefined when the variable is not set or empty. What the decoder says stays here: it quotes the value. */
+const optional = <A>(name: VariableName, config: (name: string) => Config.Config<A>) =>
+  Config.option(config(name)).pipe(
+    Effect.mapError(() => new SettingsError({ code: "setting_invalid", variable: name })),
+    Effect.map(Option.getOrUndefined)
+  )
+
+const required = <A>(name: VariableName, config: (name: string) => Config.Config<A>) =>
+  Effect.flatMap(
+    optional(name, config),
+    (value) =>
+      value === undefined
+        ? Effect.fail(new SettingsError({ code: "setting_missing", variable: name }))
+        : Effect.succeed(value)
+  )
+
+const schema = <A>(codec: Schema.Codec<A, string>) => (name: string): Config.Config<A> => Config.schema(codec, name)
+
+/** A text that `parse` turns into a value, or into undefined when it is wrong. */
+const parsed = <A>(parse: (text: string) => A | undefined) => (name: string): Config.Config<A> =>
+  Config.mapEffect(Config.NonEmptyString(name), (text) => {
+    const value = parse(text)
+    return value === undefined
+      ? Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message: "malformed" })))
+      : Effect.succeed(value)
+  })
+
+const jwtKey = Effect.gen(function*() {
+  const secret = yield* optional("VALETKEY_JWT_SECRET", parsed(parseSecret))
+  const url = yield* optional("VALETKEY_JWKS_URL", parsed(parseHttpUrl))
+  if (secret !== undefined) return { _tag: "secret", secret } as const
+  if (url !== undefined) return { _tag: "jwks", url } as const
+  return yield* new SettingsError({ code: "setting_missing", variable: "VALETKEY_JWT_SECRET" })
+})
+
+function parseAddress(text: string): ListenAddress | undefined {
+  const found = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/.exec(text)
+  const host = found?.[1] ?? found?.[2]
+  const port = Number(found?.[3])
+  return host === undefined || port > 65_535 ? undefined : { host, port }
+}
+
+function parseHttpUrl(text: string): string | undefined {
+  const url = URL.parse(text)
+  return url !== null && (url.protocol === "https:" || url.protocol === "http:") && url.username === ""
+    ? text
+    : undefined
+}
+
+// Browsers send credentials and cookies here, so plain http is for this machine alone.
+function parsePublicUrl(text: string): string | undefined {
+  const url = URL.parse(text)
+  if (url === null || url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+    return undefined
+  }
+  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && loopback)) return undefined
+  return url.href.replace(/\/+$/, "")
+}
+
+function parseDatabaseUrl(text: string): Redacted.Redacted | undefined {
+  const protocol = URL.parse(text)?.protocol
+  return protocol === "postgres:" || protocol === "postgresql:" ? Redacted.make(text) : undefined
+}
+
+// RFC 7518 §3.2: a key of HS256 has at least the size of the hash.
+function parseSecret(text: string): Redacted.Redacted | undefined {
+  return new TextEncoder().encode(text).length >= 32 ? Redacted.make(text) : undefined
+}
+
+function parseAllowed(text: string): ReadonlyArray<string> | undefined {
+  return Result.getOrUndefined(parseEndpoints(text))
+}
+
+function parseTtl(text: string): Duration.Duration | undefined {
+  const found = /^(\d{1,7})(ms|s|m|h)?$/.exec(text.trim())
+  if (found === null) return undefined
+  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[found[2] ?? "s"] ?? 1000
+  const millis = Number(found[1]) * unit
+  return millis >= 1000 && millis <= 3_600_000 ? Duration.millis(millis) : undefined
+}

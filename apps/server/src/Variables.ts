@@ -1,0 +1,112 @@
+/** One environment variable: what `valetkey serve --help` and the README say about it. */
+export interface Variable {
+  readonly name: string
+  /** What holds when it is not set. */
+  readonly fallback: string
+  /** What a value must look like; completes "expected …". */
+  readonly expected: string
+  /** What it does. */
+  readonly sentence: string
+}
+
+const define = <const Name extends string>(name: Name, fallback: string, expected: string, sentence: string) => ({
+  name,
+  fallback,
+  expected,
+  sentence
+})
+
+/** Every environment variable that the server reads, in the order of the documentation. */
+export const variables = [
+  define(
+    "DATABASE_URL",
+    "none: the local profile, with SQLite in VALETKEY_HOME",
+    "a postgres:// URL",
+    "PostgreSQL 15 or newer; setting it selects the server profile."
+  ),
+  define(
+    "VALETKEY_HOME",
+    "the XDG data directory",
+    "a directory path",
+    "Data, configuration and socket of the local profile."
+  ),
+  define(
+    "VALETKEY_KEYS",
+    "local: a key file made on first use; server: none",
+    "id:base64 pairs of 32-byte keys, separated by commas",
+    "Key ring; the first key seals, all of them open."
+  ),
+  define(
+    "VALETKEY_KEYS_FILE",
+    "local: keys in the configuration directory; server: none",
+    "a file path",
+    "File of the key ring, readable by its owner alone."
+  ),
+  define(
+    "VALETKEY_INSTANCE_ID",
+    "local: made on first use; server: default",
+    "1 to 64 characters of a-z, A-Z, 0-9, '.', '_' or '-'",
+    "Names this installation in every sealed value; never change it."
+  ),
+  define(
+    "VALETKEY_LISTEN",
+    "local: the socket alone; server: 127.0.0.1:8080",
+    "host:port",
+    "Where programs call the API."
+  ),
+  define(
+    "VALETKEY_PUBLIC_LISTEN",
+    "shares the port of VALETKEY_LISTEN",
+    "host:port",
+    "Where browsers arrive: callbacks and result pages."
+  ),
+  define(
+    "VALETKEY_ADMIN_LISTEN",
+    "none",
+    "host:port",
+    "A port of its own for liveness and readiness."
+  ),
+  define(
+    "VALETKEY_PUBLIC_URL",
+    "none: the gateway transport refuses to start flows",
+    "an https URL without query; http for a loopback host",
+    "How browsers reach VALETKEY_PUBLIC_LISTEN."
+  ),
+  define(
+    "VALETKEY_JWT_SECRET",
+    "none",
+    "at least 32 bytes of text",
+    "Shared secret of HS256 tokens; this or VALETKEY_JWKS_URL in the server profile."
+  ),
+  define(
+    "VALETKEY_JWKS_URL",
+    "none",
+    "an http or https URL",
+    "Public keys of RS256, ES256 or EdDSA tokens."
+  ),
+  define("VALETKEY_JWT_ISSUER", "none", "text", "The `iss` that tokens must carry; required in the server profile."),
+  define("VALETKEY_JWT_AUDIENCE", "none", "text", "The `aud` that tokens must carry; required in the server profile."),
+  define(
+    "VALETKEY_ALLOW_EGRESS",
+    "none: global addresses alone",
+    "host:port entries separated by commas",
+    "Endpoints that may be called although their address is not global, or although they speak plain http."
+  ),
+  define(
+    "VALETKEY_FLOW_TTL",
+    "10m",
+    "a duration of 1 second to 1 hour, such as 600s or 10m",
+    "How long a person has to consent."
+  ),
+  define("VALETKEY_LOG_FORMAT", "logfmt", "logfmt or json", "Format of the log on stderr."),
+  define("VALETKEY_LOG_LEVEL", "info", "debug, info, warn or error", "The least severe entries that are written."),
+  define(
+    "VALETKEY_READY_LINE",
+    "false",
+    "true or false",
+    "Print one line of JSON on stdout when the server is ready, for supervisors."
+  )
+] as const satisfies ReadonlyArray<Variable>
+
+/** The name of an environment variable that the server reads. */
+export type VariableName = (typeof variables)[number]["name"]
