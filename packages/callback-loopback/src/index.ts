@@ -1,1 +1,1 @@
-export {}
+export * as LoopbackTransport from "./LoopbackTransport.ts"

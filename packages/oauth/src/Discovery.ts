@@ -1,4 +1,4 @@
-import { AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { type AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import type { Server } from "@valetkey/domain/Server"
 import { Effect } from "effect"
 import { isAcceptable } from "./internal/endpoints.ts"

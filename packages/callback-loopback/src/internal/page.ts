@@ -1,0 +1,79 @@
+import { failureSentence, type Flow } from "@valetkey/domain/Flow"
+import { hash } from "node:crypto"
+
+/** A page as it goes out: fixed text, nothing of the request. */
+export interface Page {
+  readonly status: number
+  readonly html: string
+}
+
+const style = [
+  "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:20vh auto 0;padding:0 1.5rem;color:#1b1f24}",
+  "h1{font-size:1.5rem;margin:0 0 .5rem}",
+  "@media(prefers-color-scheme:dark){body{background:#14171a;color:#e6e8eb}}"
+].join("")
+
+/** Headers of every answer: no script, no other origin, no copy, no trace. */
+export const headers: Readonly<Record<string, string>> = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+    `style-src 'sha256-${hash("sha256", style, "base64")}'`,
+  "content-type": "text/html; charset=utf-8",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY"
+}
+
+/** A request that is not the authorization response this listener waits for. */
+export const rejected = (status: number): Page =>
+  page(status, "Not an answer", "This request does not belong to a connection that is being made. Nothing was changed.")
+
+/** A response that arrived, while what became of it cannot be told. */
+export const untold: Page = page(
+  500,
+  "Not known",
+  "What became of the connection could not be read. Look at the program."
+)
+
+/** How the flow ended. */
+export const settled = (flow: Flow): Page => {
+  switch (flow.state) {
+    case "completed":
+      return page(200, "Connected", "The connection is ready. You can close this window and go back to the program.")
+    case "failed":
+      return flow.failure === "access_denied"
+        ? page(200, "Not connected", failureSentence.access_denied)
+        : page(200, "Not connected", failureSentence[flow.failure ?? "start_failed"])
+    case "cancelled":
+      return page(200, "Cancelled", "The connection was cancelled at the program. Nothing was stored.")
+    case "superseded":
+      return page(200, "Replaced", "A newer attempt has replaced this one. Nothing was stored; finish the newer one.")
+    case "expired":
+      return page(200, "Expired", "The time to connect is over. Start again.")
+    default:
+      return page(200, "Not finished", "The provider's answer was lost on the way. Start again.")
+  }
+}
+
+function page(status: number, title: string, text: string): Page {
+  return {
+    status,
+    html: `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(title)} · Valetkey</title>` +
+      `<meta name="viewport" content="width=device-width"><style>${style}</style></head>` +
+      `<body><main><h1>${escape(title)}</h1><p>${escape(text)}</p></main></body></html>`
+  }
+}
+
+const entities: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  "\"": "&quot;",
+  "'": "&#39;"
+}
+
+function escape(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => entities[character] ?? "")
+}
