@@ -1,0 +1,104 @@
+import { Generation, ReauthReason } from "@valetkey/domain/Connection"
+import { RedemptionPolicy, ScopeToken, ServerSlug, TokenEndpointAuthMethod } from "@valetkey/domain/Server"
+import { Schema } from "effect"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import { problems } from "./ApiProblem.ts"
+import { group, guarded } from "./Policy.ts"
+import { ClientId, Instant, PageLimit, WireSecret, WireUrl } from "./Text.ts"
+
+/** Schema for a connection as its owner sees it: no secret. */
+export const ConnectionView = Schema.Struct({
+  server: ServerSlug,
+  status: Schema.Literals(["active", "needs_reauth", "revoking", "quarantined"]),
+  /** With `needs_reauth`. */
+  reason: Schema.optionalKey(ReauthReason),
+  issuer: Schema.String,
+  clientId: Schema.String,
+  tokenType: Schema.String,
+  /** Granted scopes; absent when the authorization server said nothing. */
+  scopes: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** When the current access token ends; absent when it has no end. */
+  expiresAt: Schema.optionalKey(Instant),
+  generation: Generation,
+  createdAt: Instant,
+  updatedAt: Instant
+}).annotate({ identifier: "Connection" })
+export type ConnectionView = typeof ConnectionView.Type
+
+/** Schema for credentials that were obtained elsewhere, with what a refresh must know. Unknown keys are refused. */
+export const DepositPayload = Schema.Struct({
+  tokenEndpoint: WireUrl,
+  refreshToken: WireSecret,
+  clientId: ClientId,
+  clientSecret: Schema.optionalKey(WireSecret),
+  /** Default `client_secret_basic` with a secret, `none` without. */
+  authMethod: Schema.optionalKey(TokenEndpointAuthMethod),
+  /** Default the origin of the token endpoint. */
+  issuer: Schema.optionalKey(WireUrl),
+  revocationEndpoint: Schema.optionalKey(WireUrl),
+  resource: Schema.optionalKey(WireUrl),
+  redemptionPolicy: Schema.optionalKey(RedemptionPolicy),
+  /** Without it the first use refreshes. */
+  accessToken: Schema.optionalKey(WireSecret),
+  tokenType: Schema.optionalKey(
+    Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/, { expected: "a token type" }))
+  ),
+  scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
+  expiresAt: Schema.optionalKey(Instant)
+}).check(
+  Schema.makeFilter((deposit) =>
+    deposit.authMethod === undefined || (deposit.authMethod === "none") === (deposit.clientSecret === undefined)
+      ? undefined
+      : { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
+  )
+).annotate({ identifier: "Deposit" })
+export type DepositPayload = typeof DepositPayload.Type
+
+const Deposited = Schema.Struct({ created: Schema.Literal(true), connection: ConnectionView })
+const Replaced = Schema.Struct({ created: Schema.Literal(false), connection: ConnectionView })
+const params = { server: ServerSlug }
+
+/** What a person has connected. */
+export class ConnectionsApi extends group(
+  "connections",
+  guarded(
+    ["connections:read"],
+    HttpApiEndpoint.get("list", "/v1/connections", {
+      query: { limit: Schema.optionalKey(PageLimit), after: Schema.optionalKey(ServerSlug) },
+      success: Schema.Struct({
+        connections: Schema.Array(ConnectionView),
+        /** What to send as `after` for the next page. */
+        next: Schema.optionalKey(ServerSlug)
+      }),
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "List the caller's connections")
+  ),
+  guarded(
+    ["connections:read"],
+    HttpApiEndpoint.get("get", "/v1/connections/:server", {
+      params,
+      success: ConnectionView,
+      error: problems(404, 503)
+    })
+      .annotate(OpenApi.Summary, "One connection")
+  ),
+  guarded(
+    ["connections:write"],
+    HttpApiEndpoint.put("deposit", "/v1/connections/:server", {
+      params,
+      payload: DepositPayload,
+      success: [Deposited.pipe(HttpApiSchema.status(201)), Replaced],
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "Deposit credentials obtained elsewhere")
+  ),
+  guarded(
+    ["connections:write"],
+    HttpApiEndpoint.delete("disconnect", "/v1/connections/:server", {
+      params,
+      success: HttpApiSchema.NoContent,
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "Refuse tokens at once and revoke")
+  )
+).annotate(OpenApi.Description, "What the caller has connected. No answer holds a secret.") {}

@@ -1,0 +1,70 @@
+import type { AccessTokenError } from "@valetkey/domain/AccessToken"
+import type { CallbackRejected } from "@valetkey/domain/Authorization"
+import type { StartError } from "@valetkey/domain/Flows"
+import type { FlowNotFound } from "@valetkey/domain/FlowStore"
+
+/** Every error that a use case may give to the HTTP boundary. */
+export type DomainError = AccessTokenError | CallbackRejected | FlowNotFound | StartError
+
+/** Codes of the errors that the HTTP boundary itself makes. */
+export type BoundaryCode =
+  | "forbidden"
+  | "host_refused"
+  | "internal"
+  | "invalid_request"
+  | "not_found"
+  | "origin_refused"
+  | "payload_too_large"
+  | "unauthorized"
+  | "unsupported_media_type"
+
+/** Every stable code that a response may carry. */
+export type ErrorCode = DomainError["code"] | BoundaryCode
+
+/** The HTTP status of every code. A code without a row does not compile. */
+export const errorStatus = {
+  authorization_server_unavailable: 503,
+  authorization_server_unreachable: 502,
+  callback_malformed: 400,
+  callback_port_unavailable: 503,
+  callback_unknown: 404,
+  client_misconfigured: 409,
+  connection_not_found: 404,
+  connection_quarantined: 503,
+  egress_refused: 422,
+  encryption_key_missing: 503,
+  encryption_key_unavailable: 503,
+  flow_conflict: 409,
+  flow_not_found: 404,
+  flow_preempted: 409,
+  forbidden: 403,
+  host_refused: 421,
+  integrity_error: 500,
+  internal: 500,
+  invalid_request: 400,
+  issuer_mismatch: 502,
+  metadata_invalid: 502,
+  not_found: 404,
+  origin_refused: 403,
+  payload_too_large: 413,
+  pkce_unsupported: 422,
+  public_url_missing: 422,
+  reauthorization_required: 409,
+  refresh_in_progress: 503,
+  registration_refused: 502,
+  registration_unsupported: 422,
+  resource_unreachable: 502,
+  server_not_found: 404,
+  store_corrupt: 500,
+  store_locked: 503,
+  store_unavailable: 503,
+  transport_unavailable: 422,
+  unauthorized: 401,
+  unsupported_media_type: 415
+} as const satisfies Record<ErrorCode, number>
+
+/** The statuses of the table. */
+export type ErrorStatus = (typeof errorStatus)[ErrorCode]
+
+/** The codes of the table. */
+export const errorCodes = Object.keys(errorStatus) as [ErrorCode, ...Array<ErrorCode>]

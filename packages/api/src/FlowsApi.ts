@@ -1,0 +1,110 @@
+import { Confirmation, FlowFailure, FlowId, FlowState, OnConflict, TransportKind } from "@valetkey/domain/Flow"
+import { ScopeToken, ServerSlug } from "@valetkey/domain/Server"
+import { Schema } from "effect"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import { problems } from "./ApiProblem.ts"
+import { ConnectionView } from "./ConnectionsApi.ts"
+import { group, guarded } from "./Policy.ts"
+import { Instant } from "./Text.ts"
+
+/** Schema for what a start may choose. */
+export const StartPayload = Schema.Struct({
+  server: ServerSlug,
+  /** Default what the server prefers. */
+  transport: Schema.optionalKey(TransportKind),
+  /** Default those of the server, else those that discovery recommends. */
+  scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
+  /** Default `reject`. */
+  onConflict: Schema.optionalKey(OnConflict),
+  /** Ask the person again although the connection is active. */
+  reauthorize: Schema.optionalKey(Schema.Boolean),
+  /** With `finalize` the code waits for `POST /v1/flows/{flowId}/finalize`. */
+  confirmation: Schema.optionalKey(Confirmation)
+}).annotate({ identifier: "StartFlow" })
+export type StartPayload = typeof StartPayload.Type
+
+/** Schema for a flow that was started: the person opens the URL. The URL holds `state` and is a secret until it is used. */
+export const FlowStarted = Schema.Struct({
+  flowId: FlowId,
+  status: FlowState,
+  authorizationUrl: Schema.RedactedFromValue(Schema.String),
+  transport: TransportKind,
+  expiresAt: Instant
+}).annotate({ identifier: "FlowStarted" })
+export type FlowStarted = typeof FlowStarted.Type
+
+/** Schema for the running flow that a caller joined. Its URL went to whoever started it. */
+export const FlowJoined = Schema.Struct({
+  flowId: FlowId,
+  status: FlowState,
+  joined: Schema.Literal(true),
+  transport: TransportKind,
+  expiresAt: Instant
+}).annotate({ identifier: "FlowJoined" })
+export type FlowJoined = typeof FlowJoined.Type
+
+/** Schema for the connection that is there already, so that no person is needed. */
+export const AlreadyConnected = Schema.Struct({
+  alreadyConnected: Schema.Literal(true),
+  connection: ConnectionView
+}).annotate({ identifier: "AlreadyConnected" })
+export type AlreadyConnected = typeof AlreadyConnected.Type
+
+/** Schema for one attempt to obtain credentials, as its owner sees it. No URL and no cause. */
+export const FlowView = Schema.Struct({
+  flowId: FlowId,
+  server: ServerSlug,
+  status: FlowState,
+  /** With `failed`: a stable code and its fixed sentence. */
+  failure: Schema.optionalKey(Schema.Struct({ code: FlowFailure, message: Schema.String })),
+  /** With `completed`: the connection as it is now. */
+  connection: Schema.optionalKey(ConnectionView),
+  transport: TransportKind,
+  createdAt: Instant,
+  expiresAt: Instant,
+  settledAt: Schema.optionalKey(Instant)
+}).annotate({ identifier: "Flow" })
+export type FlowView = typeof FlowView.Type
+
+const params = { flowId: FlowId }
+
+/** Obtaining credentials with a person's consent. */
+export class FlowsApi extends group(
+  "flows",
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.post("start", "/v1/flows", {
+      payload: StartPayload,
+      success: [FlowStarted.pipe(HttpApiSchema.status(201)), FlowJoined, AlreadyConnected],
+      error: problems(404, 409, 422, 502, 503)
+    }).annotate(OpenApi.Summary, "Start a flow")
+  ),
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.get("status", "/v1/flows/:flowId", {
+      params,
+      /** Seconds to wait for the flow to settle. */
+      query: { wait: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 60 }))) },
+      success: FlowView,
+      error: problems(404, 503)
+    }).annotate(OpenApi.Summary, "One flow; waits up to `wait` seconds for it to settle")
+  ),
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.delete("cancel", "/v1/flows/:flowId", {
+      params,
+      success: HttpApiSchema.NoContent,
+      error: problems(404, 503)
+    }).annotate(OpenApi.Summary, "Cancel a flow; a settled one stays as it is")
+  ),
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.post("finalize", "/v1/flows/:flowId/finalize", {
+      params,
+      success: FlowView,
+      error: problems(404, 503)
+    }).annotate(OpenApi.Summary, "Say that the finishing user is the starting one")
+  )
+).annotate(OpenApi.Description, "Obtaining credentials with a person's consent.") {}

@@ -1,0 +1,90 @@
+import { Quirks, ScopeToken, ServerSlug, StaticEndpoints, TokenEndpointAuthMethod } from "@valetkey/domain/Server"
+import { Schema } from "effect"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import { problems } from "./ApiProblem.ts"
+import { group, guarded } from "./Policy.ts"
+import { ClientId, DisplayName, PageLimit, WireSecret, WireUrl } from "./Text.ts"
+
+const described = {
+  name: Schema.optionalKey(DisplayName),
+  /** The resource URL (RFC 8707); discovery starts here (RFC 9728). */
+  resource: WireUrl,
+  /** The only issuer to accept. */
+  issuer: Schema.optionalKey(WireUrl),
+  endpoints: Schema.optionalKey(StaticEndpoints),
+  scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100)))
+}
+
+/** Schema for a server as its tenant sees it: no secret. */
+export const ServerView = Schema.Struct({
+  server: ServerSlug,
+  ...described,
+  client: Schema.optionalKey(Schema.Struct({
+    clientId: Schema.String,
+    authMethod: TokenEndpointAuthMethod,
+    redirectUri: Schema.optionalKey(Schema.String)
+  })),
+  quirks: Quirks
+}).annotate({ identifier: "Server" })
+export type ServerView = typeof ServerView.Type
+
+/** Schema for a server as an operator describes it. Unknown keys are refused. */
+export const ServerPayload = Schema.Struct({
+  ...described,
+  /** A client that was registered by hand. */
+  client: Schema.optionalKey(
+    Schema.Struct({
+      clientId: ClientId,
+      authMethod: TokenEndpointAuthMethod,
+      clientSecret: Schema.optionalKey(WireSecret),
+      redirectUri: Schema.optionalKey(WireUrl)
+    }).check(Schema.makeFilter((client) =>
+      (client.authMethod === "none") === (client.clientSecret === undefined)
+        ? undefined
+        : { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
+    ))
+  ),
+  quirks: Schema.optionalKey(Quirks)
+}).annotate({ identifier: "ServerDescription" })
+export type ServerPayload = typeof ServerPayload.Type
+
+const Created = Schema.Struct({ created: Schema.Literal(true), server: ServerView })
+const Replaced = Schema.Struct({ created: Schema.Literal(false), server: ServerView })
+const params = { server: ServerSlug }
+
+/** The servers of a tenant. */
+export class ServersApi extends group(
+  "servers",
+  guarded(
+    ["connections:read"],
+    HttpApiEndpoint.get("list", "/v1/servers", {
+      query: { limit: Schema.optionalKey(PageLimit), after: Schema.optionalKey(ServerSlug) },
+      success: Schema.Struct({ servers: Schema.Array(ServerView), next: Schema.optionalKey(ServerSlug) }),
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "List the tenant's servers")
+  ),
+  guarded(
+    ["connections:read"],
+    HttpApiEndpoint.get("get", "/v1/servers/:server", { params, success: ServerView, error: problems(404, 503) })
+      .annotate(OpenApi.Summary, "One server")
+  ),
+  guarded(
+    ["admin"],
+    HttpApiEndpoint.put("put", "/v1/servers/:server", {
+      params,
+      payload: ServerPayload,
+      success: [Created.pipe(HttpApiSchema.status(201)), Replaced],
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "Create or replace a server")
+  ),
+  guarded(
+    ["admin"],
+    HttpApiEndpoint.delete("remove", "/v1/servers/:server", {
+      params,
+      success: HttpApiSchema.NoContent,
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "Remove a server; its connections stay until they are disconnected")
+  )
+).annotate(OpenApi.Description, "The protected resources that people of a tenant can connect to.") {}

@@ -1,0 +1,28 @@
+import { HttpUrl } from "@valetkey/domain/Server"
+import { Schema } from "effect"
+
+/** Schema for a name that a person reads: no control characters, no lone surrogates. */
+export const DisplayName = Schema.String.check(
+  Schema.isBetweenLength(1, 255),
+  Schema.isPattern(/^[^\p{Cc}\p{Cs}]*$/u, { expected: "text without control characters" })
+)
+
+/** Schema for an absolute URL as it travels: printable ASCII (RFC 3986 §2). */
+export const WireUrl = HttpUrl.check(Schema.isPattern(/^[\x21-\x7E]*$/, { expected: "a URL in printable ASCII" }))
+
+/** Schema for a client identifier (RFC 6749 §A.1). */
+export const ClientId = Schema.String.check(
+  Schema.isBetweenLength(1, 2048),
+  Schema.isPattern(/^[\x20-\x7E]*$/, { expected: "printable ASCII" })
+)
+
+/** Schema for a token or a client secret that a caller sends (RFC 6749 §A.2, §A.12, §A.17). The size of a request bounds it. */
+export const WireSecret = Schema.RedactedFromValue(
+  Schema.String.check(Schema.isPattern(/^[\x20-\x7E]+$/, { expected: "a non-empty string of printable ASCII" }))
+)
+
+/** Schema for an instant: ISO 8601 with a zone. */
+export const Instant = Schema.DateTimeUtcFromString
+
+/** Schema for the size of a page. */
+export const PageLimit = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 100 }))

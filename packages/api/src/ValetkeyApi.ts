@@ -1,0 +1,19 @@
+import * as HttpApi from "effect/http-api/HttpApi"
+import * as OpenApi from "effect/http-api/OpenApi"
+import { Boundary } from "./Boundary.ts"
+import { ConnectionsApi } from "./ConnectionsApi.ts"
+import { FlowsApi } from "./FlowsApi.ts"
+import { ServersApi } from "./ServersApi.ts"
+import { SystemApi } from "./SystemApi.ts"
+import { TokensApi } from "./TokensApi.ts"
+
+/** The whole HTTP contract. Unknown keys in a query or a body are refused. */
+export class ValetkeyApi extends HttpApi.make("valetkey")
+  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, SystemApi)
+  .middleware(Boundary)
+  .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })
+  .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
+  .annotate(OpenApi.Title, "Valetkey")
+  .annotate(OpenApi.Version, "1")
+  .annotate(OpenApi.Description, "Keeps OAuth connections for programs that act for people.")
+{}
