@@ -1,1 +1,11 @@
-export {}
+export * as Database from "./Database.ts"
+export * as Migrations from "./Migrations.ts"
+export * as PostgresAuditLog from "./PostgresAuditLog.ts"
+export * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
+export * as PostgresFlowStore from "./PostgresFlowStore.ts"
+export * as PostgresHealth from "./PostgresHealth.ts"
+export * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
+export * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
+export * as PostgresServerStore from "./PostgresServerStore.ts"
+export * as PostgresSignals from "./PostgresSignals.ts"
+export * as PostgresStore from "./PostgresStore.ts"

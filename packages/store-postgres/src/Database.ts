@@ -1,0 +1,149 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import { StoreError } from "@valetkey/domain/StoreError"
+import { Context, Deferred, Duration, Effect, Layer, type Redacted, type Scope, String } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import { SqlError } from "effect/sql/SqlError"
+import { storeError, tooLate } from "./internal/failure.ts"
+
+/** How the database is reached. */
+export interface DatabaseOptions {
+  /** `postgres://…`; it may lead through a connection pooler when `pooler` is true. */
+  readonly url: Redacted.Redacted
+  /** Where migrations and LISTEN connect, past any pooler. Default `url`. */
+  readonly directUrl?: Redacted.Redacted | undefined
+  /** `url` leads to a pooler in transaction mode: no startup options and no named statements are used there. Default false. */
+  readonly pooler?: boolean | undefined
+  /** Connections for writes and transactions. Default 10. */
+  readonly maxConnections?: number | undefined
+  /** Connections that many reads share at once. Default 2. */
+  readonly readConnections?: number | undefined
+  /** How long an operation may take before it fails with `store_unavailable`. Default 4 seconds. */
+  readonly deadline?: Duration.Input | undefined
+  /** How the sessions show in `pg_stat_activity`. Default `valetkey`. */
+  readonly applicationName?: string | undefined
+}
+
+/** Client for SQL; statements in it are tagged templates. */
+export type Sql = PgClient.PgClient
+
+/** One piece of work on the database. */
+export type Work<A, E> = (sql: Sql) => Effect.Effect<A, E>
+
+/** The pools of one database. Nothing is held across anything but SQL, and no operation outlives its deadline. */
+export class Database extends Context.Service<Database, {
+  /** Runs reads, pipelined with those of others; once more when the connection was lost. */
+  read<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
+  /** Runs one statement that commits by itself. */
+  write<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
+  /** Runs statements that commit together; again, at most three times, when the database asks for it (deadlock, serialization). */
+  transaction<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
+  /** Opens a session of its own past any pooler, for LISTEN. */
+  readonly session: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
+  /** Whether `session` may leave through a pooler, where LISTEN hears nothing. */
+  readonly deaf: boolean
+}>()("@valetkey/store-postgres/Database") {
+  /** Layer that opens connections when they are needed. It builds while the database is down. */
+  static readonly layer = (options: DatabaseOptions): Layer.Layer<Database> =>
+    Layer.effect(Database, make(options)).pipe(Layer.provide(Reactivity.layer))
+}
+
+/** Settings of a session past any pooler: for migrations and LISTEN. */
+export const directOptions = (options: DatabaseOptions): PgClient.PgClientConfig => ({
+  ...(options.directUrl === undefined ? clientOptions(options) : clientOptions({
+    ...options,
+    url: options.directUrl,
+    pooler: false
+  })),
+  multiplex: false
+})
+
+const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
+  const scope = yield* Effect.scope
+  const deadline = Duration.fromInputUnsafe(options.deadline ?? defaultDeadline)
+  const client = clientOptions(options)
+  const reads = yield* PgClient.make({ ...client, multiplex: true, maxConnections: options.readConnections ?? 2 })
+    .pipe(Effect.orDie)
+  const writes = yield* PgClient.make({ ...client, maxConnections: options.maxConnections ?? 10 }).pipe(Effect.orDie)
+
+  /**
+   * Waits no longer than the deadline, even where the caller cannot be interrupted and while the driver drains a dead
+   * connection. What runs late is interrupted and owned by the layer.
+   */
+  const within = <A, E>(operation: string, work: Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const done = Deferred.makeUnsafe<A, E | StoreError>()
+        const working = yield* Effect.forkIn(
+          Effect.onExit(Effect.interruptible(work), (exit) => Deferred.done(done, exit)),
+          scope,
+          { startImmediately: true }
+        )
+        if (Deferred.isDoneUnsafe(done)) return yield* Deferred.await(done)
+        const timing = yield* Effect.forkIn(
+          Effect.andThen(Effect.interruptible(Effect.sleep(deadline)), Deferred.fail(done, tooLate(operation))),
+          scope,
+          { startImmediately: true }
+        )
+        return yield* Effect.ensuring(
+          restore(Deferred.await(done)),
+          Effect.sync(() => {
+            timing.interruptUnsafe()
+            working.interruptUnsafe()
+          })
+        )
+      })
+    )
+
+  const run = <A, E>(
+    operation: string,
+    work: Effect.Effect<A, E>
+  ): Effect.Effect<A, Exclude<E, SqlError> | StoreError> =>
+    Effect.mapError(
+      within(operation, work),
+      (error) => error instanceof SqlError ? storeError(operation, error) : error as Exclude<E, SqlError> | StoreError
+    )
+
+  const retryOnce = <A, E>(work: Effect.Effect<A, E>) =>
+    Effect.retry(work, { times: 1, while: (error) => isReason(error, "ConnectionError") })
+
+  const retryConflicts = <A, E>(work: Effect.Effect<A, E>) =>
+    Effect.retry(work, {
+      times: 3,
+      while: (error) => isReason(error, "DeadlockError") || isReason(error, "SerializationError")
+    })
+
+  return Database.of({
+    read: (operation, work) => run(operation, retryOnce(Effect.suspend(() => work(reads)))),
+    write: (operation, work) => run(operation, Effect.suspend(() => work(writes))),
+    transaction: (operation, work) =>
+      run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes))))),
+    session: PgConnection.make(directOptions(options)),
+    deaf: options.pooler === true && options.directUrl === undefined
+  })
+})
+
+const defaultDeadline = Duration.seconds(4)
+
+const isReason = (error: unknown, tag: SqlError["reason"]["_tag"]): boolean =>
+  error instanceof SqlError && error.reason._tag === tag
+
+const clientOptions = (options: DatabaseOptions): PgClient.PgClientConfig => {
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(options.deadline ?? defaultDeadline))
+  return {
+    url: options.url,
+    applicationName: options.applicationName ?? "valetkey",
+    connectTimeout: Duration.millis(millis),
+    keepAlive: "30 seconds",
+    prepare: options.pooler !== true,
+    transformResultNames: String.snakeToCamel,
+    transformJson: false,
+    // A pooler hands a session to anybody, so what is set there must be set by the operator (ALTER ROLE).
+    startupParameters: options.pooler === true ? undefined : {
+      statement_timeout: `${millis}`,
+      lock_timeout: `${millis}`,
+      idle_in_transaction_session_timeout: `${millis * 2}`,
+      TimeZone: "UTC"
+    }
+  }
+}

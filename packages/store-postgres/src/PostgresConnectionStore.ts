@@ -1,0 +1,203 @@
+import { type ConnectionKey, type Epoch, type ReauthReason, sealContext } from "@valetkey/domain/Connection"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { type ClaimOutcome, decideClaim, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
+import type { Revocation } from "@valetkey/domain/RevocationOutbox"
+import { rowOf } from "@valetkey/domain/Sealed"
+import type { RedemptionPolicy } from "@valetkey/domain/Server"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Duration, Effect, Layer, Option } from "effect"
+import { Database, type Sql } from "./Database.ts"
+import {
+  connectionColumns,
+  credentialColumns,
+  decodeConnection,
+  decodeRefresh,
+  ofKey,
+  refreshColumns,
+  writeConnection
+} from "./internal/connectionRow.ts"
+import { storeError } from "./internal/failure.ts"
+import { openCondition, overdueCondition, overdueState, settledColumns } from "./internal/flowRow.ts"
+import { insertRevocation } from "./internal/revocationRow.ts"
+
+/** Layer of `ConnectionStore` on the table `connections`. */
+export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect(
+  ConnectionStore,
+  Effect.map(Database, (database) =>
+    ConnectionStore.of({
+      get: (key) =>
+        database.read("ConnectionStore.get", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${connectionColumns(sql)} FROM connections WHERE ${ofKey(sql, key)}`,
+            ([row]) =>
+              row === undefined ? Effect.succeedNone : Effect.map(read("ConnectionStore.get", row), Option.some)
+          )),
+
+      list: (input) =>
+        database.read("ConnectionStore.list", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${connectionColumns(sql)} FROM connections
+              WHERE tenant = ${input.tenant} AND subject = ${input.subject} AND server > ${input.after ?? ""}
+              ORDER BY server LIMIT ${input.limit}`,
+            Effect.forEach((row) => read("ConnectionStore.list", row))
+          )),
+
+      claim: (key, input) =>
+        attemptClaim(database, key, input).pipe(
+          Effect.repeat({ times: 3, until: (outcome) => outcome !== undefined }),
+          Effect.map((outcome) => outcome ?? { _tag: "Busy", remaining: Duration.zero })
+        ),
+
+      markSent: (key, input) =>
+        database.write("ConnectionStore.markSent", (sql) =>
+          changed(sql`UPDATE connections
+            SET phase = 'sent', attempts = attempts + 1, lease_until = ${after(sql, input.lease)}
+            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND fence = ${input.fence}
+              AND status = 'active' AND phase = 'claimed'
+            RETURNING fence`)),
+
+      commit: (key, input) =>
+        database.write("ConnectionStore.commit", (sql) =>
+          changed(sql`UPDATE connections
+            SET generation = generation + 1, result_id = ${input.resultId}, rejected_generation = NULL,
+              ${credentialColumns(sql, input.credentials)}
+            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
+              AND status IN ('active', 'needs_reauth')
+            RETURNING generation`)),
+
+      isCommitted: (key, resultId) =>
+        database.read(
+          "ConnectionStore.isCommitted",
+          (sql) => changed(sql`SELECT generation FROM connections WHERE ${ofKey(sql, key)} AND result_id = ${resultId}`)
+        ),
+
+      fail: (key, input) =>
+        database.write("ConnectionStore.fail", (sql) =>
+          changed(sql`UPDATE connections
+            SET phase = 'idle', lease_until = NULL, ${failureColumns(sql, input.failure, input.policy)}
+            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND fence = ${input.fence}
+              AND status = 'active' AND phase <> 'idle'
+            RETURNING fence`)),
+
+      reject: (key, generation) =>
+        database.write("ConnectionStore.reject", (sql) =>
+          Effect.asVoid(sql`UPDATE connections
+            SET rejected_generation = generation, updated_at = clock_timestamp()
+            WHERE ${
+            ofKey(sql, key)
+          } AND generation = ${generation} AND rejected_generation IS DISTINCT FROM generation`)),
+
+      deposit: (key, input) => database.write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
+
+      disconnect: (key, epoch) => database.transaction("ConnectionStore.disconnect", (sql) => end(sql, key, epoch))
+    }))
+)
+
+interface Claim {
+  readonly generation: Parameters<typeof decideClaim>[1]["generation"]
+  readonly policy: RedemptionPolicy
+  readonly lease: Duration.Duration
+}
+
+/** The fast path: one statement, which takes the lease if the rules of `Refresh.decideClaim` give it. */
+const attemptClaim = (
+  database: Database["Service"],
+  key: ConnectionKey,
+  input: Claim
+): Effect.Effect<ClaimOutcome | undefined, StoreError> =>
+  Effect.flatMap(
+    database.write("ConnectionStore.claim", (sql) =>
+      sql<{ fence: number }>`UPDATE connections
+        SET phase = 'claimed', fence = fence + 1, lease_until = ${after(sql, input.lease)}
+        WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND status = 'active'
+          AND (phase = 'idle' OR lease_until <= clock_timestamp())
+          AND (not_before IS NULL OR not_before <= clock_timestamp())
+          AND attempts < ${maxAttempts(input.policy)}
+        RETURNING fence`),
+    ([row]) => row === undefined ? whyNot(database, key, input) : Effect.succeed({ _tag: "Claimed", fence: row.fence })
+  )
+
+/** Why the fast path took nothing, by the rules themselves. Undefined when the claim came free in between. */
+const whyNot = (
+  database: Database["Service"],
+  key: ConnectionKey,
+  input: Claim
+): Effect.Effect<ClaimOutcome | undefined, StoreError> =>
+  database.write("ConnectionStore.claim", (sql) =>
+    Effect.gen(function*() {
+      const [row] = yield* sql`SELECT ${refreshColumns(sql)} FROM connections WHERE ${ofKey(sql, key)}`
+      if (row === undefined) return { _tag: "Moved" as const }
+      const { now, state } = yield* decodeRefresh(row).pipe(
+        Effect.mapError((error) => storeError("ConnectionStore.claim", error))
+      )
+      const { next, outcome } = decideClaim(state, { ...input, now })
+      if (outcome._tag === "Claimed") return undefined
+      if (next?.status._tag === "needs_reauth") {
+        yield* sql`UPDATE connections
+          SET phase = 'idle', lease_until = NULL, ${needsReauth(sql, next.status.reason)}
+          WHERE ${ofKey(sql, key)} AND generation = ${state.generation} AND fence = ${state.fence}
+            AND status = 'active' AND attempts >= ${maxAttempts(input.policy)}
+            AND (phase = 'idle' OR lease_until <= clock_timestamp())`
+      }
+      return outcome
+    }))
+
+const failureColumns = (sql: Sql, failure: RefreshFailure, policy: RedemptionPolicy) => {
+  switch (failure._tag) {
+    case "Terminal":
+      return sql`attempts = 0, ${needsReauth(sql, failure.reason)}`
+    case "Retryable":
+      return sql`attempts = 0, not_before = ${after(sql, failure.delay)}, updated_at = clock_timestamp()`
+    case "UnknownOutcome": {
+      const over = sql`attempts >= ${maxAttempts(policy)}`
+      return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,
+        reauth_reason = CASE WHEN ${over} THEN 'unknown_outcome' END,
+        not_before = CASE WHEN ${over} THEN not_before ELSE ${after(sql, retryDelay)} END,
+        updated_at = clock_timestamp()`
+    }
+  }
+}
+
+const needsReauth = (sql: Sql, reason: ReauthReason) =>
+  sql`status = 'needs_reauth', reauth_reason = ${reason}, updated_at = clock_timestamp()`
+
+/** Flows first, then the connection: the order in which a completing flow locks them. */
+const end = Effect.fnUntraced(function*(sql: Sql, key: ConnectionKey, epoch: Epoch) {
+  const settled = yield* sql<{ state: string }>`UPDATE flows SET ${sql.literal(settledColumns)},
+      state = CASE WHEN ${sql.literal(overdueCondition)} THEN ${sql.literal(overdueState)} ELSE 'cancelled' END
+    WHERE ${ofKey(sql, key)} AND ${sql.literal(openCondition)}
+    RETURNING state`
+  const [row] = yield* sql`SELECT ${connectionColumns(sql)} FROM connections
+    WHERE ${ofKey(sql, key)} AND status <> 'revoking' FOR UPDATE`
+  if (row === undefined) return settled.some(({ state }) => state === "cancelled")
+  const { clientSecret, credentials, generation, grant, ...connection } = yield* read("ConnectionStore.disconnect", row)
+  const context = (field: Parameters<typeof sealContext>[2], at: number) =>
+    sealContext(key, connection.epoch, field, at)
+  const owed: Omit<Revocation, "attempts"> = {
+    id: rowOf(key.tenant, key.subject, key.server, connection.epoch, String(generation)),
+    key,
+    grant,
+    accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
+    refreshToken: credentials.refreshToken && {
+      sealed: credentials.refreshToken,
+      context: context("refresh_token", generation)
+    },
+    clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
+  }
+  yield* insertRevocation(sql, owed)
+  yield* sql`UPDATE connections
+    SET status = 'revoking', reauth_reason = NULL, epoch = ${epoch}, access_token = NULL, refresh_token = NULL,
+      client_secret = NULL, phase = 'idle', lease_until = NULL, not_before = NULL, attempts = 0, result_id = NULL,
+      updated_at = clock_timestamp()
+    WHERE ${ofKey(sql, key)}`
+  return true
+})
+
+const after = (sql: Sql, duration: Duration.Duration) =>
+  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
+const changed = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
+  Effect.map(rows, (rows) => rows.length > 0)
+
+const read = (operation: string, row: unknown) =>
+  Effect.mapError(decodeConnection(row), (error) => storeError(operation, error))

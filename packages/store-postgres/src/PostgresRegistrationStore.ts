@@ -1,0 +1,65 @@
+import { Registration, RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { DateTime, Effect, Layer, Option, Schema } from "effect"
+import { Database } from "./Database.ts"
+import { storeError } from "./internal/failure.ts"
+
+/** Layer of `RegistrationStore` on the table `registrations`. */
+export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effect(
+  RegistrationStore,
+  Effect.map(Database, (database) =>
+    RegistrationStore.of({
+      get: (key) =>
+        database.read("RegistrationStore.get", (sql) =>
+          Effect.flatMap(
+            sql`SELECT client_id, auth_method, client_secret, client_secret_expires_at, redirect_uri FROM registrations
+              WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
+                AND transport = ${key.transport}`,
+            ([row]) => row === undefined ? Effect.succeedNone : Effect.map(read(row), Option.some)
+          )),
+
+      put: (key, registration) =>
+        database.write("RegistrationStore.put", (sql) =>
+          Effect.asVoid(sql`INSERT INTO registrations (tenant, server, issuer, transport, client_id, auth_method,
+              client_secret, client_secret_expires_at, redirect_uri, updated_at)
+            VALUES (${key.tenant}, ${key.server}, ${key.issuer}, ${key.transport}, ${registration.clientId},
+              ${registration.authMethod}, ${registration.clientSecret ?? null},
+              ${
+            registration.clientSecretExpiresAt === undefined
+              ? null
+              : DateTime.toDateUtc(registration.clientSecretExpiresAt)
+          }, ${registration.redirectUri}, clock_timestamp())
+            ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET client_id = excluded.client_id,
+              auth_method = excluded.auth_method, client_secret = excluded.client_secret,
+              client_secret_expires_at = excluded.client_secret_expires_at, redirect_uri = excluded.redirect_uri,
+              updated_at = excluded.updated_at`)),
+
+      remove: (key, clientId) =>
+        database.write("RegistrationStore.remove", (sql) =>
+          Effect.asVoid(sql`DELETE FROM registrations
+            WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
+              AND transport = ${key.transport} AND client_id = ${clientId}`))
+    }))
+)
+
+const RegistrationRow = Schema.Struct({
+  clientId: Registration.fields.clientId,
+  authMethod: Registration.fields.authMethod,
+  clientSecret: Schema.NullOr(Schema.Uint8Array),
+  clientSecretExpiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
+  redirectUri: Registration.fields.redirectUri
+})
+
+const decodeRow = Schema.decodeUnknownEffect(RegistrationRow)
+const makeRegistration = Schema.decodeUnknownEffect(Schema.toType(Registration))
+
+const read = (row: unknown) =>
+  decodeRow(row).pipe(
+    Effect.flatMap(({ clientSecret, clientSecretExpiresAt, ...rest }) =>
+      makeRegistration({
+        ...rest,
+        ...(clientSecret === null ? undefined : { clientSecret }),
+        ...(clientSecretExpiresAt === null ? undefined : { clientSecretExpiresAt })
+      })
+    ),
+    Effect.mapError((error) => storeError("RegistrationStore.get", error))
+  )

@@ -1,0 +1,141 @@
+import type * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as SignalHub from "@valetkey/domain/SignalHub"
+import { Signals, type Topic } from "@valetkey/domain/Signals"
+import { Deferred, Duration, Effect, Layer, Queue, Schedule } from "effect"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { hash } from "node:crypto"
+import { Database } from "./Database.ts"
+import { databaseFailure } from "./internal/failure.ts"
+
+/** The one channel of every replica. */
+export const channel = "valetkey"
+
+/** Options of the listener. */
+export interface SignalsOptions {
+  /** How often the listening session is asked whether it still lives. Default 10 seconds. */
+  readonly watchdog?: Duration.Input | undefined
+}
+
+/**
+ * Layer of `Signals` over LISTEN and NOTIFY. Local subscribers are woken at once; other replicas through the database. A
+ * session that died or went silent is replaced, and then every local subscriber is woken once, since a signal may have
+ * been lost. Without the database local signals still work.
+ */
+export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Database> =>
+  Layer.effect(
+    Signals,
+    Effect.gen(function*() {
+      const database = yield* Database
+      const watchdog = Duration.fromInputUnsafe(options?.watchdog ?? "10 seconds")
+      const hub = SignalHub.make()
+      const subscribed = new Map<Topic, number>()
+      const outgoing = yield* Queue.sliding<string>(backlog)
+
+      yield* Effect.addFinalizer(() => flush(database, outgoing))
+      yield* send(database, outgoing).pipe(Effect.forever, Effect.forkScoped)
+      if (!database.deaf) {
+        const ready = yield* Deferred.make<void>()
+        yield* hear(database, hub, watchdog, () => {
+          Deferred.doneUnsafe(ready, Effect.void)
+          for (const topic of [...subscribed.keys()]) hub.dispatch(topic)
+        }).pipe(
+          Effect.ensuring(Deferred.succeed(ready, undefined)),
+          Effect.retry(reconnects),
+          Effect.andThen(Effect.sleep("100 millis")),
+          Effect.forever,
+          Effect.forkScoped
+        )
+        // What is notified after the layer is built is heard; a database that is down is not waited for.
+        yield* Deferred.await(ready)
+      }
+
+      return Signals.of({
+        notify: (topic) =>
+          Effect.sync(() => {
+            hub.dispatch(payloadOf(topic))
+            Queue.offerUnsafe(outgoing, payloadOf(topic))
+          }),
+        subscribe: (topic) => {
+          const name = payloadOf(topic)
+          return Effect.andThen(
+            Effect.acquireRelease(
+              Effect.sync(() => subscribed.set(name, (subscribed.get(name) ?? 0) + 1)),
+              () =>
+                Effect.sync(() => {
+                  const left = (subscribed.get(name) ?? 1) - 1
+                  if (left === 0) subscribed.delete(name)
+                  else subscribed.set(name, left)
+                })
+            ),
+            hub.subscribe(name)
+          )
+        },
+        listen: hub.listen
+      })
+    })
+  )
+
+// Hints beyond this are dropped, oldest first, while the database is away.
+const backlog = 4096
+
+// A payload holds less than 8000 bytes. A long topic goes by its digest, to which subscribers translate as well.
+const payloadOf = (topic: Topic): string =>
+  Buffer.byteLength(topic) < 4000 ? topic : `sha256:${hash("sha256", topic, "base64url")}`
+
+const reconnects = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]).pipe(
+  Schedule.jittered
+)
+
+/** Sends what is waiting as one commit: notifying commits wait for each other in the whole database. */
+const send = Effect.fnUntraced(function*(database: Database["Service"], outgoing: Queue.Queue<string>) {
+  const topics = [...new Set(yield* Queue.takeAll(outgoing))]
+  yield* database.write(
+    "Signals.notify",
+    (sql) => sql`SELECT pg_notify(${channel}, topic) FROM unnest(${topics}::text[]) AS topic`
+  ).pipe(
+    Effect.catch((error) => Effect.logDebug("signals not sent to other replicas", error))
+  )
+})
+
+/** What a closing replica still owes the others, if the database takes it at once. */
+const flush = (database: Database["Service"], outgoing: Queue.Queue<string>) =>
+  Effect.suspend(() =>
+    Queue.sizeUnsafe(outgoing) === 0
+      ? Effect.void
+      : Effect.timeoutOption(Effect.interruptible(send(database, outgoing)), "1 second")
+  )
+
+/** Listens until the session is lost. Fails when there was none to be had. */
+const hear = (
+  database: Database["Service"],
+  hub: SignalHub.SignalHub,
+  watchdog: Duration.Duration,
+  onListening: () => void
+): Effect.Effect<void, SqlError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const session = yield* Effect.flatMap(database.session, (session) => session.pin)
+    const notifications = yield* session.listen(channel)
+    onListening()
+    const hearing = Queue.take(notifications).pipe(
+      Effect.map(({ payload }) => hub.dispatch(payload)),
+      Effect.forever
+    )
+    yield* Effect.raceFirst(hearing, watch(session, watchdog)).pipe(
+      Effect.catchTag("SqlError", (error) =>
+        Effect.logWarning("listening session lost; reconnecting", databaseFailure(error)))
+    )
+  }))
+
+/** Asks the session at an interval. Fails when no answer comes, as over a line that was cut without a word. */
+const watch = (session: PgConnection.PgConnection, interval: Duration.Duration): Effect.Effect<never, SqlError> =>
+  session.query("SELECT 1").pipe(
+    Effect.timeoutOrElse({ duration: answerTime, orElse: () => Effect.fail(silent) }),
+    Effect.delay(interval),
+    Effect.forever
+  )
+
+const answerTime = Duration.seconds(4)
+
+const silent = new SqlError({
+  reason: new ConnectionError({ cause: new Error("no answer"), message: "no answer", operation: "watch" })
+})

@@ -1,0 +1,59 @@
+import type { AuditLog } from "@valetkey/domain/AuditLog"
+import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { ServerStore } from "@valetkey/domain/ServerStore"
+import type { Signals } from "@valetkey/domain/Signals"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Config, Effect, Layer } from "effect"
+import { Database, type DatabaseOptions } from "./Database.ts"
+import * as Migrations from "./Migrations.ts"
+import * as PostgresAuditLog from "./PostgresAuditLog.ts"
+import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
+import * as PostgresFlowStore from "./PostgresFlowStore.ts"
+import { PostgresHealth } from "./PostgresHealth.ts"
+import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
+import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
+import * as PostgresServerStore from "./PostgresServerStore.ts"
+import * as PostgresSignals from "./PostgresSignals.ts"
+
+/** Options of the whole store. */
+export interface PostgresOptions extends DatabaseOptions, PostgresSignals.SignalsOptions {
+  /** Run migrations at start. False refuses a schema that is not this version's. Default true. */
+  readonly migrate?: boolean | undefined
+}
+
+/** Every store port but the spool, which belongs beside the store and not in it. */
+export type Ports =
+  | FlowStore
+  | ConnectionStore
+  | RevocationOutbox
+  | RegistrationStore
+  | ServerStore
+  | AuditLog
+  | Signals
+
+/** Layer of every store port but the spool on one database, with its probe. The schema is brought up to date first. */
+export const layer = (
+  options: PostgresOptions
+): Layer.Layer<Ports | PostgresHealth, Migrations.MigrationError | StoreError> =>
+  Layer.mergeAll(
+    PostgresFlowStore.layer,
+    PostgresConnectionStore.layer,
+    PostgresRevocationOutbox.layer,
+    PostgresRegistrationStore.layer,
+    PostgresServerStore.layer,
+    PostgresAuditLog.layer,
+    PostgresSignals.layer(options),
+    PostgresHealth.layer
+  ).pipe(
+    Layer.provide(Database.layer(options)),
+    Layer.provide(options.migrate === false ? Migrations.layerVerify(options) : Migrations.layer(options))
+  )
+
+/** Layer of `layer` from configuration, such as `{ url: Config.Redacted("DATABASE_URL") }`. */
+export const layerConfig = (
+  config: Config.Wrap<PostgresOptions>
+): Layer.Layer<Ports | PostgresHealth, Config.ConfigError | Migrations.MigrationError | StoreError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), layer))

@@ -1,0 +1,158 @@
+import {
+  type Connection,
+  ConnectionKey,
+  ConnectionStatus,
+  Epoch,
+  Generation,
+  Grant,
+  ReauthReason
+} from "@valetkey/domain/Connection"
+import type { SealedCredentials } from "@valetkey/domain/Connection"
+import { RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
+import { Sealed } from "@valetkey/domain/Sealed"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { DateTime, Effect, Schema } from "effect"
+import type { Sql } from "../Database.ts"
+
+const status = {
+  status: Schema.Literals(["active", "needs_reauth", "revoking", "quarantined"]),
+  reauthReason: Schema.NullOr(ReauthReason)
+}
+
+const ConnectionRow = Schema.Struct({
+  ...status,
+  tenant: TenantId,
+  subject: SubjectId,
+  server: ServerSlug,
+  epoch: Epoch,
+  generation: Generation,
+  grant: Grant,
+  clientSecret: Schema.NullOr(Sealed),
+  accessToken: Schema.NullOr(Sealed),
+  refreshToken: Schema.NullOr(Sealed),
+  tokenType: Schema.String,
+  scopes: Schema.NullOr(Schema.Array(Schema.String)),
+  issuedAt: Schema.DateTimeUtcFromDate,
+  expiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
+  rejected: Schema.Boolean,
+  createdAt: Schema.DateTimeUtcFromDate,
+  updatedAt: Schema.DateTimeUtcFromDate
+})
+
+const RefreshRow = Schema.Struct({
+  ...status,
+  generation: Generation,
+  phase: RefreshPhase,
+  fence: Schema.Natural,
+  attempts: Schema.Natural,
+  leaseUntil: Schema.Number,
+  notBefore: Schema.Number,
+  now: Schema.Number
+})
+
+/** Columns of a `Connection`. */
+export const connectionColumns = (sql: Sql) =>
+  sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason, "grant", client_secret, access_token,
+    refresh_token, token_type, scopes, issued_at, expires_at, created_at, updated_at,
+    rejected_generation IS NOT DISTINCT FROM generation AS rejected`)
+
+/** Columns of a `RefreshState`, and the time that they are to be judged at. */
+export const refreshColumns = (sql: Sql) =>
+  sql.literal(`status, reauth_reason, generation, phase, fence, attempts,
+    coalesce(extract(epoch FROM lease_until) * 1000, 0)::float8 AS lease_until,
+    coalesce(extract(epoch FROM not_before) * 1000, 0)::float8 AS not_before,
+    (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`)
+
+/** What names a connection in every table. */
+export type KeyColumns = Pick<ConnectionKey, "tenant" | "subject" | "server">
+
+/** Condition of one connection. */
+export const ofKey = (sql: Sql, key: KeyColumns) =>
+  sql`tenant = ${key.tenant} AND subject = ${key.subject} AND server = ${key.server}`
+
+/** Assignments of new credentials, with a refresh that starts from nothing. */
+export const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
+  sql`access_token = ${credentials.accessToken}, refresh_token = ${credentials.refreshToken ?? null},
+    token_type = ${credentials.tokenType}, scopes = ${scopesOf(credentials)}::text[],
+    issued_at = ${DateTime.toDateUtc(credentials.issuedAt)}, expires_at = ${expiryOf(credentials)},
+    status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL,
+    updated_at = clock_timestamp()`
+
+/** Writes a connection one generation beyond `previous` under a new epoch. False when the generation is another one. */
+export const writeConnection = Effect.fnUntraced(function*(sql: Sql, key: KeyColumns, write: {
+  readonly epoch: Epoch
+  readonly previous: number
+  readonly grant: Grant
+  readonly clientSecret?: Sealed | undefined
+  readonly credentials: SealedCredentials
+}) {
+  const { credentials } = write
+  const rows = yield* write.previous === 0
+    ? sql`INSERT INTO connections (tenant, subject, server, epoch, generation, "grant", client_secret, access_token,
+        refresh_token, token_type, scopes, issued_at, expires_at, created_at, updated_at)
+      SELECT ${key.tenant}, ${key.subject}, ${key.server}, ${write.epoch}, 1, ${sql.json(write.grant)},
+        ${write.clientSecret ?? null}::bytea, ${credentials.accessToken}, ${credentials.refreshToken ?? null}::bytea,
+        ${credentials.tokenType}, ${scopesOf(credentials)}::text[], ${DateTime.toDateUtc(credentials.issuedAt)},
+        ${expiryOf(credentials)}::timestamptz, now, now FROM (SELECT clock_timestamp() AS now) AS moment
+      ON CONFLICT (tenant, subject, server) DO NOTHING
+      RETURNING generation`
+    : sql`UPDATE connections SET epoch = ${write.epoch}, generation = generation + 1, "grant" = ${
+      sql.json(write.grant)
+    },
+        client_secret = ${write.clientSecret ?? null}, rejected_generation = NULL, result_id = NULL,
+        ${credentialColumns(sql, credentials)}
+      WHERE ${ofKey(sql, key)} AND generation = ${write.previous}
+      RETURNING generation`
+  return rows.length > 0
+})
+
+/** Reads a `Connection`. One that is being revoked has no secrets: its access token is empty. */
+export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema.SchemaError> =>
+  Effect.map(decodeConnectionRow(row), (row) => ({
+    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+    epoch: row.epoch,
+    generation: row.generation,
+    status: statusOf(row),
+    grant: row.grant,
+    clientSecret: row.clientSecret ?? undefined,
+    credentials: {
+      accessToken: row.accessToken ?? noSecret,
+      tokenType: row.tokenType,
+      issuedAt: row.issuedAt,
+      ...(row.refreshToken === null ? undefined : { refreshToken: row.refreshToken }),
+      ...(row.scopes === null ? undefined : { scopes: row.scopes }),
+      ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt })
+    },
+    rejected: row.rejected,
+    createdAt: row.createdAt,
+    updatedAt: row.updatedAt
+  }))
+
+/** Reads a `RefreshState` and the database's time in milliseconds. */
+export const decodeRefresh = (
+  row: unknown
+): Effect.Effect<{ readonly state: RefreshState; readonly now: number }, Schema.SchemaError> =>
+  Effect.map(decodeRefreshRow(row), ({ now, reauthReason, status, ...state }) => ({
+    state: { ...state, status: statusOf({ status, reauthReason }) },
+    now
+  }))
+
+const decodeConnectionRow = Schema.decodeUnknownEffect(ConnectionRow)
+const decodeRefreshRow = Schema.decodeUnknownEffect(RefreshRow)
+
+const noSecret = Sealed.make(new Uint8Array())
+
+const statusOf = (row: {
+  readonly status: ConnectionStatus["_tag"]
+  readonly reauthReason: ReauthReason | null
+}): ConnectionStatus =>
+  row.status === "needs_reauth"
+    ? { _tag: "needs_reauth", reason: row.reauthReason ?? "unknown_outcome" }
+    : { _tag: row.status }
+
+const scopesOf = ({ scopes }: SealedCredentials): ReadonlyArray<string> | null => scopes ?? null
+
+const expiryOf = ({ expiresAt }: SealedCredentials): Date | null =>
+  expiresAt === undefined ? null : DateTime.toDateUtc(expiresAt)

@@ -1,0 +1,36 @@
+import { StoreError } from "@valetkey/domain/StoreError"
+import { SqlError } from "effect/sql/SqlError"
+
+/** What the database said, without its words: those may carry values, hosts and names. */
+export class DatabaseFailure extends Error {
+  override readonly name = "DatabaseFailure"
+  constructor(kind: string, detail?: string) {
+    super(detail === undefined ? kind : `${kind} (${detail})`)
+  }
+}
+
+/** The port's error for a failure of the database or of a row. */
+export const storeError = (operation: string, error: unknown): StoreError => {
+  if (error instanceof StoreError) return error
+  return error instanceof SqlError
+    ? new StoreError({ code: "store_unavailable", operation, cause: databaseFailure(error) })
+    : new StoreError({
+      code: "store_corrupt",
+      operation,
+      cause: new DatabaseFailure("a row does not have the expected shape")
+    })
+}
+
+/** The port's error for an operation that the database did not answer in time. */
+export const tooLate = (operation: string): StoreError =>
+  new StoreError({ code: "store_unavailable", operation, cause: new DatabaseFailure("no answer within the deadline") })
+
+/** The kind of a database failure and its SQLSTATE or system error code. */
+export const databaseFailure = ({ reason }: SqlError): DatabaseFailure =>
+  new DatabaseFailure(reason._tag, codeOf(reason.cause))
+
+// SQLSTATE (five characters) and errno names are fixed vocabularies; anything else might be a value.
+const codeOf = (cause: unknown): string | undefined => {
+  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined
+  return typeof code === "string" && /^([0-9A-Z]{5}|E[A-Z0-9_]{2,30})$/.test(code) ? code : undefined
+}

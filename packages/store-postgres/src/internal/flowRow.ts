@@ -1,0 +1,107 @@
+import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import { Digest } from "@valetkey/domain/Entropy"
+import {
+  AuthorizationSnapshot,
+  Confirmation,
+  type Flow,
+  FlowFailure,
+  FlowId,
+  FlowState,
+  TransportKind
+} from "@valetkey/domain/Flow"
+import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
+import { Sealed } from "@valetkey/domain/Sealed"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { Effect, Schema } from "effect"
+import type { Sql } from "../Database.ts"
+
+const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
+
+const FlowRow = Schema.Struct({
+  ...key,
+  id: FlowId,
+  state: FlowState,
+  failure: Schema.NullOr(FlowFailure),
+  transport: TransportKind,
+  confirmation: Confirmation,
+  snapshot: Schema.NullOr(AuthorizationSnapshot),
+  createdAt: Schema.DateTimeUtcFromDate,
+  expiresAt: Schema.DateTimeUtcFromDate,
+  settledAt: Schema.NullOr(Schema.DateTimeUtcFromDate)
+})
+
+const ClaimedRow = Schema.Struct({
+  ...key,
+  id: FlowId,
+  fence: Schema.Natural,
+  transport: TransportKind,
+  confirmation: Confirmation,
+  snapshot: AuthorizationSnapshot,
+  grant: Grant,
+  context: Schema.String,
+  stateHash: Digest,
+  bindingHash: Schema.NullOr(Digest),
+  codeVerifier: Sealed,
+  clientSecret: Schema.NullOr(Sealed)
+})
+
+/** Columns of a `Flow`. One that is past its deadline reads as expired at that deadline. */
+export const flowColumns = (sql: Sql) =>
+  sql.literal(`tenant, subject, server, id, failure, transport, confirmation, snapshot, created_at, expires_at,
+    CASE WHEN ${isExpired} THEN 'expired' ELSE state END AS state,
+    CASE WHEN ${isExpired} THEN expires_at ELSE settled_at END AS settled_at`)
+
+/** Columns of a `ClaimedFlow`. */
+export const claimedColumns = (sql: Sql) =>
+  sql.literal(`flows.tenant, flows.subject, flows.server, flows.id, flows.fence, flows.transport, flows.confirmation,
+    flows.snapshot, flows."grant", flows.context, flows.state_hash, flows.binding_hash, flows.code_verifier,
+    flows.client_secret`)
+
+const isExpired = `state IN ('pending', 'awaiting_finalize') AND expires_at <= clock_timestamp()`
+
+/** Condition of a flow that holds its connection's slot. */
+export const openCondition = `state IN ('pending', 'awaiting_finalize', 'exchanging')`
+
+/** Condition of an open flow that nobody will take further. */
+export const overdueCondition = `(${isExpired} OR state = 'exchanging' AND lease_until <= clock_timestamp())`
+
+/** What an overdue flow becomes: expired, or with an unknown outcome when a code may have left. */
+export const overdueState = `CASE WHEN state = 'exchanging' THEN 'outcome_unknown' ELSE 'expired' END`
+
+/** Assignments that go with every settling: the time, and no secrets any more. */
+export const settledColumns = `settled_at = clock_timestamp(), lease_until = NULL, code_verifier = NULL,
+  client_secret = NULL, authorization_code = NULL`
+
+/** Reads a `Flow`. */
+export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError> =>
+  Effect.map(decodeFlowRow(row), ({ failure, server, settledAt, snapshot, subject, tenant, ...flow }) => ({
+    ...flow,
+    key: new ConnectionKey({ tenant, subject, server }),
+    failure: failure ?? undefined,
+    snapshot: snapshot ?? undefined,
+    settledAt: settledAt ?? undefined
+  }))
+
+/** Reads a `ClaimedFlow`. */
+export const decodeClaimed = (row: unknown): Effect.Effect<ClaimedFlow, Schema.SchemaError> =>
+  Effect.map(decodeClaimedRow(row), (row) => ({
+    id: row.id,
+    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+    fence: row.fence,
+    transport: row.transport,
+    confirmation: row.confirmation,
+    authorization: {
+      snapshot: row.snapshot,
+      grant: row.grant,
+      stateHash: row.stateHash,
+      bindingHash: row.bindingHash ?? undefined,
+      context: row.context,
+      codeVerifier: row.codeVerifier,
+      clientSecret: row.clientSecret ?? undefined
+    }
+  }))
+
+const decodeFlowRow = Schema.decodeUnknownEffect(FlowRow)
+const decodeClaimedRow = Schema.decodeUnknownEffect(ClaimedRow)

@@ -1,0 +1,5 @@
+import type { Migration } from "../Migrations.ts"
+import { migration1 } from "./migration1.ts"
+
+/** Every migration in the order of its id. A released one is never edited; a new one is added. */
+export const migrations: ReadonlyArray<Migration> = [migration1]

@@ -1,0 +1,76 @@
+import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import type { OutboxSecret, Revocation } from "@valetkey/domain/RevocationOutbox"
+import { type SealContext, Sealed } from "@valetkey/domain/Sealed"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { Effect, Schema } from "effect"
+import type { Sql } from "../Database.ts"
+
+const Context = Schema.Struct({
+  table: Schema.Literals(["connections", "flows", "registrations", "servers", "spool"]),
+  tenant: TenantId,
+  row: Schema.String,
+  field: Schema.Literals([
+    "access_token",
+    "refresh_token",
+    "client_secret",
+    "code_verifier",
+    "authorization_code",
+    "credentials"
+  ]),
+  generation: Schema.Natural
+})
+
+const RevocationRow = Schema.Struct({
+  tenant: TenantId,
+  subject: SubjectId,
+  server: ServerSlug,
+  id: Schema.String,
+  grant: Grant,
+  accessToken: Schema.NullOr(Sealed),
+  accessTokenContext: Schema.NullOr(Context),
+  refreshToken: Schema.NullOr(Sealed),
+  refreshTokenContext: Schema.NullOr(Context),
+  clientSecret: Schema.NullOr(Sealed),
+  clientSecretContext: Schema.NullOr(Context),
+  attempts: Schema.Natural
+})
+
+/** Columns of a `Revocation`. */
+export const revocationColumns = (sql: Sql) =>
+  sql.literal(`revocations.tenant, revocations.subject, revocations.server, revocations.id, revocations."grant",
+    revocations.access_token, revocations.access_token_context, revocations.refresh_token,
+    revocations.refresh_token_context, revocations.client_secret, revocations.client_secret_context,
+    revocations.attempts`)
+
+/** Adds an entry that is due at once. An entry of the same id stays as it is. */
+export const insertRevocation = (sql: Sql, entry: Omit<Revocation, "attempts">) =>
+  Effect.asVoid(sql`INSERT INTO revocations (tenant, id, subject, server, "grant", access_token, access_token_context,
+      refresh_token, refresh_token_context, client_secret, client_secret_context, due_at, created_at)
+    VALUES (${entry.key.tenant}, ${entry.id}, ${entry.key.subject}, ${entry.key.server}, ${sql.json(entry.grant)},
+      ${entry.accessToken?.sealed ?? null}, ${contextOf(sql, entry.accessToken)},
+      ${entry.refreshToken?.sealed ?? null}, ${contextOf(sql, entry.refreshToken)},
+      ${entry.clientSecret?.sealed ?? null}, ${contextOf(sql, entry.clientSecret)},
+      clock_timestamp(), clock_timestamp())
+    ON CONFLICT DO NOTHING`)
+
+/** Reads a `Revocation`. */
+export const decodeRevocation = (row: unknown): Effect.Effect<Revocation, Schema.SchemaError> =>
+  Effect.map(decodeRow(row), (row) => ({
+    id: row.id,
+    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+    grant: row.grant,
+    accessToken: secretOf(row.accessToken, row.accessTokenContext),
+    refreshToken: secretOf(row.refreshToken, row.refreshTokenContext),
+    clientSecret: secretOf(row.clientSecret, row.clientSecretContext),
+    attempts: row.attempts
+  }))
+
+const decodeRow = Schema.decodeUnknownEffect(RevocationRow)
+
+const contextOf = (sql: Sql, secret: OutboxSecret | undefined) =>
+  secret === undefined ? sql.literal("NULL") : sql.json(secret.context)
+
+const secretOf = (sealed: Sealed | null, context: SealContext | null): OutboxSecret | undefined =>
+  sealed === null || context === null ? undefined : { sealed, context }
