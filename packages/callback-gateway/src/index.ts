@@ -1,1 +1,1 @@
-export {}
+export * as GatewayTransport from "./GatewayTransport.ts"

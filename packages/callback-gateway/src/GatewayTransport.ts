@@ -1,0 +1,29 @@
+import { type CallbackTransport, TransportError } from "@valetkey/domain/CallbackTransport"
+import { Effect } from "effect"
+
+/** Where the public listener is reached. */
+export interface GatewayOptions {
+  /** From configuration alone, never from a request. Undefined when this installation has none. */
+  readonly publicUrl: URL | undefined
+}
+
+/**
+ * Makes the transport whose redirect URI is a public endpoint that any replica serves, one path for each connection
+ * context. It opens nothing: the endpoint hands responses to `Flows.complete` with the context of its path.
+ *
+ * @see RFC 9700 §4.4
+ */
+export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTransport> =>
+  Effect.succeed({
+    kind: "gateway",
+    open: ({ context }) =>
+      publicUrl === undefined
+        ? Effect.fail(new TransportError({ code: "public_url_missing", transport: "gateway" }))
+        : Effect.succeed({ redirectUri: redirectUri(publicUrl, context) })
+  })
+
+/** The redirect URI of a connection context, below whatever path the public URL has. */
+export const redirectUri = (publicUrl: URL, context: string): string => {
+  const base = `${publicUrl.origin}${publicUrl.pathname.replace(/\/+$/, "")}`
+  return `${base}/callback/${encodeURIComponent(context)}`
+}

@@ -1,0 +1,58 @@
+import { assert, describe, it } from "@effect/vitest"
+import { GatewayTransport } from "@valetkey/callback-gateway"
+import { type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import { FlowId } from "@valetkey/domain/Flow"
+import { Effect, Scope } from "effect"
+
+const request = (context: string, preferred?: string): OpenRequest => ({
+  flowId: FlowId.make("019ab000-0000-7000-8000-000000000001"),
+  context,
+  preferred,
+  deliver: () => Effect.die("a gateway delivers nothing by itself")
+})
+
+describe("GatewayTransport", () => {
+  it.effect("S2x.7 fails at start with public_url_missing when there is no public URL", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: undefined })
+      const error = yield* Effect.flip(transport.open(request("c")))
+      assert.instanceOf(error, TransportError)
+      assert.strictEqual(error.code, "public_url_missing")
+      assert.include(error.message, "VALETKEY_PUBLIC_URL")
+    }).pipe(Effect.scoped))
+
+  it.effect("BIND-06 names the connection context in the redirect URI, the same for each flow of a context", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const one = yield* transport.open(request("context-1"))
+      const again = yield* transport.open(request("context-1"))
+      const other = yield* transport.open(request("context-2"))
+      assert.strictEqual(transport.kind, "gateway")
+      assert.strictEqual(one.redirectUri, "https://valetkey.example/callback/context-1")
+      assert.strictEqual(again.redirectUri, one.redirectUri)
+      assert.strictEqual(other.redirectUri, "https://valetkey.example/callback/context-2")
+    }).pipe(Effect.scoped))
+
+  it.effect("leaves what an earlier registration preferred: the public URL alone decides", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const { redirectUri } = yield* transport.open(request("c", "https://old.example/callback"))
+      assert.strictEqual(redirectUri, "https://valetkey.example/callback/c")
+    }).pipe(Effect.scoped))
+
+  it.effect("opens nothing: a flow's scope gains no finalizer", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const scope = yield* Scope.make()
+      yield* Scope.provide(transport.open(request("c")), scope)
+      assert.strictEqual(scope.state._tag, "Empty")
+    }))
+
+  it.effect("keeps the path of the public URL and lets no context leave its segment", () =>
+    Effect.sync(() => {
+      const at = (url: string, context: string) => GatewayTransport.redirectUri(new URL(url), context)
+      assert.strictEqual(at("https://example.com/valetkey/", "c"), "https://example.com/valetkey/callback/c")
+      assert.strictEqual(at("https://example.com/?a=b#c", "c"), "https://example.com/callback/c")
+      assert.strictEqual(at("https://example.com", "../x?y#z"), "https://example.com/callback/..%2Fx%3Fy%23z")
+    }))
+})
