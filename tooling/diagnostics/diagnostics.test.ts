@@ -5,7 +5,7 @@ import { join } from "node:path"
 
 const root = join(import.meta.dirname, "../..")
 
-describe("types", () => {
+describe("diagnostics", () => {
   it("the type checker reports Effect mistakes as errors", () => {
     // Inside the workshop, so that `effect` resolves as it does for every package.
     const folder = mkdtempSync(join(import.meta.dirname, "fixtures/run-"))
