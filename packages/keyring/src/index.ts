@@ -1,1 +1,6 @@
-export {}
+export * as Envelope from "./Envelope.ts"
+export * as KeyFile from "./KeyFile.ts"
+export * as KeyRing from "./KeyRing.ts"
+export * as KeyRingCipher from "./KeyRingCipher.ts"
+export * as KeySource from "./KeySource.ts"
+export * as NodeEntropy from "./NodeEntropy.ts"

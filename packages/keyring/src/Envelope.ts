@@ -1,0 +1,115 @@
+import { Result } from "effect"
+import { createDecipheriv, type KeyObject, randomBytes, timingSafeEqual } from "node:crypto"
+import { associatedData, derive, type Derived, layout, sealWithUnsafe } from "./internal/envelope.ts"
+
+/** Where an envelope belongs. Every field is authenticated, in this order. */
+export interface EnvelopeContext {
+  readonly instance: string
+  readonly table: string
+  readonly tenant: string
+  readonly row: string
+  readonly field: string
+  readonly generation: number
+}
+
+/** A root key as envelopes name it. */
+export interface RootKey {
+  readonly id: number
+  readonly secret: KeyObject
+}
+
+/** Why an envelope does not open: `format` and `key_unavailable` are found before any cryptography. */
+export type OpenFailure = "format" | "key_unavailable" | "commitment" | "tag"
+
+/**
+ * Remembers the derived keys of envelopes that were opened, so that opening one again costs one AES pass.
+ *
+ * An entry is found only by the very header, context and commitment that it was verified for. It holds keys, never
+ * plaintext, and belongs to one ring: a ring that changes takes a new cache.
+ */
+export class DerivedKeyCache {
+  readonly #capacity: number
+  readonly #entries = new Map<string, KeyObject>()
+
+  constructor(capacity = 4096) {
+    this.#capacity = capacity
+  }
+
+  /** How many keys are held. */
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Finds a key and makes it the most recent. */
+  get(name: string): KeyObject | undefined {
+    const key = this.#entries.get(name)
+    if (key !== undefined) {
+      this.#entries.delete(name)
+      this.#entries.set(name, key)
+    }
+    return key
+  }
+
+  /** Remembers a key, in place of the least recent one if there is no room. */
+  set(name: string, key: KeyObject): void {
+    const oldest = this.#entries.size >= this.#capacity ? this.#entries.keys().next().value : undefined
+    if (oldest !== undefined) this.#entries.delete(oldest)
+    if (this.#capacity > 0) this.#entries.set(name, key)
+  }
+}
+
+/** Encrypts under a root key, with a fresh salt and nonce. */
+export const seal = (root: RootKey, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array =>
+  sealWithUnsafe(root, context, plaintext, {
+    salt: randomBytes(layout.saltLength),
+    nonce: randomBytes(layout.nonceLength)
+  })
+
+/** Reads the id of the root key that sealed an envelope, or undefined if the bytes are no envelope. Not authenticated. */
+export const keyIdOf = (envelope: Uint8Array): number | undefined => {
+  const bytes = viewOf(envelope)
+  return isEnvelope(bytes) ? bytes.readUInt32BE(layout.keyId) : undefined
+}
+
+/** Decrypts, if key, context and every byte are those of the sealing. The caller owns the plaintext and wipes it. */
+export const open = (
+  rootOf: (id: number) => RootKey | undefined,
+  context: EnvelopeContext,
+  envelope: Uint8Array,
+  cache?: DerivedKeyCache
+): Result.Result<Buffer, OpenFailure> => {
+  const bytes = viewOf(envelope)
+  if (!isEnvelope(bytes)) return Result.fail("format")
+  const root = rootOf(bytes.readUInt32BE(layout.keyId))
+  if (root === undefined) return Result.fail("key_unavailable")
+
+  const aad = associatedData(bytes.subarray(0, layout.commitment), context)
+  const claimed = bytes.subarray(layout.commitment, layout.ciphertext)
+  const name = cache === undefined ? "" : aad.toString("latin1") + claimed.toString("latin1")
+  let key = cache?.get(name)
+  if (key === undefined) {
+    const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad)
+    if (!timingSafeEqual(derived.commitment, claimed)) return Result.fail("commitment")
+    key = derived.key
+    cache?.set(name, key)
+  }
+
+  const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(layout.nonce, layout.commitment), {
+    authTagLength: layout.tagLength
+  })
+  decipher.setAAD(aad)
+  decipher.setAuthTag(bytes.subarray(bytes.length - layout.tagLength))
+  const plaintext = decipher.update(bytes.subarray(layout.ciphertext, bytes.length - layout.tagLength))
+  try {
+    decipher.final()
+  } catch {
+    plaintext.fill(0)
+    return Result.fail("tag")
+  }
+  return Result.succeed(plaintext)
+}
+
+const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+const isEnvelope = (bytes: Buffer): boolean =>
+  bytes.length >= layout.overhead && bytes.subarray(0, layout.keyId).equals(layout.magic)

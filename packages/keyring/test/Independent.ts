@@ -1,0 +1,42 @@
+/** A second reader of envelope v1, written from FORMAT.md on WebCrypto alone. It shares no code with the package. */
+export interface Context {
+  readonly instance: string
+  readonly table: string
+  readonly tenant: string
+  readonly row: string
+  readonly field: string
+  readonly generation: number
+}
+
+const { subtle } = globalThis.crypto
+const utf8 = new TextEncoder()
+
+const concat = (...parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  parts.reduce((at, part) => (out.set(part, at), at + part.length), 0)
+  return out
+}
+
+const lp = (...fields: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> =>
+  concat(...fields.flatMap((field) => {
+    const length = new Uint8Array(4)
+    new DataView(length.buffer).setUint32(0, field.length, false)
+    return [length, field]
+  }))
+
+/** Opens an envelope with the root key that it names, or fails. */
+export const decrypt = async (rootKey: Uint8Array, context: Context, envelope: Uint8Array): Promise<Uint8Array> => {
+  const bytes = Uint8Array.from(envelope)
+  if (String.fromCharCode(...bytes.slice(0, 4)) !== "VK01") throw new Error("format")
+  const names = ["instance", "table", "tenant", "row", "field", "generation"] as const
+  const aad = lp(bytes.slice(0, 52), lp(...names.map((name) => utf8.encode(`${context[name]}`))))
+  const info = concat(utf8.encode("valetkey/envelope/v1\u0000"), new Uint8Array(await subtle.digest("SHA-256", aad)))
+  const root = await subtle.importKey("raw", Uint8Array.from(rootKey), "HKDF", false, ["deriveBits"])
+  const okm = new Uint8Array(
+    await subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt: bytes.slice(8, 40), info }, root, 512)
+  )
+  if (bytes.slice(52, 84).some((byte, index) => byte !== okm[32 + index])) throw new Error("commitment")
+  const key = await subtle.importKey("raw", okm.slice(0, 32), "AES-GCM", false, ["decrypt"])
+  const algorithm = { name: "AES-GCM", iv: bytes.slice(40, 52), additionalData: aad, tagLength: 128 }
+  return new Uint8Array(await subtle.decrypt(algorithm, key, bytes.slice(84)))
+}
