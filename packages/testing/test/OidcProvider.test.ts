@@ -3,7 +3,7 @@ import * as Canary from "@valetkey/testing/Canary"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect, Redacted } from "effect"
-import { authorizationUrl, obtain, pkce, postForm, redirectUri, refresh } from "./internal/plainClient.ts"
+import { authorizationUrl, obtain, pkce, redirectUri, refresh } from "./internal/plainClient.ts"
 
 describe("OidcProvider", () => {
   it.live("issues a refresh token to a client that only asked for the grant, and sends iss", () =>

@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as TcpProxy from "@valetkey/testing/TcpProxy"
+import { Effect, Exit, Fiber, Redacted } from "effect"
+import pg from "pg"
+
+const get = (url: string) => Effect.tryPromise((signal) => fetch(url, { signal, headers: { connection: "close" } }))
+
+describe("TcpProxy", () => {
+  it.live("forwards, resets and forwards again", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      const proxy = yield* TcpProxy.make({ port: Number(new URL(provider.origin).port) })
+      const url = proxy.through(provider.resource)
+      assert.strictEqual((yield* get(url)).status, 401)
+      proxy.setMode("reset")
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(get(url))))
+      proxy.setMode("forward")
+      assert.strictEqual((yield* get(url)).status, 401)
+      assert.strictEqual(proxy.accepted(), 3)
+      assert.strictEqual(provider.log.length, 2)
+    }).pipe(Effect.scoped))
+
+  it.live("swallows what a database client sends until the connection is reset", () =>
+    Effect.gen(function*() {
+      const { url } = yield* EmbeddedPostgres.database
+      const { port } = new URL(Redacted.value(url))
+      const proxy = yield* TcpProxy.make({ port: Number(port) })
+      const client = new pg.Client({ connectionString: proxy.through(Redacted.value(url)) })
+      client.on("error", () => {})
+      yield* Effect.promise(() => client.connect())
+      proxy.setMode("blackhole")
+      const query = yield* Effect.forkChild(Effect.exit(Effect.tryPromise(() => client.query("CREATE TABLE lost ()"))))
+      yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => proxy.swallowed() > 0 }))
+      proxy.resetAll()
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(query)))
+      const direct = new pg.Client({ connectionString: Redacted.value(url) })
+      const found = yield* Effect.promise(async () => {
+        await direct.connect()
+        const { rows } = await direct.query("SELECT to_regclass('lost') AS found")
+        await direct.end()
+        return rows
+      })
+      assert.deepStrictEqual(found, [{ found: null }])
+    }).pipe(Effect.scoped))
+})
