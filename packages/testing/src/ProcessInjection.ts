@@ -25,7 +25,7 @@ export const layer: Layer.Layer<never> = Layer.effect(
       const name = member(message, "release")
       if (name !== undefined) latches.get(name)?.openUnsafe()
     }
-    // While somebody listens the channel keeps the child alive, as long as the layer and no longer.
+    // While somebody listens the channel keeps the child alive, exactly as long as the layer lives.
     yield* Effect.acquireRelease(
       Effect.sync(() => process.on("message", listener)),
       () => Effect.sync(() => process.off("message", listener))
