@@ -35,10 +35,15 @@ describe("AccessTokens.get", () => {
   it.effect("I1 S4.44 REF-01 a thousand callers on an expired token share one redemption and one new token", () =>
     Effect.gen(function*() {
       const { provider, value } = yield* connected()
+      const store = yield* ConnectionStore
+      const { claim } = store
+      let claims = 0
+      Object.assign(store, { claim: (...input: Parameters<typeof claim>) => (claims++, claim(...input)) })
       yield* TestClock.adjust("2 hours")
       const all = yield* Effect.all(Array.from({ length: 1000 }, () => value), { concurrency: "unbounded" })
       assert.deepStrictEqual([...new Set(all)], [provider.issued[1]])
       assert.deepStrictEqual(redeemed(provider), [1])
+      assert.strictEqual(claims, 1)
     }).pipe(Effect.provide(layer)))
 
   it.effect("REF-10 a rejected token is never handed out again, and forces one refresh", () =>
@@ -229,6 +234,7 @@ describe("AccessTokens.get", () => {
       yield* points.release("refresh.sent")
       assert.strictEqual(yield* Fiber.join(caller), provider.issued[1])
       assert.deepStrictEqual(redeemed(provider), [1])
+      assert.strictEqual(yield* points.count("refresh.claimed"), 2)
     }).pipe(Effect.provide(layer)))
 
   it.effect("I3 DB-03 credentials that the store cannot take stay in the spool and are adopted later", () =>
