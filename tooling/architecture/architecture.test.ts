@@ -23,9 +23,12 @@ const expected: Readonly<Record<string, number>> = {
   "testing-is-dev-only": 2
 }
 
+// Rows of the catalogue that a rule covers by itself.
+const rows: Readonly<Record<string, string>> = { "domain-imports": "S1.42 " }
+
 describe("architecture", () => {
   for (const rule of rules) {
-    it(`${rule.name} reports its fixture and nothing else does`, () => {
+    it(`${rows[rule.name] ?? ""}${rule.name} reports its fixture and nothing else does`, () => {
       const violations = violationsIn(join(fixtures, rule.name))
       assert.deepStrictEqual([...new Set(violations.map((one) => one.rule))], [rule.name], JSON.stringify(violations))
       assert.strictEqual(violations.length, expected[rule.name], JSON.stringify(violations, null, 2))

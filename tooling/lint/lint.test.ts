@@ -28,7 +28,28 @@ const lint = (fixture: string, path: string): ReadonlyArray<string> => {
   }
 }
 
+// Whether the formatter has nothing to change in a text.
+const isFormatted = (text: string): boolean =>
+  spawnSync(join(root, "node_modules/.bin/dprint"), ["fmt", "--stdin", "packages/domain/src/Now.ts"], {
+    cwd: root,
+    encoding: "utf8",
+    input: text
+  }).stdout === text
+
 describe("lint", () => {
+  it("S2.53 S4.80 keeps imports in order and reports what is never used or never changed", () => {
+    assert.isTrue(isFormatted(`import { a } from "./a.ts"\nimport { b } from "./b.ts"\n`))
+    assert.isFalse(isFormatted(`import { b } from "./b.ts"\nimport { a } from "./a.ts"\n`))
+    assert.isFalse(isFormatted(`import { a } from './a.ts';\n`))
+    assert.deepStrictEqual(lint("unused.txt", "packages/domain/src/Unused.ts"), [
+      "eslint(no-unused-vars) 1",
+      "eslint(no-unused-vars) 4",
+      "eslint(prefer-const) 4",
+      "eslint(prefer-const) 5",
+      "typescript(consistent-type-imports) 2"
+    ])
+  })
+
   it("reports skipped tests, sleeps and expect", () => {
     assert.deepStrictEqual(lint("tests.txt", "packages/domain/test/Flow.test.ts"), [
       "house(no-expect) 1",

@@ -6,6 +6,7 @@ export const problems = (tarball: Tarball): ReadonlyArray<string> => [
   ...missingOutputs(tarball),
   ...wrongTargets(tarball),
   ...leftovers(tarball),
+  ...installScripts(tarball.manifest),
   ...unresolvedRanges(tarball.manifest)
 ]
 
@@ -47,6 +48,10 @@ const leftovers = ({ files }: Tarball): Array<string> =>
     if (path.endsWith(".js") && /(from|import\() ?"\.[^"]*\.ts"/.test(content)) return [`imports a source from ${path}`]
     return []
   })
+
+const installScripts = (manifest: PublishedManifest): Array<string> =>
+  Object.keys(manifest.scripts ?? {}).filter((name) => /^(pre|post)?install$|^prepare$/.test(name))
+    .map((name) => `runs a ${name} script on the consumer's machine`)
 
 const unresolvedRanges = (manifest: PublishedManifest): Array<string> =>
   Object.entries({ ...manifest.dependencies, ...manifest.peerDependencies, ...manifest.optionalDependencies })

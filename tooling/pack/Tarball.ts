@@ -9,6 +9,7 @@ export interface PublishedManifest {
   readonly license?: string
   readonly exports?: Readonly<Record<string, string | null>>
   readonly bin?: Readonly<Record<string, string>>
+  readonly scripts?: Readonly<Record<string, string>>
   readonly dependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
   readonly optionalDependencies?: Readonly<Record<string, string>>

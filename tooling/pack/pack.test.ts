@@ -39,6 +39,12 @@ describe("pack", () => {
     )
   })
 
+  it("LIFE-09 refuses scripts that run at installation", () => {
+    assert.deepStrictEqual(found({}, { scripts: { postinstall: "node x.js", test: "vitest" } }), [
+      "runs a postinstall script on the consumer's machine"
+    ])
+  })
+
   it("refuses internal declarations and imports of sources", () => {
     assert.deepStrictEqual(
       found({

@@ -5,7 +5,11 @@ import { join } from "node:path"
 import { wording } from "./Wording.ts"
 
 const root = join(import.meta.dirname, "../..")
-const paths = execFileSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8", maxBuffer: 1 << 26 })
+const paths = execFileSync("git", ["-c", "safe.directory=*", "ls-files", "-z"], {
+  cwd: root,
+  encoding: "utf8",
+  maxBuffer: 1 << 26
+})
   .split("\0")
   .filter((path) => path !== "" && !/^tooling\/\w+\/fixtures\//.test(path) && existsSync(join(root, path)))
   .filter((path) => statSync(join(root, path)).size < 4_000_000)

@@ -12,7 +12,7 @@ describe("wording", () => {
     assert.deepStrictEqual([...found("schema-lines.yaml"), ...found("schema-lines.ts")], [])
   })
 
-  it("S2.50 catches literal secrets", () => {
+  it("S2.50 LEAK-15 catches literal secrets", () => {
     assert.deepStrictEqual([...found("literals.yaml"), ...found("literals.ts")], [
       "secrets literals.yaml:2",
       "secrets literals.yaml:3",
