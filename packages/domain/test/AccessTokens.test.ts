@@ -40,7 +40,16 @@ describe("AccessTokens.get", () => {
       let claims = 0
       Object.assign(store, { claim: (...input: Parameters<typeof claim>) => (claims++, claim(...input)) })
       yield* TestClock.adjust("2 hours")
-      const all = yield* Effect.all(Array.from({ length: 1000 }, () => value), { concurrency: "unbounded" })
+      const [asked, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
+      provider.refresh = (issue) => Effect.andThen(asked.open, Effect.andThen(Deferred.await(gate), issue))
+      const callers = yield* Effect.forEach(
+        Array.from({ length: 1000 }),
+        () => Effect.forkChild(value, { startImmediately: true })
+      )
+      yield* asked.await
+      yield* Effect.yieldNow
+      yield* Deferred.succeed(gate, undefined)
+      const all = yield* Effect.forEach(callers, Fiber.join)
       assert.deepStrictEqual([...new Set(all)], [provider.issued[1]])
       assert.deepStrictEqual(redeemed(provider), [1])
       assert.strictEqual(claims, 1)
