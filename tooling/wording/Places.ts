@@ -24,5 +24,5 @@ const registry = new RegExp(
 )
 
 const before = String.raw`(?:^|[\s"'\`(=:])`
-const anywhere = new RegExp(`${before}${String.raw`\/(work\/|root\/|Users\/\w|home\/[a-z]+\/)`}`)
+const anywhere = new RegExp(`${before}${String.raw`\/(work\/|root\/|Users\/\w|home\/(?!me\/|you\/|user\/)[a-z]+\/)`}`)
 const inDocuments = new RegExp(`${before}${String.raw`\/(tmp|var\/folders)\/`}`)
