@@ -1,6 +1,5 @@
 import { Result, Schema } from "effect"
-import { isLoopback } from "./internal/address.ts"
-import { endpointOf, hostOf } from "./internal/host.ts"
+import { endpointOf, hostOf, isLoopbackHost, ownEndpointOf } from "./internal/host.ts"
 
 /**
  * Where a request comes from: `loopback` when the resource that led to it runs on this machine, else `public`.
@@ -13,7 +12,7 @@ export type Trust = "public" | "loopback"
 export interface AddressPolicy {
   /** Exact `host:port` endpoints that may be anywhere and may speak plain http. */
   readonly allow: ReadonlySet<string>
-  /** Exact `host:port` endpoints that are never called: our own. They win over `allow`. */
+  /** Exact `host:port` endpoints that are never called: our own. They win over `allow`; loopback is meant in every spelling. */
   readonly refuse: ReadonlySet<string>
   /** Whether a request of trust `loopback` may reach loopback; without it such a request counts as `public`. */
   readonly loopbackResources: boolean
@@ -49,8 +48,7 @@ export const local = (options: AddressPolicyOptions = {}): AddressPolicy => make
 export const trustOf = (resource: URL | string): Trust => {
   const url = typeof resource === "string" ? URL.parse(resource) : resource
   if (url === null) return "public"
-  const host = hostOf(url)
-  return host === "localhost" || isLoopback(host) ? "loopback" : "public"
+  return isLoopbackHost(hostOf(url)) ? "loopback" : "public"
 }
 
 /** Decodes a comma separated list of `host:port`. No wildcards, no schemes, no ranges. */
@@ -67,7 +65,7 @@ export const parseEndpoints = (list: string): Result.Result<ReadonlyArray<string
 
 const make = (options: AddressPolicyOptions, loopbackResources: boolean): AddressPolicy => ({
   allow: endpointSet(options.allow),
-  refuse: endpointSet(options.refuse),
+  refuse: new Set([...endpointSet(options.refuse)].map((endpoint) => ownEndpointOf(new URL(`http://${endpoint}`)))),
   loopbackResources,
   ports: options.ports === undefined ? undefined : new Set(options.ports)
 })

@@ -223,7 +223,9 @@ describe("globalOnly", () => {
         Effect.gen(function*() {
           assert.strictEqual(yield* attempt("https://broker.example/callback"), "own_endpoint")
           assert.strictEqual(yield* attempt("https://BROKER.example.:443/"), "own_endpoint")
-          assert.strictEqual(yield* attempt("http://127.0.0.1:8080/"), "own_endpoint")
+          for (const host of ["127.0.0.1", "127.0.0.2", "[::1]", "localhost", "LOCALHOST."]) {
+            assert.strictEqual(yield* attempt(`http://${host}:8080/`, "loopback"), "own_endpoint", host)
+          }
         })
       )
       assert.deepStrictEqual(dials, [])

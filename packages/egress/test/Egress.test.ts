@@ -221,6 +221,26 @@ describe("sent", () => {
       assert.deepInclude((yield* Fiber.join(fiber)).reason, { _tag: "Timeout", phase: "connect", sent: false })
     }))
 
+  it.effect("stays false: a request that timed out before it was written is not written later", () =>
+    Effect.gen(function*() {
+      const peer = yield* Peer.open()
+      const endpoint = `slow.example:${peer.port}`
+      const asked = yield* Deferred.make<(addresses: ReadonlyArray<string>) => void>()
+      const late = Egress.layer({
+        policy: AddressPolicy.globalOnly({ allow: [endpoint] }),
+        resolve: () => new Promise((resolve) => Deferred.doneUnsafe(asked, Effect.succeed(resolve)))
+      })
+      yield* Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(failureOf({ method: "GET", url: `http://${endpoint}/` }))
+        const answer = yield* Deferred.await(asked)
+        yield* TestClock.adjust("10 seconds")
+        assert.isFalse((yield* Fiber.join(fiber)).sent)
+        answer(["127.0.0.1"])
+        yield* peer.closed
+        assert.strictEqual(peer.received(), "")
+      }).pipe(Effect.provide(late))
+    }))
+
   it.effect("is false when TLS never comes about", () =>
     Effect.gen(function*() {
       const peer = yield* Peer.open((socket) => socket.end())

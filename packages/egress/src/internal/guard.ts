@@ -4,7 +4,7 @@ import type { buildConnector } from "undici"
 import type { AddressPolicy, Trust } from "../AddressPolicy.ts"
 import type { Rule } from "../EgressError.ts"
 import { isGlobal, isLoopback } from "./address.ts"
-import { canonicalHost, endpointOf, formatEndpoint, hostOf, portOf } from "./host.ts"
+import { canonicalHost, formatEndpoint, hostOf, isLoopbackHost, ownEndpointOf, portOf } from "./host.ts"
 
 /** Resolves a host name to all of its addresses. */
 export type Resolve = (hostname: string) => Promise<ReadonlyArray<string>>
@@ -27,7 +27,7 @@ const specialSuffixes = ["localhost", "local", "internal", "home.arpa", "onion"]
 export const admit = (policy: AddressPolicy, trust: Trust, url: URL): Refusal | undefined => {
   if (url.protocol !== "https:" && url.protocol !== "http:") return new Refusal("scheme")
   if (url.username !== "" || url.password !== "") return new Refusal("url")
-  if (policy.refuse.has(endpointOf(url))) return new Refusal("own_endpoint")
+  if (policy.refuse.has(ownEndpointOf(url))) return new Refusal("own_endpoint")
   const reach = reachOf(policy, trust, hostOf(url), portOf(url))
   if (reach instanceof Refusal) return reach
   return reach === "global" && url.protocol !== "https:" ? new Refusal("scheme") : undefined
@@ -35,7 +35,7 @@ export const admit = (policy: AddressPolicy, trust: Trust, url: URL): Refusal | 
 
 const reachOf = (policy: AddressPolicy, trust: Trust, host: string, port: number): Reach | Refusal => {
   if (policy.allow.has(formatEndpoint(host, port))) return "listed"
-  if (host === "localhost" || isLoopback(host)) {
+  if (isLoopbackHost(host)) {
     return trust === "loopback" && policy.loopbackResources ? "loopback" : new Refusal("address")
   }
   if (isIP(host) !== 0 && !isGlobal(host)) return new Refusal("address")

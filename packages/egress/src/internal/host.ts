@@ -1,3 +1,5 @@
+import { isLoopback } from "./address.ts"
+
 /** The host of a URL as rules compare it: lower case, without brackets and without the root's trailing dot. */
 export const hostOf = (url: URL): string => canonicalHost(url.hostname)
 
@@ -16,3 +18,10 @@ export const endpointOf = (url: URL): string => formatEndpoint(hostOf(url), port
 /** Joins a canonical host and a port. */
 export const formatEndpoint = (host: string, port: number): string =>
   host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+
+/** Tells whether a canonical host is this machine by its own name: a loopback literal or `localhost`. */
+export const isLoopbackHost = (host: string): boolean => host === "localhost" || isLoopback(host)
+
+/** An endpoint as it is compared with our own: every spelling of loopback is the same. */
+export const ownEndpointOf = (url: URL): string =>
+  isLoopbackHost(hostOf(url)) ? formatEndpoint("localhost", portOf(url)) : endpointOf(url)
