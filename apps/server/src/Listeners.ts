@@ -1,4 +1,5 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { maxSocketPath } from "@valetkey/client/Home"
 import { Context, Effect, Layer, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
@@ -7,7 +8,6 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { lstatSync, unlinkSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Draining } from "./Draining.ts"
-import { maxSocketPath } from "./Home.ts"
 import type { ListenAddress } from "./Settings.ts"
 
 /** Error of a listener that cannot be opened. */

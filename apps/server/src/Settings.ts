@@ -1,7 +1,7 @@
+import { type Environment, type Home, locate } from "@valetkey/client/Home"
 import { flowTtl } from "@valetkey/domain/Flows"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
-import { type Environment, type Home, locate } from "./Home.ts"
 import { type VariableName, variables } from "./Variables.ts"
 
 /** Error of the configuration. It names the variable and what was expected, never the value. */

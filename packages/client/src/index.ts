@@ -1,1 +1,6 @@
-export {}
+export * as ClientError from "./ClientError.ts"
+export * as Home from "./Home.ts"
+export * as LocalSocket from "./LocalSocket.ts"
+export * as Promises from "./Promises.ts"
+export * as Transport from "./Transport.ts"
+export * as ValetkeyClient from "./ValetkeyClient.ts"

@@ -1,0 +1,218 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import { Authorization } from "@valetkey/api/Authorization"
+import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
+import { errorStatus } from "@valetkey/api/ErrorStatus"
+import {
+  type AlreadyConnected,
+  type FlowJoined,
+  type FlowStarted,
+  type FlowView,
+  StartPayload
+} from "@valetkey/api/FlowsApi"
+import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
+import type { ReadinessCheck } from "@valetkey/api/SystemApi"
+import type { TokenView } from "@valetkey/api/TokensApi"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Context, Duration, Effect, Layer, type Redacted, Schema } from "effect"
+import * as HttpApiClient from "effect/http-api/HttpApiClient"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import { type ClientError, UnexpectedResponse, Unreachable } from "./ClientError.ts"
+import { reasonOf, Transport } from "./Transport.ts"
+
+/** A Valetkey server, as its callers see it. */
+export class ValetkeyClient extends Context.Service<ValetkeyClient, {
+  /** Starts a flow. `onConflict` and `reauthorize` say what an open flow or an active connection means. */
+  start(
+    payload: Omit<StartPayload, "server"> & { readonly server: string }
+  ): Effect.Effect<FlowStarted | FlowJoined | AlreadyConnected, ClientError>
+  /** A flow; waits up to `wait` for it to settle. */
+  flow(id: FlowView["flowId"], options?: { readonly wait?: Duration.Input }): Effect.Effect<FlowView, ClientError>
+  /** Idempotent; a settled flow stays as it is. */
+  cancel(id: FlowView["flowId"]): Effect.Effect<void, ClientError>
+  /** Says that the finishing user is the starting one. */
+  finalize(id: FlowView["flowId"]): Effect.Effect<FlowView, ClientError>
+  /** Every connection, through all pages. */
+  readonly connections: Effect.Effect<ReadonlyArray<ConnectionView>, ClientError>
+  connection(server: string): Effect.Effect<ConnectionView, ClientError>
+  /** Stores credentials obtained elsewhere; true when there was no connection. */
+  deposit(server: string, payload: DepositPayload): Effect.Effect<boolean, ClientError>
+  /** Refuses tokens at once and revokes. Idempotent. */
+  disconnect(server: string): Effect.Effect<void, ClientError>
+  /** A fresh access token. `rejected` is the one that the resource refused with 401. */
+  token(server: string, options?: {
+    readonly minValidity?: Duration.Input | undefined
+    readonly rejected?: Redacted.Redacted<string> | undefined
+  }): Effect.Effect<TokenView, ClientError>
+  /** Every server, through all pages. */
+  readonly servers: Effect.Effect<ReadonlyArray<ServerView>, ClientError>
+  server(server: string): Effect.Effect<ServerView, ClientError>
+  /** Creates or replaces; true when there was none. */
+  putServer(server: string, payload: ServerPayload): Effect.Effect<boolean, ClientError>
+  /** Connections to it stay. Idempotent. */
+  removeServer(server: string): Effect.Effect<void, ClientError>
+  /** Whether the server can do its work, condition by condition. */
+  readonly ready: Effect.Effect<
+    { readonly ready: boolean; readonly checks: ReadonlyArray<ReadinessCheck> },
+    ClientError
+  >
+}>()("@valetkey/client/ValetkeyClient") {
+  /** Layer of the client over a transport. */
+  static readonly layerNoDeps: Layer.Layer<ValetkeyClient, never, Transport> = Layer.effect(
+    ValetkeyClient,
+    Effect.gen(function*() {
+      const transport = yield* Transport
+      const { connections, flows, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
+        httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuseForeign)),
+        baseUrl: transport.baseUrl
+      }).pipe(Effect.provide(bearer(transport)))
+
+      const call = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, ClientError> =>
+        effect.pipe(
+          Effect.timeoutOrElse({
+            duration: patience,
+            orElse: () => Effect.fail(new Unreachable({ address: transport.address, reason: "timeout" }))
+          }),
+          Effect.mapError((error) => translate(error, transport.address))
+        )
+      const named = <A, E>(server: string, use: (slug: ServerView["server"]) => Effect.Effect<A, E>) =>
+        isSlug(server) ? call(use(server)) : Effect.fail(invalidName)
+
+      return ValetkeyClient.of({
+        start: (payload) => named(payload.server, (server) => flows.start({ payload: { ...payload, server } })),
+        flow: (flowId, options) =>
+          call(flows.status({
+            params: { flowId },
+            query: options?.wait === undefined
+              ? {}
+              : { wait: Math.min(60, Math.max(0, Math.floor(Duration.toSeconds(options.wait)))) }
+          })),
+        cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
+        finalize: (flowId) => call(flows.finalize({ params: { flowId } })),
+        connections: pages((after) =>
+          Effect.map(
+            call(connections.list({ query: { limit: 100, ...after } })),
+            (page) => ({ items: page.connections, next: page.next })
+          )
+        ),
+        connection: (name) => named(name, (server) => connections.get({ params: { server } })),
+        deposit: (name, payload) =>
+          Effect.map(
+            named(name, (server) => connections.deposit({ params: { server }, payload })),
+            ({ created }) => created
+          ),
+        disconnect: (name) => named(name, (server) => connections.disconnect({ params: { server } })),
+        token: (name, options) =>
+          named(name, (server) =>
+            tokens.get({
+              params: { server },
+              payload: {
+                ...(options?.minValidity === undefined
+                  ? {}
+                  : { minValiditySeconds: Math.ceil(Duration.toSeconds(options.minValidity)) }),
+                ...(options?.rejected === undefined ? {} : { rejectedToken: options.rejected })
+              }
+            })),
+        servers: pages((after) =>
+          Effect.map(
+            call(servers.list({ query: { limit: 100, ...after } })),
+            (page) => ({ items: page.servers, next: page.next })
+          )
+        ),
+        server: (name) => named(name, (server) => servers.get({ params: { server } })),
+        putServer: (name, payload) =>
+          Effect.map(
+            named(name, (server) => servers.put({ params: { server }, payload })),
+            ({ created }) => created
+          ),
+        removeServer: (name) => named(name, (server) => servers.remove({ params: { server } })),
+        ready: call(system.ready({}))
+      })
+    })
+  )
+
+  /** Layer of the client of the server at a URL. */
+  static readonly layerUrl = (options: {
+    readonly url: string
+    readonly token: Redacted.Redacted
+  }): Layer.Layer<ValetkeyClient> => Layer.provide(ValetkeyClient.layerNoDeps, Transport.layerUrl(options))
+
+  /** Layer of the client of the local server behind a socket. */
+  static readonly layerSocket = (options: {
+    readonly socket: string
+    readonly tokenFile: string
+  }): Layer.Layer<ValetkeyClient> => Layer.provide(ValetkeyClient.layerNoDeps, Transport.layerSocket(options))
+}
+
+/** Longer than the longest wait that a server grants: a refresh that somebody else runs. */
+const patience = Duration.seconds(100)
+
+const isSlug = Schema.is(StartPayload.fields.server)
+
+const invalidName = ApiProblem.of(
+  "invalid_request",
+  "A server's name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+)
+
+const bearer = (transport: Transport["Service"]) =>
+  HttpApiMiddleware.layerClient(
+    Authorization,
+    ({ next, request }) =>
+      transport.credential.pipe(
+        Effect.mapError((cause) =>
+          new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+        ),
+        Effect.flatMap((credential) => next(HttpClientRequest.bearerToken(request, credential)))
+      )
+  )
+
+/** Lets a refusal pass that the contract knows; whatever else answers with an error keeps its status and nothing more. */
+const refuseForeign = Effect.fnUntraced(function*(response: HttpClientResponse.HttpClientResponse) {
+  if (response.status >= 200 && response.status < 300) return response
+  const body = yield* Effect.orElseSucceed(response.json, () => undefined)
+  const known = typeof body === "object" && body !== null && "code" in body && typeof body.code === "string" &&
+    Object.hasOwn(errorStatus, body.code)
+  const readiness = typeof body === "object" && body !== null && "ready" in body
+  if (known || readiness) return response
+  return yield* new HttpClientError.HttpClientError({
+    reason: new HttpClientError.StatusCodeError({ request: response.request, response })
+  })
+})
+
+/** What the way to the server said, in the client's words. Nothing of a response's body goes along. */
+const translate = (error: unknown, address: string): ClientError => {
+  if (error instanceof ApiProblem || error instanceof Unreachable) return error
+  if (!HttpClientError.isHttpClientError(error)) return new UnexpectedResponse({ address })
+  const { reason } = error
+  if (reason._tag === "TransportError") {
+    if (reason.cause instanceof Unreachable) return reason.cause
+    const why = reasonOf(reason.cause)
+    if (why !== undefined) return new Unreachable({ address, reason: why })
+  }
+  return new UnexpectedResponse({
+    address,
+    ...(error.response === undefined ? {} : { status: error.response.status })
+  })
+}
+
+interface Page<A> {
+  readonly items: ReadonlyArray<A>
+  readonly next: ServerView["server"] | undefined
+}
+
+const pages = <A>(
+  load: (after: { readonly after?: ServerView["server"] }) => Effect.Effect<Page<A>, ClientError>
+): Effect.Effect<ReadonlyArray<A>, ClientError> =>
+  Effect.gen(function*() {
+    const all: Array<A> = []
+    let page = yield* load({})
+    all.push(...page.items)
+    while (page.next !== undefined) {
+      page = yield* load({ after: page.next })
+      all.push(...page.items)
+    }
+    return all
+  })
