@@ -42,7 +42,13 @@ export const make = (): SignalHub => {
         Effect.tap(Queue.sliding<Topic>(backlog), (queue) => Effect.sync(() => listeners.add(queue))),
         (queue) => Effect.andThen(Effect.sync(() => listeners.delete(queue)), Queue.shutdown(queue))
       )
-      yield* Queue.take(queue).pipe(Effect.flatMap(listener), Effect.forever, Effect.forkScoped)
+      yield* Queue.take(queue).pipe(
+        Effect.flatMap(listener),
+        // One bad signal does not make the listener deaf to the next.
+        Effect.catchDefect((defect) => Effect.logError("A listener of signals failed", defect)),
+        Effect.forever,
+        Effect.forkScoped
+      )
     })
 
   return {

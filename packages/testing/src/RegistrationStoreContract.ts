@@ -1,0 +1,97 @@
+import { assert, describe, it, type Vitest } from "@effect/vitest"
+import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { DateTime, Effect, type Layer, Option } from "effect"
+import { randomUUID } from "node:crypto"
+import * as Fixture from "./internal/contractFixtures.ts"
+
+/** Runs the contract of `RegistrationStore` on a layer. */
+export const suite = <R>(
+  name: string,
+  layer: Layer.Layer<RegistrationStore | R, unknown>,
+  _options?: Fixture.ContractOptions<R>
+): void => {
+  describe(`RegistrationStore (${name})`, () => it.layer(layer, { timeout: "60 seconds" })((it) => cases(it)))
+}
+
+/** The cases of the contract, for a suite that shares its layer with others. */
+export const cases = (it: Vitest.MethodsNonLive<RegistrationStore>): void => {
+  it.effect("gives back what was put", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      assert.isTrue(Option.isNone(yield* registrations.get(key)))
+      const registration = newRegistration()
+      yield* registrations.put(key, registration)
+      assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(registration)))
+    }))
+
+  it.effect("replaces the whole registration", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      yield* registrations.put(key, newRegistration())
+      const { clientId, redirectUri } = newRegistration()
+      const publicClient: Registration = { clientId, redirectUri, authMethod: "none" }
+      yield* registrations.put(key, publicClient)
+      assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(publicClient)))
+    }))
+
+  it.effect("I10 shares no registration between tenants, servers, issuers or transports", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      const others: ReadonlyArray<RegistrationKey> = [
+        { ...key, tenant: Fixture.newTenant() },
+        { ...key, server: ServerSlug.make("another") },
+        { ...key, issuer: `${key.issuer}/` },
+        { ...key, transport: "gateway" }
+      ]
+      const registration = newRegistration()
+      yield* registrations.put(key, registration)
+      for (const other of others) {
+        assert.isTrue(Option.isNone(yield* registrations.get(other)))
+        yield* registrations.remove(other, registration.clientId)
+      }
+      assert.isTrue(Option.isSome(yield* registrations.get(key)))
+      for (const other of others) yield* registrations.put(other, newRegistration())
+      assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(registration)))
+    }))
+
+  it.effect("removes a registration only if it is still the client that the caller means", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      const old = newRegistration()
+      const current = newRegistration()
+      yield* registrations.remove(key, old.clientId)
+      yield* registrations.put(key, old)
+      yield* registrations.put(key, current)
+      yield* registrations.remove(key, old.clientId)
+      assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(current)))
+      yield* registrations.remove(key, current.clientId)
+      yield* registrations.remove(key, current.clientId)
+      assert.isTrue(Option.isNone(yield* registrations.get(key)))
+    }))
+}
+
+const newKey = (): RegistrationKey => ({
+  tenant: Fixture.newTenant(),
+  server: ServerSlug.make(`server-${randomUUID()}`),
+  issuer: "https://as.example/tenant/a",
+  transport: "loopback"
+})
+
+const newRegistration = (): Registration => ({
+  clientId: `https://valetkey.example/client/${randomUUID()}?a=b`,
+  authMethod: "client_secret_post",
+  clientSecret: Fixture.newSealed(),
+  clientSecretExpiresAt: DateTime.makeUnsafe(1_900_000_000_000),
+  redirectUri: "http://127.0.0.1/callback"
+})
+
+const view = ({ clientSecret, clientSecretExpiresAt, ...rest }: Registration) => ({
+  ...rest,
+  clientSecret: clientSecret && Fixture.hex(clientSecret),
+  clientSecretExpiresAt: clientSecretExpiresAt && DateTime.toEpochMillis(clientSecretExpiresAt)
+})

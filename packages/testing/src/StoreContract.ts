@@ -1,0 +1,32 @@
+import { describe, it } from "@effect/vitest"
+import type { Layer } from "effect"
+import * as AuditLogContract from "./AuditLogContract.ts"
+import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
+import * as FlowStoreContract from "./FlowStoreContract.ts"
+import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
+import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
+import * as RevocationOutboxContract from "./RevocationOutboxContract.ts"
+import * as ServerStoreContract from "./ServerStoreContract.ts"
+import * as SignalsContract from "./SignalsContract.ts"
+import * as SpoolContract from "./SpoolContract.ts"
+
+export type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
+
+/** Runs the contracts of all store ports on one layer that is built once. */
+export const suite = <R>(
+  name: string,
+  layer: Layer.Layer<StorePorts | R, unknown>,
+  options: ContractOptions<R>
+): void => {
+  describe(`Store (${name})`, () =>
+    it.layer(layer, { timeout: "60 seconds" })((it) => {
+      describe("FlowStore", () => FlowStoreContract.cases(it, options))
+      describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
+      describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
+      describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
+      describe("ServerStore", () => ServerStoreContract.cases(it))
+      describe("AuditLog", () => AuditLogContract.cases(it, options))
+      describe("Spool", () => SpoolContract.cases(it))
+      describe("Signals", () => SignalsContract.cases(it))
+    }))
+}
