@@ -5,6 +5,8 @@ export default defineConfig({
     name: "tooling",
     include: ["**/*.test.ts"],
     exclude: ["**/fixtures/**", "**/node_modules/**"],
+    globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup"],
+    setupFiles: ["@valetkey/testing/OutputSetup"],
     testTimeout: 60_000
   }
 })

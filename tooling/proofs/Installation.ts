@@ -1,0 +1,82 @@
+import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import type { AuditLog } from "@valetkey/domain/AuditLog"
+import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { ConnectionKey } from "@valetkey/domain/Connection"
+import { Connections } from "@valetkey/domain/Connections"
+import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Flows } from "@valetkey/domain/Flows"
+import type { FlowStore } from "@valetkey/domain/FlowStore"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { Servers } from "@valetkey/domain/Servers"
+import type { ServerStore } from "@valetkey/domain/ServerStore"
+import type { Signals } from "@valetkey/domain/Signals"
+import type { Spool } from "@valetkey/domain/Spool"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
+import { Egress } from "@valetkey/egress/Egress"
+import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeySource from "@valetkey/keyring/KeySource"
+import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
+import * as OAuth from "@valetkey/oauth/OAuth"
+import * as Canary from "@valetkey/testing/Canary"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect, Layer, Redacted } from "effect"
+import { randomBytes } from "node:crypto"
+
+/** The store ports that an installation stands on. */
+export type Stores =
+  | AuditLog
+  | ConnectionStore
+  | FlowStore
+  | RegistrationStore
+  | RevocationOutbox
+  | ServerStore
+  | Signals
+  | Spool
+
+/** A key ring of one fresh key; the key is a canary. */
+export const freshKeys = (): Redacted.Redacted => {
+  const key = randomBytes(32).toString("base64")
+  Canary.register("root_key", key)
+  return Redacted.make(`1:${key}`)
+}
+
+/** Every use case over real adapters: OAuth through the guarded client, the key ring, the loopback listener, a store. */
+export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys()) =>
+  Housekeeping.layer.pipe(
+    Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+    Layer.provideMerge(Layer.mergeAll(
+      stores,
+      OAuth.layer,
+      KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
+      CallbackTransports.layer([LoopbackTransport.make()]),
+      NodeEntropy.layer
+    )),
+    Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
+  )
+
+/** The connection of one person to the server at a resource URL; the server is described first. */
+export const describe = Effect.fnUntraced(function*(resource: string, slug = "mcp") {
+  const key = new ConnectionKey({
+    tenant: TenantId.make("local"),
+    subject: SubjectId.make("local"),
+    server: ServerSlug.make(slug)
+  })
+  yield* (yield* Servers).put(key.tenant, key.server, { resource, quirks: {} })
+  return key
+})
+
+/** Starts a flow, consents as a person does, and returns the settled flow. */
+export const connect = Effect.fnUntraced(function*(key: ConnectionKey, person = UserAgent.make()) {
+  const flows = yield* Flows
+  const started = yield* flows.start(key)
+  if (started._tag !== "Started") return yield* Effect.die(`the start was ${started._tag}`)
+  yield* person.authorize(Redacted.value(started.authorizationUrl))
+  const { id, key: { subject, tenant } } = started.flow
+  return yield* flows.wait({ id, tenant, subject }, "10 seconds")
+})
