@@ -1,6 +1,6 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import { StoreError } from "@valetkey/domain/StoreError"
+import type { StoreError } from "@valetkey/domain/StoreError"
 import { Context, Deferred, Duration, Effect, Layer, type Redacted, type Scope, String } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"

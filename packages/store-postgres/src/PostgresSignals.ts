@@ -36,8 +36,9 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
       if (!database.deaf) {
         const ready = yield* Deferred.make<void>()
         yield* hear(database, hub, watchdog, () => {
+          // A copy: whoever is woken may subscribe again before the loop ends.
+          for (const topic of Array.from(subscribed.keys())) hub.dispatch(topic)
           Deferred.doneUnsafe(ready, Effect.void)
-          for (const topic of [...subscribed.keys()]) hub.dispatch(topic)
         }).pipe(
           Effect.ensuring(Deferred.succeed(ready, undefined)),
           Effect.retry(reconnects),
@@ -129,12 +130,10 @@ const hear = (
 /** Asks the session at an interval. Fails when no answer comes, as over a line that was cut without a word. */
 const watch = (session: PgConnection.PgConnection, interval: Duration.Duration): Effect.Effect<never, SqlError> =>
   session.query("SELECT 1").pipe(
-    Effect.timeoutOrElse({ duration: answerTime, orElse: () => Effect.fail(silent) }),
+    Effect.timeoutOrElse({ duration: Duration.min(interval, Duration.seconds(4)), orElse: () => Effect.fail(silent) }),
     Effect.delay(interval),
     Effect.forever
   )
-
-const answerTime = Duration.seconds(4)
 
 const silent = new SqlError({
   reason: new ConnectionError({ cause: new Error("no answer"), message: "no answer", operation: "watch" })

@@ -1,13 +1,13 @@
 import {
   type Connection,
   ConnectionKey,
-  ConnectionStatus,
+  type ConnectionStatus,
   Epoch,
   Generation,
   Grant,
-  ReauthReason
+  ReauthReason,
+  type SealedCredentials
 } from "@valetkey/domain/Connection"
-import type { SealedCredentials } from "@valetkey/domain/Connection"
 import { RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
