@@ -1,0 +1,48 @@
+import autocannon from "autocannon"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { start } from "./Processes.ts"
+import { race } from "./Race.ts"
+import type { Section } from "./Table.ts"
+import type { World } from "./World.ts"
+
+const floor = join(import.meta.dirname, "floors/token.mjs")
+
+/** Tokens handed out per second over HTTP, beside a bare handler that does the same work. */
+export const handing = async (world: World, rounds: number): Promise<Section> => {
+  const bearer = readFileSync(join(world.home, "run/token"), "utf8").trim()
+  const socket = join(world.home, "floor.sock")
+  const bare = await start([process.execPath, floor, socket, join(world.home, "floor.db"), bearer], {
+    socket,
+    path: "/livez"
+  })
+  try {
+    return {
+      title: "tokens handed out over HTTP, 32 connections",
+      unit: "requests per second",
+      figures: await race(rounds, [
+        ["bare node:http, same work", () => load(socket, bearer)],
+        ["valetkey serve", () => load(world.socket, bearer)]
+      ]),
+      limits: { "valetkey serve": { atLeast: 0.9 } }
+    }
+  } finally {
+    await bare.stop()
+  }
+}
+
+const load = async (socketPath: string, bearer: string): Promise<number> => {
+  const result = await autocannon({
+    url: "http://localhost/v1/connections/bench/token",
+    socketPath,
+    method: "POST",
+    headers: { authorization: `Bearer ${bearer}`, "content-type": "application/json", host: "localhost" },
+    body: "{}",
+    connections: 32,
+    duration: 3,
+    // The load comes from a thread of its own, so that the servers are what is measured.
+    workers: 1
+  })
+  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${result.non2xx + result.errors} requests failed`)
+  return result.requests.average
+}

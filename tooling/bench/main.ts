@@ -1,0 +1,45 @@
+import { Effect } from "effect"
+import { mkdirSync, writeFileSync } from "node:fs"
+import { cpus } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { coldStart } from "./ColdStart.ts"
+import { commandLine } from "./CommandLine.ts"
+import { handing } from "./Handing.ts"
+import { render, type Section, verdicts } from "./Table.ts"
+import * as World from "./World.ts"
+
+const { values } = parseArgs({ options: { rounds: { type: "string", default: "9" }, only: { type: "string" } } })
+const rounds = Number(values.rounds)
+
+const sections: Readonly<Record<string, (world: World.World) => Promise<ReadonlyArray<Section>>>> = {
+  commands: async (world) => [await commandLine(world, rounds)],
+  start: (world) => coldStart(world, rounds),
+  token: async (world) => [await handing(world, Math.min(rounds, 5))]
+}
+
+const program = Effect.scoped(Effect.gen(function*() {
+  const world = yield* World.make
+  console.log(
+    `node ${process.version}, ${cpus().length} × ${
+      cpus()[0]?.model
+    }, ${rounds} rounds, each beside its floor in the same run`
+  )
+  const measured: Array<Section> = []
+  for (const [name, measure] of Object.entries(sections)) {
+    if (values.only !== undefined && values.only !== name) continue
+    for (const section of yield* Effect.promise(() => measure(world))) {
+      measured.push(section)
+      console.log(render(section))
+    }
+  }
+  return measured
+}))
+
+const measured = await Effect.runPromise(program)
+const artefacts = join(import.meta.dirname, "../../.artifacts")
+mkdirSync(artefacts, { recursive: true })
+writeFileSync(join(artefacts, "bench.json"), JSON.stringify(measured, null, 2))
+const missed = measured.flatMap(verdicts).filter(({ held }) => !held)
+for (const { what } of missed) console.log(`\nover its limit: ${what}`)
+process.exitCode = missed.length === 0 ? 0 : 1
