@@ -87,16 +87,23 @@ const reconnects = Schedule.min([Schedule.exponential("100 millis"), Schedule.sp
   Schedule.jittered
 )
 
-/** Sends what is waiting as one commit: notifying commits wait for each other in the whole database. */
-const send = Effect.fnUntraced(function*(database: Database["Service"], outgoing: Queue.Queue<string>) {
-  const topics = [...new Set(yield* Queue.takeAll(outgoing))]
-  yield* database.write(
-    "Signals.notify",
-    (sql) => sql`SELECT pg_notify(${channel}, topic) FROM unnest(${topics}::text[]) AS topic`
-  ).pipe(
-    Effect.catch((error) => Effect.logDebug("signals not sent to other replicas", error))
+/**
+ * Sends what is waiting as one commit: notifying commits wait for each other in the whole database. What was taken is
+ * sent even when the layer closes meanwhile.
+ */
+const send = (database: Database["Service"], outgoing: Queue.Queue<string>): Effect.Effect<void> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(restore(Queue.takeAll(outgoing)), (waiting) => {
+      const topics = [...new Set(waiting)]
+      return database.write("Signals.notify", (sql) =>
+        sql`SELECT pg_notify(${channel}, topic) FROM unnest(${topics}::text[]) AS topic`).pipe(
+          Effect.catch((error) =>
+            Effect.logDebug("signals not sent to other replicas", error)
+          ),
+          Effect.asVoid
+        )
+    })
   )
-})
 
 /** What a closing replica still owes the others, if the database takes it at once. */
 const flush = (database: Database["Service"], outgoing: Queue.Queue<string>) =>

@@ -1,4 +1,4 @@
-// import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
+import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
 import { Effect, Layer } from "effect"
 import * as PostgresStore from "../src/PostgresStore.ts"
@@ -10,4 +10,4 @@ const layer = Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.l
 const options = { advance, auditTrail }
 
 FlowStoreContract.suite("postgres", layer, options)
-// ConnectionStoreContract.suite("postgres", layer, options)
+ConnectionStoreContract.suite("postgres", layer, options)
