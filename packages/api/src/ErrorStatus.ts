@@ -8,6 +8,7 @@ export type DomainError = AccessTokenError | CallbackRejected | FlowNotFound | S
 
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
+  | "authentication_unavailable"
   | "forbidden"
   | "host_refused"
   | "internal"
@@ -23,6 +24,7 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
+  authentication_unavailable: 503,
   authorization_server_unavailable: 503,
   authorization_server_unreachable: 502,
   callback_malformed: 400,

@@ -68,7 +68,8 @@ export const FlowView = Schema.Struct({
 }).annotate({ identifier: "Flow" })
 export type FlowView = typeof FlowView.Type
 
-const params = { flowId: FlowId }
+/** Any text: what is no flow id names no flow, and is answered like one that does not exist. */
+const params = { flowId: Schema.String }
 
 /** Obtaining credentials with a person's consent. */
 export class FlowsApi extends group(

@@ -1,0 +1,64 @@
+import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
+import { CurrentPrincipal } from "@valetkey/api/Principal"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { type Connection, ConnectionKey } from "@valetkey/domain/Connection"
+import { Connections } from "@valetkey/domain/Connections"
+import type { ServerSlug } from "@valetkey/domain/Server"
+import { DateTime, Effect } from "effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import { depositOf } from "./Deposits.ts"
+import { orProblem } from "./DomainProblem.ts"
+
+const defaultLimit = 50
+
+/** The key of the caller's connection to a server. Tenant and subject come from the credential alone. */
+export const keyOf = (server: ServerSlug): Effect.Effect<ConnectionKey, never, CurrentPrincipal> =>
+  Effect.map(CurrentPrincipal, ({ subject, tenant }) => new ConnectionKey({ tenant, subject, server }))
+
+/** A connection as its owner may see it. */
+export const viewOf = (connection: Connection): ConnectionView => ({
+  server: connection.key.server,
+  status: connection.status._tag,
+  ...(connection.status._tag === "needs_reauth" ? { reason: connection.status.reason } : {}),
+  issuer: connection.grant.issuer,
+  clientId: connection.grant.clientId,
+  tokenType: connection.credentials.tokenType,
+  ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
+  ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
+  generation: connection.generation,
+  createdAt: connection.createdAt,
+  updatedAt: connection.updatedAt
+})
+
+/** Layer of the connection endpoints. */
+export const layer = HttpApiBuilder.group(
+  ValetkeyApi,
+  "connections",
+  Effect.fnUntraced(function*(handlers) {
+    const connections = yield* Connections
+    return handlers.handleAll({
+      list: Effect.fnUntraced(function*({ query }) {
+        const { subject, tenant } = yield* CurrentPrincipal
+        const limit = query.limit ?? defaultLimit
+        const found = yield* orProblem(connections.list({ tenant, subject, after: query.after, limit: limit + 1 }))
+        const page = found.slice(0, limit)
+        return {
+          connections: page.map(viewOf),
+          ...(found.length > limit ? { next: page.at(-1)!.key.server } : {})
+        }
+      }),
+      get: Effect.fnUntraced(function*({ params }) {
+        return viewOf(yield* orProblem(connections.get(yield* keyOf(params.server))))
+      }),
+      deposit: Effect.fnUntraced(function*({ params, payload }) {
+        const key = yield* keyOf(params.server)
+        const deposit = depositOf(payload, yield* DateTime.now)
+        const created = yield* orProblem(connections.deposit(key, deposit))
+        return { created, connection: viewOf(yield* orProblem(connections.get(key))) }
+      }),
+      disconnect: Effect.fnUntraced(function*({ params }) {
+        yield* orProblem(connections.disconnect(yield* keyOf(params.server)))
+      })
+    })
+  })
+)

@@ -1,0 +1,28 @@
+import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
+import type { Deposit } from "@valetkey/domain/Connections"
+import { DateTime, Redacted } from "effect"
+
+/**
+ * What is stored of a deposit. Without an access token the connection begins with one that has just ended, so that the
+ * first use refreshes.
+ */
+export const depositOf = (payload: DepositPayload, now: DateTime.Utc): Deposit => ({
+  grant: {
+    issuer: payload.issuer ?? new URL(payload.tokenEndpoint).origin,
+    tokenEndpoint: payload.tokenEndpoint,
+    ...(payload.revocationEndpoint === undefined ? {} : { revocationEndpoint: payload.revocationEndpoint }),
+    clientId: payload.clientId,
+    authMethod: payload.authMethod ?? (payload.clientSecret === undefined ? "none" : "client_secret_basic"),
+    ...(payload.resource === undefined ? {} : { resource: payload.resource }),
+    redemptionPolicy: payload.redemptionPolicy ?? "retry-once"
+  },
+  clientSecret: payload.clientSecret,
+  credentials: {
+    refreshToken: payload.refreshToken,
+    tokenType: payload.tokenType ?? "Bearer",
+    scopes: payload.scopes,
+    ...(payload.accessToken === undefined
+      ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { hours: 1 }), expiresAt: now }
+      : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })
+  }
+})

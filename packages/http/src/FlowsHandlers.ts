@@ -1,0 +1,83 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import type { FlowView } from "@valetkey/api/FlowsApi"
+import { CurrentPrincipal } from "@valetkey/api/Principal"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Connections } from "@valetkey/domain/Connections"
+import { failureSentence, type Flow, FlowId } from "@valetkey/domain/Flow"
+import { type FlowOwner, Flows, type Started } from "@valetkey/domain/Flows"
+import { FlowNotFound } from "@valetkey/domain/FlowStore"
+import { Duration, Effect, Option, Schema } from "effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import { keyOf, viewOf as connectionView } from "./ConnectionsHandlers.ts"
+import { orProblem } from "./DomainProblem.ts"
+
+const decodeId = Schema.decodeUnknownOption(FlowId)
+
+/** The flow that a path names, if it is the caller's; the store sees no other. */
+const ownerOf = Effect.fnUntraced(function*(text: string) {
+  const { subject, tenant } = yield* CurrentPrincipal
+  const id = decodeId(text)
+  if (Option.isNone(id)) return yield* ApiProblem.fromError(new FlowNotFound())
+  return { id: id.value, tenant, subject } satisfies FlowOwner
+})
+
+const startedView = (started: Started) => {
+  switch (started._tag) {
+    case "AlreadyConnected":
+      return { alreadyConnected: true, connection: connectionView(started.connection) } as const
+    case "Joined":
+      return { ...summaryOf(started.flow), joined: true } as const
+    case "Started":
+      return { ...summaryOf(started.flow), authorizationUrl: started.authorizationUrl }
+  }
+}
+
+const summaryOf = (flow: Flow) => ({
+  flowId: flow.id,
+  status: flow.state,
+  transport: flow.transport,
+  expiresAt: flow.expiresAt
+})
+
+/** Layer of the flow endpoints. */
+export const layer = HttpApiBuilder.group(
+  ValetkeyApi,
+  "flows",
+  Effect.fnUntraced(function*(handlers) {
+    const flows = yield* Flows
+    const connections = yield* Connections
+
+    const viewOf = Effect.fnUntraced(function*(flow: Flow) {
+      const connection = flow.state === "completed" ? yield* Effect.option(connections.get(flow.key)) : Option.none()
+      return {
+        ...summaryOf(flow),
+        server: flow.key.server,
+        ...(flow.failure === undefined
+          ? {}
+          : { failure: { code: flow.failure, message: failureSentence[flow.failure] } }),
+        ...(Option.isNone(connection) ? {} : { connection: connectionView(connection.value) }),
+        createdAt: flow.createdAt,
+        ...(flow.settledAt === undefined ? {} : { settledAt: flow.settledAt })
+      } satisfies FlowView
+    })
+
+    return handlers.handleAll({
+      start: Effect.fnUntraced(function*({ payload: { server, ...choice } }) {
+        return startedView(yield* orProblem(flows.start(yield* keyOf(server), choice)))
+      }),
+      status: Effect.fnUntraced(function*({ params, query }) {
+        const owner = yield* ownerOf(params.flowId)
+        const flow = query.wait === undefined || query.wait === 0
+          ? flows.status(owner)
+          : flows.wait(owner, Duration.seconds(query.wait))
+        return yield* viewOf(yield* orProblem(flow))
+      }),
+      cancel: Effect.fnUntraced(function*({ params }) {
+        yield* orProblem(flows.cancel(yield* ownerOf(params.flowId)))
+      }),
+      finalize: Effect.fnUntraced(function*({ params }) {
+        return yield* viewOf(yield* orProblem(flows.finalize(yield* ownerOf(params.flowId))))
+      })
+    })
+  })
+)

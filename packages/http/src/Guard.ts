@@ -1,0 +1,41 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import { Authorization } from "@valetkey/api/Authorization"
+import { EndpointPolicy, type Policy } from "@valetkey/api/Policy"
+import { CurrentPrincipal, type Principal } from "@valetkey/api/Principal"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { Authenticator } from "./Authenticator.ts"
+
+/** Layer of `Authorization`: who calls is settled first, then what it may, and only then is the request looked at. */
+export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.effect(
+  Authorization,
+  Effect.gen(function*() {
+    const authenticator = yield* Authenticator
+    return Authorization.of({
+      bearer: Effect.fnUntraced(function*(httpEffect, { credential, endpoint }) {
+        if (Redacted.value(credential) === "") return yield* missing
+        const principal = yield* authenticator.authenticate(credential).pipe(
+          Effect.mapError((error) =>
+            ApiProblem.of(error.code, error.message, error.code === "unauthorized" ? {} : { retryAfterSeconds: 5 })
+          )
+        )
+        const refusal = refuse(Context.getOrUndefined(endpoint.annotations, EndpointPolicy), principal)
+        if (refusal !== undefined) return yield* refusal
+        return yield* Effect.provideService(httpEffect, CurrentPrincipal, principal)
+      })
+    })
+  })
+)
+
+/** Why a principal may not call, or undefined when it may. Without a policy nobody may. */
+export const refuse = (policy: Policy | undefined, principal: Principal): ApiProblem | undefined => {
+  if (policy?._tag !== "Guarded" || !policy.kinds.includes(principal.kind)) {
+    return ApiProblem.of("forbidden", "Callers of this kind may not use this endpoint")
+  }
+  return policy.scopes.every((scope) => principal.scopes.includes(scope)) ? undefined : ApiProblem.of(
+    "forbidden",
+    "The credential lacks a scope that this endpoint needs; ask for a credential that has it",
+    { requiredScopes: policy.scopes }
+  )
+}
+
+const missing = ApiProblem.of("unauthorized", "A credential is needed; send it as Authorization: Bearer")

@@ -1,0 +1,57 @@
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { hash } from "node:crypto"
+
+const style = [
+  ":root{color-scheme:light dark}",
+  "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:12vh auto 4rem;padding:0 1.5rem}",
+  "h1{font-size:1.5rem;margin:0 0 .5rem}",
+  "code{font:14px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}",
+  "section{border-top:1px solid #8884;padding:.75rem 0}h2{font-size:1rem;margin:0}p{margin:.25rem 0}"
+].join("")
+
+/** Headers of every page: no script, no frame, no other origin, no copy, no trace. */
+export const headers: Readonly<Record<string, string>> = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+    `object-src 'none'; style-src 'sha256-${hash("sha256", style, "base64")}'`,
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "permissions-policy": "camera=(), geolocation=(), microphone=()",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY"
+}
+
+/** A page of a title and sections of markup that is already escaped. */
+export const page = (title: string, body: string, options: {
+  readonly status?: number
+  readonly headers?: Readonly<Record<string, string>>
+} = {}): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(
+    `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(title)} · Valetkey</title>` +
+      `<meta name="viewport" content="width=device-width"><style>${style}</style></head>` +
+      `<body><main><h1>${escape(title)}</h1>${body}</main></body></html>`,
+    {
+      status: options.status ?? 200,
+      contentType: "text/html; charset=utf-8",
+      headers: { ...headers, ...options.headers }
+    }
+  )
+
+/** A page of one sentence. */
+export const sentence = (
+  title: string,
+  text: string,
+  options?: { readonly status?: number; readonly headers?: Readonly<Record<string, string>> }
+): HttpServerResponse.HttpServerResponse => page(title, `<p>${escape(text)}</p>`, options)
+
+/** Text as it stands in markup. */
+export const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character] ?? "")
+
+const entities: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  "\"": "&quot;",
+  "'": "&#39;"
+}

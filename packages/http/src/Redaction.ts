@@ -1,0 +1,60 @@
+import { Layer } from "effect"
+import * as Headers from "effect/http/Headers"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
+import * as UrlParams from "effect/http/UrlParams"
+
+/** Query parameters whose values no span and no log line may hold. */
+export const redactedParameters: ReadonlyArray<string> = [
+  "access_token",
+  "assertion",
+  "client_assertion",
+  "client_secret",
+  "code",
+  "code_challenge",
+  "code_verifier",
+  "device_code",
+  "error_description",
+  "id_token",
+  "iss",
+  "login_hint",
+  "nonce",
+  "password",
+  "refresh_token",
+  "request",
+  "response",
+  "session_state",
+  "state",
+  "subject_token",
+  "ticket",
+  "token",
+  "user_code"
+]
+
+/** Headers whose values no span and no log line may hold. */
+export const redactedHeaders: ReadonlyArray<string | RegExp> = [
+  "authorization",
+  "cookie",
+  "dpop",
+  "location",
+  "proxy-authorization",
+  "referer",
+  "set-cookie",
+  "set-cookie2",
+  "www-authenticate",
+  "x-api-key",
+  /^x-valetkey-/
+]
+
+const browserPaths = /^\/(callback|connect|done)(\/|\?|$)/
+
+/**
+ * Layer that keeps secrets out of what the HTTP modules record: no span for what a browser visits, redacted names
+ * elsewhere, and no trace context to third parties. Provide it around the server.
+ */
+export const layer: Layer.Layer<never> = Layer.mergeAll(
+  Layer.succeed(HttpMiddleware.TracerDisabledWhen)((request) => browserPaths.test(request.url)),
+  Layer.succeed(HttpClient.TracerPropagationEnabled)(false),
+  Layer.succeed(Headers.CurrentRedactedNames)(redactedHeaders),
+  Layer.succeed(UrlParams.CurrentRedactedNames)(redactedParameters)
+)

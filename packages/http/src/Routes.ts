@@ -1,0 +1,61 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Effect, Layer } from "effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import * as OpenApi from "effect/http-api/OpenApi"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as CallbackRoute from "./CallbackRoute.ts"
+import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
+import * as DocsPage from "./DocsPage.ts"
+import * as FlowsHandlers from "./FlowsHandlers.ts"
+import * as Guard from "./Guard.ts"
+import * as OriginGuard from "./OriginGuard.ts"
+import * as ProblemBoundary from "./ProblemBoundary.ts"
+import { apiHeaders, render } from "./ProblemResponse.ts"
+import * as ServersHandlers from "./ServersHandlers.ts"
+import * as SystemHandlers from "./SystemHandlers.ts"
+import * as TokensHandlers from "./TokensHandlers.ts"
+
+const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
+  Layer.provide([
+    ConnectionsHandlers.layer,
+    FlowsHandlers.layer,
+    ServersHandlers.layer,
+    SystemHandlers.layer,
+    TokensHandlers.layer
+  ]),
+  Layer.provide([Guard.layer, ProblemBoundary.layer])
+)
+
+/** What anybody may read: the contract itself. */
+const layerDocuments = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const document = Effect.runSync(Effect.cached(Effect.sync(() => OpenApi.fromApi(ValetkeyApi))))
+  yield* router.add(
+    "GET",
+    "/v1/openapi.json",
+    Effect.map(document, (spec) => HttpServerResponse.setHeaders(HttpServerResponse.jsonUnsafe(spec), apiHeaders))
+  )
+  yield* router.add("GET", "/docs", Effect.map(document, DocsPage.render))
+}))
+
+/** Layer that answers what no route matches. A HEAD goes to the GET of its path first, so it has no route here. */
+const layerNotFound = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const answer = render(ApiProblem.of("not_found", "There is no such endpoint; /docs lists them"))
+  for (const method of ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"] as const) {
+    yield* router.add(method, "/*", answer)
+  }
+}))
+
+/**
+ * Layer of the API listener: the contract, its documents, and the answer to everything else. Pass the addresses of the
+ * listener as `hosts` when it is reached by TCP.
+ */
+export const layerApi = (options: OriginGuard.OriginGuardOptions = {}) =>
+  Layer.fresh(
+    Layer.mergeAll(layerContract, layerDocuments, layerNotFound).pipe(Layer.provide(OriginGuard.make(options).layer))
+  )
+
+/** Layer of the public listener: what a browser visits. `basePath` is the path of the public URL, if it has one. */
+export const layerPublic = (options: { readonly basePath?: string } = {}) =>
+  Layer.fresh(CallbackRoute.layer({ basePath: options.basePath ?? "" }))
