@@ -97,6 +97,7 @@ describe("execute", () => {
       for (let round = 1; round <= 3; round++) {
         yield* execute(post(peer.url))
         yield* get(false)
+        assert.match(peer.received().slice(peer.received().lastIndexOf("POST")), /\r\nconnection: close\r\n/)
         assert.strictEqual(peer.connections(), shared + 2 * round)
       }
     }).pipe(Effect.provide(layer)))
@@ -340,7 +341,8 @@ describe("interruption", () => {
 
   it.effect("of the layer's scope closes shared connections", () =>
     Effect.gen(function*() {
-      const peer = yield* Peer.open((socket) => socket.write(Peer.response("ok")))
+      const head = "HTTP/1.1 200 OK\r\nkeep-alive: timeout=600"
+      const peer = yield* Peer.open((socket) => socket.write(Peer.response("ok", head)))
       yield* execute({ method: "GET", url: peer.url }).pipe(Effect.provide(layer, { local: true }))
       yield* peer.closed
     }))

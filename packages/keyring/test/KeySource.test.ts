@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Redacted, Result } from "effect"
+import { Deferred, Effect, Fiber, Queue, Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { randomBytes } from "node:crypto"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
@@ -28,8 +28,14 @@ describe("KeySource", () => {
     Effect.gen(function*() {
       let reads = 0
       const gate = yield* Deferred.make<void>()
-      const source = KeySource.make(Effect.andThen(Deferred.await(gate), Effect.sync(() => (reads++, ringOf(1)))))
-      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(source.ring))
+      const source = KeySource.make(Effect.suspend(() => {
+        reads++
+        return Effect.as(Deferred.await(gate), ringOf(1))
+      }))
+      const asked = yield* Queue.unbounded<void>()
+      const ask = Effect.andThen(Queue.offer(asked, undefined), source.ring)
+      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(ask))
+      yield* Queue.takeN(asked, 3)
       yield* Deferred.succeed(gate, undefined)
       yield* Effect.forEach(fibers, Fiber.join)
       assert.strictEqual(reads, 1)
