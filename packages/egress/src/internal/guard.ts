@@ -56,7 +56,7 @@ const permits: Record<Reach, (address: string) => boolean> = {
  *
  * The socket dials exactly what this answers, so there is no second resolution that could differ.
  */
-export const guardedLookup = (reach: Reach, resolve: Resolve): LookupFunction => (hostname, options, callback) => {
+const guardedLookup = (reach: Reach, resolve: Resolve): LookupFunction => (hostname, options, callback) => {
   resolve(hostname).then(
     (addresses) => {
       const entries = addresses.map((address) => ({ address, family: isIP(address) }))
