@@ -1,1 +1,10 @@
-export {}
+export * as SqliteAuditLog from "./SqliteAuditLog.ts"
+export * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
+export * as SqliteDatabase from "./SqliteDatabase.ts"
+export * as SqliteFlowStore from "./SqliteFlowStore.ts"
+export * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
+export * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
+export * as SqliteServerStore from "./SqliteServerStore.ts"
+export * as SqliteSignals from "./SqliteSignals.ts"
+export * as SqliteSpool from "./SqliteSpool.ts"
+export * as SqliteStore from "./SqliteStore.ts"

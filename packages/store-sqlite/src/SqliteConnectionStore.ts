@@ -1,0 +1,230 @@
+import {
+  type Connection,
+  type ConnectionKey,
+  type ConnectionStatus,
+  type Epoch,
+  type Generation,
+  type ReauthReason,
+  sealContext
+} from "@valetkey/domain/Connection"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { decideClaim, decideFailure, decideSent, type RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
+import { rowOf } from "@valetkey/domain/Sealed"
+import { DateTime, Effect, Layer, Option } from "effect"
+import {
+  type CredentialColumns,
+  credentialNames,
+  credentialsOf,
+  credentialValues,
+  grantOf,
+  type KeyColumns,
+  keyOf,
+  optionalSealedOf
+} from "./internal/columns.ts"
+import * as ConnectionRows from "./internal/connectionRows.ts"
+import * as FlowRows from "./internal/flowRows.ts"
+import type { Session } from "./internal/openDatabase.ts"
+import { addRevocation } from "./internal/outboxRows.ts"
+import { SqliteDatabase } from "./SqliteDatabase.ts"
+
+/** Layer of `ConnectionStore` over the database. */
+export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.effect(
+  ConnectionStore,
+  Effect.map(SqliteDatabase, (database) =>
+    ConnectionStore.of({
+      get: (key) =>
+        database.read("get", (session) => {
+          const row = session.one<ConnectionColumns>(selectOne, key.tenant, key.subject, key.server)
+          return row === undefined ? Option.none() : Option.some(connectionOf(row, key))
+        }),
+
+      list: ({ after, limit, subject, tenant }) =>
+        database.read("list", (session) =>
+          session.all<ConnectionColumns & KeyColumns>(
+            `SELECT tenant, subject, server, ${names} FROM connections
+             WHERE tenant = ? AND subject = ? AND server > ? ORDER BY server LIMIT ?`,
+            tenant,
+            subject,
+            after ?? "",
+            limit
+          ).map((row) => connectionOf(row, keyOf(row)))),
+
+      claim: (key, input) =>
+        database.write("claim", (session, now) => {
+          const state = refreshStateOf(session, key)
+          if (state === undefined) return { _tag: "Moved" as const }
+          const { next, outcome } = decideClaim(state, { ...input, now })
+          if (next !== undefined) setRefreshState(session, key, next, now)
+          return outcome
+        }),
+
+      markSent: (key, input) =>
+        database.write("markSent", (session, now) => {
+          const state = refreshStateOf(session, key)
+          const next = state && decideSent(state, { ...input, now })
+          return next !== undefined && setRefreshState(session, key, next, now)
+        }),
+
+      commit: (key, input) =>
+        database.write("commit", (session, now) =>
+          session.run(
+            `UPDATE connections SET generation = generation + 1, status = 'active', reason = NULL,
+               (${credentialNames}) = (?, ?, ?, ?, ?, ?), result_id = ?, rejected = 0,
+               phase = 'idle', attempts = 0, lease_until = 0, not_before = 0, updated_at = ?
+             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
+               AND status IN ('active', 'needs_reauth')`,
+            ...credentialValues(input.credentials),
+            input.resultId,
+            now,
+            ...ConnectionRows.valuesOf(key),
+            input.generation,
+            input.epoch
+          ) === 1),
+
+      isCommitted: (key, resultId) =>
+        database.read("isCommitted", (session) =>
+          session.one(
+            "SELECT 1 FROM connections WHERE tenant = ? AND subject = ? AND server = ? AND result_id = ?",
+            ...ConnectionRows.valuesOf(key),
+            resultId
+          ) !== undefined),
+
+      fail: (key, input) =>
+        database.write("fail", (session, now) => {
+          const state = refreshStateOf(session, key)
+          const next = state && decideFailure(state, { ...input, now })
+          return next !== undefined && setRefreshState(session, key, next, now)
+        }),
+
+      reject: (key, generation) =>
+        database.write("reject", (session, now) => {
+          session.run(
+            `UPDATE connections SET rejected = 1, updated_at = ?
+             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND rejected = 0`,
+            now,
+            ...ConnectionRows.valuesOf(key),
+            generation
+          )
+        }),
+
+      deposit: (key, input) =>
+        database.write("deposit", (session, now) => {
+          if (ConnectionRows.currentGeneration(session, key) !== input.previous) return false
+          ConnectionRows.write(session, key, input, now)
+          return true
+        }),
+
+      disconnect: (key, epoch) =>
+        database.write("disconnect", (session, now) => {
+          const open = FlowRows.openFlow(session, key, now)
+          if (open !== undefined) FlowRows.settle(session, open.id, "cancelled", now)
+          const row = session.one<ConnectionColumns>(selectOne, ...ConnectionRows.valuesOf(key))
+          if (row === undefined || row.status === "revoking") return open !== undefined
+          oweRevocation(session, connectionOf(row, key), now)
+          session.run(
+            `UPDATE connections SET epoch = ?, status = 'revoking', reason = NULL, client_secret = NULL,
+               access_token = NULL, refresh_token = NULL, result_id = NULL, phase = 'idle', attempts = 0,
+               lease_until = 0, not_before = 0, updated_at = ?
+             WHERE tenant = ? AND subject = ? AND server = ?`,
+            epoch,
+            now,
+            ...ConnectionRows.valuesOf(key)
+          )
+          return true
+        })
+    }))
+)
+
+interface ConnectionColumns extends CredentialColumns {
+  readonly epoch: Epoch
+  readonly generation: Generation
+  readonly status: ConnectionStatus["_tag"]
+  readonly reason: ReauthReason | null
+  readonly grant_json: string
+  readonly client_secret: Uint8Array | null
+  readonly rejected: number
+  readonly created_at: number
+  readonly updated_at: number
+}
+
+const names =
+  `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, rejected, created_at, updated_at`
+
+const selectOne = `SELECT ${names} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
+
+// The columns were checked by the types and constraints on the way in; decoding them by schema would cost more than the read.
+const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection => ({
+  key,
+  epoch: row.epoch,
+  generation: row.generation,
+  status: statusOf(row),
+  grant: grantOf(row.grant_json),
+  clientSecret: optionalSealedOf(row.client_secret),
+  credentials: credentialsOf(row),
+  rejected: row.rejected === 1,
+  createdAt: DateTime.makeUnsafe(row.created_at),
+  updatedAt: DateTime.makeUnsafe(row.updated_at)
+})
+
+const statusOf = (row: Pick<ConnectionColumns, "status" | "reason">): ConnectionStatus =>
+  row.status === "needs_reauth" ? { _tag: "needs_reauth", reason: row.reason! } : { _tag: row.status }
+
+interface RefreshColumns extends Pick<ConnectionColumns, "status" | "reason" | "generation"> {
+  readonly phase: RefreshPhase
+  readonly fence: number
+  readonly attempts: number
+  readonly lease_until: number
+  readonly not_before: number
+}
+
+const refreshStateOf = (session: Session, key: ConnectionKey): RefreshState | undefined => {
+  const row = session.one<RefreshColumns>(
+    `SELECT status, reason, generation, phase, fence, attempts, lease_until, not_before
+     FROM connections WHERE tenant = ? AND subject = ? AND server = ?`,
+    ...ConnectionRows.valuesOf(key)
+  )
+  return row && {
+    status: statusOf(row),
+    generation: row.generation,
+    phase: row.phase,
+    fence: row.fence,
+    attempts: row.attempts,
+    leaseUntil: row.lease_until,
+    notBefore: row.not_before
+  }
+}
+
+const setRefreshState = (session: Session, key: ConnectionKey, next: RefreshState, now: number): boolean =>
+  session.run(
+    `UPDATE connections SET status = ?, reason = ?, phase = ?, fence = ?, attempts = ?, lease_until = ?, not_before = ?,
+       updated_at = ?
+     WHERE tenant = ? AND subject = ? AND server = ?`,
+    next.status._tag,
+    next.status._tag === "needs_reauth" ? next.status.reason : null,
+    next.phase,
+    next.fence,
+    next.attempts,
+    Math.ceil(next.leaseUntil),
+    Math.ceil(next.notBefore),
+    now,
+    ...ConnectionRows.valuesOf(key)
+  ) === 1
+
+const oweRevocation = (session: Session, connection: Connection, now: number): void => {
+  const { clientSecret, credentials, epoch, generation, grant, key } = connection
+  addRevocation(session, {
+    // One life of a connection ends once, so this names the entry.
+    id: rowOf(key.tenant, key.subject, key.server, epoch, String(generation)),
+    key,
+    grant,
+    accessToken: {
+      sealed: credentials.accessToken,
+      context: sealContext(key, epoch, "access_token", generation)
+    },
+    refreshToken: credentials.refreshToken && {
+      sealed: credentials.refreshToken,
+      context: sealContext(key, epoch, "refresh_token", generation)
+    },
+    clientSecret: clientSecret && { sealed: clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
+  }, now)
+}

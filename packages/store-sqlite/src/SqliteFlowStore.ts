@@ -1,0 +1,227 @@
+import type { FlowId } from "@valetkey/domain/Flow"
+import { FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
+import { DateTime, Duration, Effect, Layer, Option } from "effect"
+import { after, sealedOf } from "./internal/columns.ts"
+import * as ConnectionRows from "./internal/connectionRows.ts"
+import * as FlowRows from "./internal/flowRows.ts"
+import type { Session } from "./internal/openDatabase.ts"
+import { SqliteDatabase } from "./SqliteDatabase.ts"
+
+/** Layer of `FlowStore` over the database. */
+export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect(
+  FlowStore,
+  Effect.map(SqliteDatabase, (database) =>
+    FlowStore.of({
+      reserve: (input) =>
+        Effect.flatten(
+          database.write("reserve", (session, now): Effect.Effect<Reservation, FlowConflict> => {
+            const running = FlowRows.openFlow(session, input.key, now)
+            if (running !== undefined) {
+              if (input.onConflict === "reject") return Effect.fail(new FlowConflict({ running: running.id }))
+              if (input.onConflict === "join") {
+                return Effect.succeed({ _tag: "Joined", flow: FlowRows.flowOf(running, now) })
+              }
+              FlowRows.settle(session, running.id, "superseded", now)
+            }
+            const expiresAt = after(now, input.ttl)
+            const key = ConnectionRows.valuesOf(input.key)
+            session.run(
+              "UPDATE flows SET newest = 0 WHERE tenant = ? AND subject = ? AND server = ? AND newest = 1",
+              ...key
+            )
+            session.run(
+              `INSERT INTO flows (tenant, subject, server, id, state, transport, confirmation, created_at, expires_at)
+               VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)`,
+              ...key,
+              input.id,
+              input.transport,
+              input.confirmation,
+              now,
+              expiresAt
+            )
+            return Effect.succeed({
+              _tag: "Reserved",
+              flow: {
+                id: input.id,
+                key: input.key,
+                state: "pending",
+                transport: input.transport,
+                confirmation: input.confirmation,
+                createdAt: DateTime.makeUnsafe(now),
+                expiresAt: DateTime.makeUnsafe(expiresAt)
+              },
+              superseded: running?.id
+            })
+          })
+        ),
+
+      freeze: (id, authorization) =>
+        database.write("freeze", (session, now) =>
+          session.run(
+            `UPDATE flows SET snapshot = ?, grant_json = ?, state_hash = ?, binding_hash = ?, context = ?,
+               code_verifier = ?, client_secret = ?
+             WHERE id = ? AND state = 'pending' AND expires_at > ?`,
+            JSON.stringify(authorization.snapshot),
+            JSON.stringify(authorization.grant),
+            authorization.stateHash,
+            authorization.bindingHash ?? null,
+            authorization.context,
+            authorization.codeVerifier,
+            authorization.clientSecret ?? null,
+            id,
+            now
+          ) === 1),
+
+      claim: (input) =>
+        database.write("claim", (session, now) => {
+          const row = session.one<FlowRows.FlowColumns>(
+            `UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ?
+             WHERE state_hash = ? AND state = 'pending' AND binding_hash IS ? AND context = ? AND expires_at > ?
+             RETURNING *`,
+            after(now, input.lease),
+            input.stateHash,
+            input.bindingHash ?? null,
+            input.context,
+            now
+          )
+          return row === undefined ? Option.none() : Option.some(FlowRows.claimOf(row))
+        }),
+
+      hold: (id, fence, code) =>
+        database.write("hold", (session) =>
+          session.run(
+            `UPDATE flows SET state = 'awaiting_finalize', code = ?, lease_until = 0
+             WHERE id = ? AND state = 'exchanging' AND fence = ?`,
+            code,
+            id,
+            fence
+          ) === 1),
+
+      resume: ({ id, lease, subject, tenant }) =>
+        database.write("resume", (session, now) => {
+          const held = session.one<{ readonly code: Uint8Array }>(
+            `SELECT code FROM flows WHERE tenant = ? AND id = ? AND subject = ? AND state = 'awaiting_finalize'
+               AND expires_at > ? AND code IS NOT NULL`,
+            tenant,
+            id,
+            subject,
+            now
+          )
+          if (held === undefined) return Option.none()
+          const row = session.one<FlowRows.FlowColumns>(
+            `UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ?, code = NULL
+             WHERE tenant = ? AND id = ? RETURNING *`,
+            after(now, lease),
+            tenant,
+            id
+          )
+          return Option.map(
+            Option.fromUndefinedOr(row),
+            (row) => ({ flow: FlowRows.claimOf(row), code: sealedOf(held.code) })
+          )
+        }),
+
+      complete: (id, fence, write) =>
+        database.write("complete", (session, now) => {
+          const row = heldBy(session, id, fence)
+          if (row === undefined) return { _tag: "ClaimLost" as const }
+          const { key } = FlowRows.flowOf(row, now)
+          const current = ConnectionRows.currentGeneration(session, key)
+          if (current !== write.previous) return { _tag: "GenerationMoved" as const, current }
+          ConnectionRows.write(session, key, write, now)
+          FlowRows.settle(session, id, "completed", now)
+          return { _tag: "Completed" as const }
+        }),
+
+      fail: (id, fence, failure) =>
+        database.write("fail", (session, now) => {
+          if (heldBy(session, id, fence) === undefined) return false
+          if (failure === "outcome_unknown") FlowRows.settle(session, id, failure, now)
+          else FlowRows.settle(session, id, "failed", now, failure)
+          return true
+        }),
+
+      abandon: (id) =>
+        database.write("abandon", (session, now) => {
+          session.run(
+            `UPDATE flows SET ${FlowRows.settled} WHERE id = ? AND settled_at IS NULL`,
+            "failed",
+            "start_failed",
+            now,
+            id
+          )
+        }),
+
+      cancel: ({ id, subject, tenant }) =>
+        database.write("cancel", (session, now) => {
+          const row = session.one<FlowRows.FlowColumns>(
+            "SELECT * FROM flows WHERE tenant = ? AND id = ? AND subject = ? AND settled_at IS NULL",
+            tenant,
+            id,
+            subject
+          )
+          if (row === undefined) return false
+          const expired = FlowRows.isExpired(row, now)
+          FlowRows.settle(session, id, expired ? "expired" : "cancelled", now)
+          return !expired
+        }),
+
+      get: ({ id, subject, tenant }) =>
+        database.read("get", (session, now) =>
+          Option.map(
+            Option.fromUndefinedOr(session.one<FlowRows.FlowColumns>(
+              "SELECT * FROM flows WHERE tenant = ? AND id = ? AND subject = ?",
+              tenant,
+              id,
+              subject
+            )),
+            (row) => FlowRows.flowOf(row, now)
+          )),
+
+      latest: (key) =>
+        database.read("latest", (session, now) =>
+          Option.map(
+            Option.fromUndefinedOr(session.one<FlowRows.FlowColumns>(
+              "SELECT * FROM flows WHERE tenant = ? AND subject = ? AND server = ? AND newest = 1",
+              ...ConnectionRows.valuesOf(key)
+            )),
+            (row) => FlowRows.flowOf(row, now)
+          )),
+
+      findByState: (stateHash) =>
+        database.read("findByState", (session, now) =>
+          Option.map(
+            Option.fromUndefinedOr(session.one<FlowRows.FlowColumns>(
+              "SELECT * FROM flows WHERE state_hash = ?",
+              stateHash
+            )),
+            (row) => FlowRows.flowOf(row, now)
+          )),
+
+      sweep: ({ limit, retention }) =>
+        database.write("sweep", (session, now) => {
+          const settle = (state: "expired" | "outcome_unknown", overdue: string, limit: number) =>
+            session.all<{ readonly id: FlowId }>(
+              `UPDATE flows SET ${FlowRows.settled} WHERE id IN (SELECT id FROM flows WHERE ${overdue} LIMIT ?)
+               RETURNING id`,
+              state,
+              null,
+              now,
+              now,
+              limit
+            ).map((row) => row.id)
+          const expired = settle("expired", "state IN ('pending', 'awaiting_finalize') AND expires_at <= ?", limit)
+          const lost = settle("outcome_unknown", "state = 'exchanging' AND lease_until <= ?", limit - expired.length)
+          session.run(
+            "DELETE FROM flows WHERE id IN (SELECT id FROM flows WHERE newest = 0 AND settled_at <= ? LIMIT ?)",
+            now - Math.ceil(Duration.toMillis(retention)),
+            limit
+          )
+          return [...expired, ...lost]
+        })
+    }))
+)
+
+/** The row that this fence alone may settle. */
+const heldBy = (session: Session, id: FlowId, fence: number): FlowRows.FlowColumns | undefined =>
+  session.one("SELECT * FROM flows WHERE id = ? AND state = 'exchanging' AND fence = ?", id, fence)

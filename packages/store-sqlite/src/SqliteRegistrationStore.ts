@@ -1,0 +1,68 @@
+import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { DateTime, Effect, Layer, Option } from "effect"
+import { sealedOf } from "./internal/columns.ts"
+import { SqliteDatabase } from "./SqliteDatabase.ts"
+
+/** Layer of `RegistrationStore` over the database. */
+export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Layer.effect(
+  RegistrationStore,
+  Effect.map(SqliteDatabase, (database) =>
+    RegistrationStore.of({
+      get: (key) =>
+        database.read("get", (session) =>
+          Option.map(
+            Option.fromUndefinedOr(session.one<RegistrationColumns>(
+              "SELECT * FROM registrations WHERE tenant = ? AND server = ? AND issuer = ? AND transport = ?",
+              ...valuesOf(key)
+            )),
+            registrationOf
+          )),
+
+      put: (key, registration) =>
+        database.write("put", (session) => {
+          session.run(
+            `INSERT OR REPLACE INTO registrations (tenant, server, issuer, transport, client_id, auth_method,
+               client_secret, client_secret_expires_at, redirect_uri)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+            ...valuesOf(key),
+            registration.clientId,
+            registration.authMethod,
+            registration.clientSecret ?? null,
+            registration.clientSecretExpiresAt === undefined
+              ? null
+              : DateTime.toEpochMillis(registration.clientSecretExpiresAt),
+            registration.redirectUri
+          )
+        }),
+
+      remove: (key, clientId) =>
+        database.write("remove", (session) => {
+          session.run(
+            `DELETE FROM registrations
+             WHERE tenant = ? AND server = ? AND issuer = ? AND transport = ? AND client_id = ?`,
+            ...valuesOf(key),
+            clientId
+          )
+        })
+    }))
+)
+
+interface RegistrationColumns {
+  readonly client_id: string
+  readonly auth_method: Registration["authMethod"]
+  readonly client_secret: Uint8Array | null
+  readonly client_secret_expires_at: number | null
+  readonly redirect_uri: string
+}
+
+const valuesOf = (key: RegistrationKey) => [key.tenant, key.server, key.issuer, key.transport] as const
+
+const registrationOf = (row: RegistrationColumns): Registration => ({
+  clientId: row.client_id,
+  authMethod: row.auth_method,
+  redirectUri: row.redirect_uri,
+  ...(row.client_secret === null ? undefined : { clientSecret: sealedOf(row.client_secret) }),
+  ...(row.client_secret_expires_at === null
+    ? undefined
+    : { clientSecretExpiresAt: DateTime.makeUnsafe(row.client_secret_expires_at) })
+})

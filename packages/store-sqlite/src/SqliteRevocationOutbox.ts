@@ -1,0 +1,39 @@
+import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { Effect, Layer } from "effect"
+import { after } from "./internal/columns.ts"
+import { addRevocation, type OutboxColumns, revocationOf } from "./internal/outboxRows.ts"
+import { SqliteDatabase } from "./SqliteDatabase.ts"
+
+/** Layer of `RevocationOutbox` over the database. */
+export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer.effect(
+  RevocationOutbox,
+  Effect.map(SqliteDatabase, (database) =>
+    RevocationOutbox.of({
+      enqueue: (revocation) => database.write("enqueue", (session, now) => addRevocation(session, revocation, now)),
+
+      take: ({ lease, limit }) =>
+        database.write("take", (session, now) =>
+          session.all<OutboxColumns>(
+            `UPDATE outbox SET attempts = attempts + 1, due_at = ?
+             WHERE id IN (SELECT id FROM outbox WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING *`,
+            after(now, lease),
+            now,
+            limit
+          ).map(revocationOf)),
+
+      settle: (id) =>
+        database.write("settle", (session) => {
+          session.run(
+            `DELETE FROM connections WHERE status = 'revoking' AND (tenant, subject, server) =
+               (SELECT tenant, subject, server FROM outbox WHERE id = ?)`,
+            id
+          )
+          session.run("DELETE FROM outbox WHERE id = ?", id)
+        }),
+
+      retry: (id, delay) =>
+        database.write("retry", (session, now) => {
+          session.run("UPDATE outbox SET due_at = ? WHERE id = ?", after(now, delay), id)
+        })
+    }))
+)

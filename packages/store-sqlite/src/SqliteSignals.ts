@@ -1,0 +1,13 @@
+import * as SignalHub from "@valetkey/domain/SignalHub"
+import { Signals } from "@valetkey/domain/Signals"
+import { Effect, Layer } from "effect"
+
+/** Layer of `Signals` within the process that owns the database. */
+export const layer: Layer.Layer<Signals> = Layer.sync(Signals, () => {
+  const hub = SignalHub.make()
+  return Signals.of({
+    notify: (topic) => Effect.sync(() => hub.dispatch(topic)),
+    subscribe: hub.subscribe,
+    listen: hub.listen
+  })
+})

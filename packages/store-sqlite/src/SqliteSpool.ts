@@ -1,0 +1,58 @@
+import type { Epoch, Generation } from "@valetkey/domain/Connection"
+import { Spool, type SpoolEntry } from "@valetkey/domain/Spool"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Effect, Layer } from "effect"
+import {
+  type CredentialColumns,
+  credentialNames,
+  credentialsOf,
+  credentialValues,
+  type KeyColumns,
+  keyOf
+} from "./internal/columns.ts"
+import { valuesOf } from "./internal/connectionRows.ts"
+import { spoolMigrations } from "./internal/migrations.ts"
+import { openDatabase } from "./internal/openDatabase.ts"
+
+/**
+ * Layer of `Spool` in a file of its own, with the same lock and modes as the store's. An entry survives the machine too:
+ * every append reaches the disk before it returns.
+ */
+export const layer = (options: { readonly path: string }): Layer.Layer<Spool, StoreError> =>
+  Layer.effect(
+    Spool,
+    Effect.map(openDatabase(options.path, spoolMigrations), (database) =>
+      Spool.of({
+        append: (entry) =>
+          database.write("append", (session) => {
+            session.run(
+              `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames})
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+              ...valuesOf(entry.key),
+              entry.id,
+              entry.epoch,
+              entry.redeemed,
+              ...credentialValues(entry.credentials)
+            )
+          }),
+
+        remove: (id) => database.write("remove", (session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
+
+        list: database.read("list", (session) =>
+          session.all<SpoolColumns>("SELECT * FROM spool ORDER BY seq").map(entryOf))
+      }))
+  )
+
+interface SpoolColumns extends KeyColumns, CredentialColumns {
+  readonly id: string
+  readonly epoch: Epoch
+  readonly redeemed: Generation
+}
+
+const entryOf = (row: SpoolColumns): SpoolEntry => ({
+  id: row.id,
+  key: keyOf(row),
+  epoch: row.epoch,
+  redeemed: row.redeemed,
+  credentials: credentialsOf(row)
+})

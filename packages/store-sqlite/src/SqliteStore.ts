@@ -1,0 +1,46 @@
+import type { AuditLog } from "@valetkey/domain/AuditLog"
+import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { ServerStore } from "@valetkey/domain/ServerStore"
+import type { Signals } from "@valetkey/domain/Signals"
+import type { Spool } from "@valetkey/domain/Spool"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Layer } from "effect"
+import * as SqliteAuditLog from "./SqliteAuditLog.ts"
+import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
+import { SqliteDatabase } from "./SqliteDatabase.ts"
+import * as SqliteFlowStore from "./SqliteFlowStore.ts"
+import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
+import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
+import * as SqliteServerStore from "./SqliteServerStore.ts"
+import * as SqliteSignals from "./SqliteSignals.ts"
+import * as SqliteSpool from "./SqliteSpool.ts"
+
+/** Every store port. */
+export type Ports =
+  | FlowStore
+  | ConnectionStore
+  | RevocationOutbox
+  | RegistrationStore
+  | ServerStore
+  | AuditLog
+  | Spool
+  | Signals
+
+/**
+ * Layer of every store port over the file at `path`, with the spool in `<path>.spool`. `:memory:` keeps both in memory.
+ * One process owns the files at a time; the next one fails with `store_locked` until the owner ends.
+ */
+export const layer = (options: { readonly path: string }): Layer.Layer<Ports | SqliteDatabase, StoreError> =>
+  Layer.mergeAll(
+    SqliteFlowStore.layer,
+    SqliteConnectionStore.layer,
+    SqliteRevocationOutbox.layer,
+    SqliteRegistrationStore.layer,
+    SqliteServerStore.layer,
+    SqliteAuditLog.layer,
+    SqliteSpool.layer({ path: options.path === ":memory:" ? ":memory:" : `${options.path}.spool` }),
+    SqliteSignals.layer
+  ).pipe(Layer.provideMerge(SqliteDatabase.layer(options)))

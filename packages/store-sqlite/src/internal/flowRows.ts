@@ -1,0 +1,115 @@
+import type { ConnectionKey } from "@valetkey/domain/Connection"
+import type { Digest } from "@valetkey/domain/Entropy"
+import {
+  type AuthorizationSnapshot,
+  canTransition,
+  type Confirmation,
+  type Flow,
+  type FlowFailure,
+  type FlowId,
+  type FlowState,
+  type TransportKind
+} from "@valetkey/domain/Flow"
+import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
+import { DateTime } from "effect"
+import { grantOf, type KeyColumns, keyOf, optionalSealedOf, sealedOf } from "./columns.ts"
+import { valuesOf } from "./connectionRows.ts"
+import { fromJson, type Session } from "./openDatabase.ts"
+import { CorruptRow } from "./storeError.ts"
+
+/** A row of flows. */
+export interface FlowColumns extends KeyColumns {
+  readonly id: FlowId
+  readonly state: FlowState
+  readonly failure: FlowFailure | null
+  readonly transport: TransportKind
+  readonly confirmation: Confirmation
+  readonly snapshot: string | null
+  readonly grant_json: string | null
+  readonly state_hash: Digest | null
+  readonly binding_hash: Digest | null
+  readonly context: string | null
+  readonly code_verifier: Uint8Array | null
+  readonly client_secret: Uint8Array | null
+  readonly code: Uint8Array | null
+  readonly fence: number
+  readonly lease_until: number
+  readonly created_at: number
+  readonly expires_at: number
+  readonly settled_at: number | null
+}
+
+/** The flow of a row as a reader sees it: past its deadline it is expired even before a sweep. */
+export const flowOf = (row: FlowColumns, now: number): Flow => {
+  const expired = isExpired(row, now)
+  const settledAt = expired ? row.expires_at : row.settled_at
+  return {
+    id: row.id,
+    key: keyOf(row),
+    state: expired ? "expired" : row.state,
+    failure: row.failure ?? undefined,
+    transport: row.transport,
+    confirmation: row.confirmation,
+    snapshot: row.snapshot === null ? undefined : fromJson<AuthorizationSnapshot>(row.snapshot),
+    createdAt: DateTime.makeUnsafe(row.created_at),
+    expiresAt: DateTime.makeUnsafe(row.expires_at),
+    settledAt: settledAt === null ? undefined : DateTime.makeUnsafe(settledAt)
+  }
+}
+
+/** The claim that a row of an exchanging flow stands for. */
+export const claimOf = (row: FlowColumns): ClaimedFlow => {
+  const { code_verifier, context, grant_json, snapshot, state_hash } = row
+  if (
+    code_verifier === null || context === null || grant_json === null || snapshot === null || state_hash === null
+  ) throw new CorruptRow({ cause: "a flow is exchanged that was never frozen" })
+  return {
+    id: row.id,
+    key: keyOf(row),
+    fence: row.fence,
+    transport: row.transport,
+    confirmation: row.confirmation,
+    authorization: {
+      snapshot: fromJson<AuthorizationSnapshot>(snapshot),
+      grant: grantOf(grant_json),
+      stateHash: state_hash,
+      bindingHash: row.binding_hash ?? undefined,
+      context,
+      codeVerifier: sealedOf(code_verifier),
+      clientSecret: optionalSealedOf(row.client_secret)
+    }
+  }
+}
+
+/** Whether an open flow that nobody exchanges is past its deadline. */
+export const isExpired = (row: FlowColumns, now: number): boolean =>
+  canTransition(row.state, "expired") && row.expires_at <= now
+
+/** Ends a flow and forgets its secrets; the caller has checked that the flow is open. */
+export const settle = (
+  session: Session,
+  id: FlowId,
+  state: FlowState,
+  now: number,
+  failure: FlowFailure | null = null
+): void => {
+  session.run(`UPDATE flows SET ${settled} WHERE id = ?`, state, failure, now, id)
+}
+
+/** What a settling sets: state, failure and time are bound in this order. */
+export const settled =
+  "state = ?, failure = ?, settled_at = ?, lease_until = 0, code_verifier = NULL, client_secret = NULL, code = NULL"
+
+/** The flow that holds the connection's slot, after settling one that is overdue. */
+export const openFlow = (session: Session, key: ConnectionKey, now: number): FlowColumns | undefined => {
+  const row = session.one<FlowColumns>(
+    `SELECT * FROM flows WHERE tenant = ? AND subject = ? AND server = ?
+       AND state IN ('pending', 'awaiting_finalize', 'exchanging')`,
+    ...valuesOf(key)
+  )
+  if (row === undefined) return undefined
+  if (isExpired(row, now)) return void settle(session, row.id, "expired", now)
+  // Its holder is gone, and a code may have left.
+  if (row.state === "exchanging" && row.lease_until <= now) return void settle(session, row.id, "outcome_unknown", now)
+  return row
+}

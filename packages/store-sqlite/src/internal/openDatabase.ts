@@ -1,0 +1,126 @@
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Effect, type Scope } from "effect"
+import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { CorruptRow, storeError } from "./storeError.ts"
+
+/** Statements on one database, each prepared once. */
+export interface Session {
+  /** The first row, if there is one. The caller names what the statement selects. */
+  readonly one: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => Row | undefined
+  readonly all: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => ReadonlyArray<Row>
+  /** How many rows changed. */
+  readonly run: (sql: string, ...values: ReadonlyArray<SQLInputValue>) => number
+}
+
+/** One open database: operations are synchronous steps, and every write is one short transaction. */
+export interface Database {
+  readonly read: <A>(operation: string, step: (session: Session, now: number) => A) => Effect.Effect<A, StoreError>
+  readonly write: <A>(operation: string, step: (session: Session, now: number) => A) => Effect.Effect<A, StoreError>
+}
+
+// A daemon that is being restarted may need a moment to let go of the file.
+const busyTimeout = 1000
+
+/** Opens a database file that this process alone owns, brings its schema up to date, and closes it with the scope. */
+export const openDatabase = (
+  path: string,
+  migrations: ReadonlyArray<string>
+): Effect.Effect<Database, StoreError, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.try({ try: () => open(path, migrations), catch: (cause) => storeError("open", cause) }),
+      (connection) => Effect.sync(() => connection.close())
+    ),
+    toDatabase
+  )
+
+const open = (path: string, migrations: ReadonlyArray<string>): DatabaseSync => {
+  if (path !== ":memory:") makePrivate(path)
+  const connection = new DatabaseSync(path, { timeout: busyTimeout })
+  try {
+    // In exclusive mode the first access takes the operating system's lock on the file and keeps it until the process
+    // ends, however it ends. It comes before WAL is used, so that no shared memory file is needed either.
+    connection.exec("PRAGMA locking_mode = EXCLUSIVE")
+    connection.exec("PRAGMA journal_mode = WAL")
+    // A refresh token that the provider rotated exists nowhere else: a power cut must not undo its commit.
+    connection.exec("PRAGMA synchronous = FULL")
+    migrate(connection, migrations)
+    return connection
+  } catch (cause) {
+    connection.close()
+    throw cause
+  }
+}
+
+const makePrivate = (path: string): void => {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  // SQLite gives its journal the mode of the database, so the file has to be private before SQLite sees it.
+  closeSync(openSync(path, "a", 0o600))
+  chmodSync(path, 0o600)
+}
+
+const migrate = (connection: DatabaseSync, migrations: ReadonlyArray<string>): void => {
+  // Immediate even when there is nothing to do: this is the access that takes the lock.
+  connection.exec("BEGIN IMMEDIATE")
+  const version = Number(connection.prepare("PRAGMA user_version").get()?.["user_version"])
+  if (version > migrations.length) {
+    throw new Error(
+      `The database has schema version ${version}, newer than ${migrations.length}; run the Valetkey version that wrote it`
+    )
+  }
+  for (const statements of migrations.slice(version)) connection.exec(statements)
+  connection.exec(`PRAGMA user_version = ${migrations.length}`)
+  connection.exec("COMMIT")
+}
+
+const toDatabase = (connection: DatabaseSync): Database => {
+  const statements = new Map<string, StatementSync>()
+  const prepared = (sql: string): StatementSync => {
+    const known = statements.get(sql)
+    if (known !== undefined) return known
+    const statement = connection.prepare(sql)
+    statements.set(sql, statement)
+    return statement
+  }
+  const session: Session = {
+    one: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => prepared(sql).get(...values) as Row | undefined,
+    all: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => prepared(sql).all(...values) as Array<Row>,
+    run: (sql, ...values) => Number(prepared(sql).run(...values).changes)
+  }
+  const attempt = <A>(operation: string, step: (now: number) => A): Effect.Effect<A, StoreError> =>
+    Effect.clockWith((clock) => {
+      try {
+        return Effect.succeed(step(clock.currentTimeMillisUnsafe()))
+      } catch (cause) {
+        return Effect.fail(storeError(operation, cause))
+      }
+    })
+
+  return {
+    read: (operation, step) => attempt(operation, (now) => step(session, now)),
+    write: (operation, step) =>
+      attempt(operation, (now) => {
+        session.run("BEGIN IMMEDIATE")
+        try {
+          const result = step(session, now)
+          session.run("COMMIT")
+          return result
+        } catch (cause) {
+          // Some failures, such as a full disk, have rolled back by themselves.
+          if (connection.isTransaction) session.run("ROLLBACK")
+          throw cause
+        }
+      })
+  }
+}
+
+/** Reads a column that holds JSON. */
+export const fromJson = <A>(text: string): A => {
+  try {
+    return JSON.parse(text) as A
+  } catch (cause) {
+    throw new CorruptRow({ cause })
+  }
+}
