@@ -24,8 +24,9 @@ import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
 import * as Canary from "@valetkey/testing/Canary"
+import type { FakeProvider } from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect, Layer, Redacted } from "effect"
+import { DateTime, Effect, Layer, Redacted } from "effect"
 import { randomBytes } from "node:crypto"
 
 /** The store ports that an installation stands on. */
@@ -61,7 +62,7 @@ export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys(
   )
 
 /** The connection of one person to the server at a resource URL; the server is described first. */
-export const describe = Effect.fnUntraced(function*(resource: string, slug = "mcp") {
+export const describe = Effect.fnUntraced(function*(resource: string, slug: string = "mcp") {
   const key = new ConnectionKey({
     tenant: TenantId.make("local"),
     subject: SubjectId.make("local"),
@@ -72,11 +73,37 @@ export const describe = Effect.fnUntraced(function*(resource: string, slug = "mc
 })
 
 /** Starts a flow, consents as a person does, and returns the settled flow. */
-export const connect = Effect.fnUntraced(function*(key: ConnectionKey, person = UserAgent.make()) {
+export const connect = Effect.fnUntraced(function*(key: ConnectionKey, person: UserAgent.UserAgent = UserAgent.make()) {
   const flows = yield* Flows
   const started = yield* flows.start(key)
   if (started._tag !== "Started") return yield* Effect.die(`the start was ${started._tag}`)
   yield* person.authorize(Redacted.value(started.authorizationUrl))
   const { id, key: { subject, tenant } } = started.flow
   return yield* flows.wait({ id, tenant, subject }, "10 seconds")
+})
+
+/** A connection whose access token ended long ago, with the refresh token that brings the next one. */
+export const depositExpired = Effect.fnUntraced(function*(provider: FakeProvider) {
+  const key = yield* describe(provider.resource)
+  const { accessToken, refreshToken } = provider.grant()
+  const issuedAt = DateTime.subtract(yield* DateTime.now, { hours: 2 })
+  yield* (yield* Connections).deposit(key, {
+    grant: {
+      issuer: provider.issuer,
+      tokenEndpoint: `${provider.issuer}/token`,
+      revocationEndpoint: `${provider.issuer}/revoke`,
+      clientId: "fake-client",
+      authMethod: "none",
+      resource: provider.resource,
+      redemptionPolicy: "strict"
+    },
+    credentials: {
+      accessToken,
+      refreshToken,
+      tokenType: "Bearer",
+      issuedAt,
+      expiresAt: DateTime.add(issuedAt, { hours: 1 })
+    }
+  })
+  return { key, accessToken, refreshToken }
 })

@@ -1,0 +1,81 @@
+import { assert, describe, it } from "@effect/vitest"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import * as MemorySpool from "@valetkey/store-memory/MemorySpool"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
+import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as Reply from "@valetkey/testing/Reply"
+import { Context, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
+import * as Installation from "./Installation.ts"
+import * as Rendezvous from "./Rendezvous.ts"
+
+const callers = 1000
+
+/** PostgreSQL, with the spool beside it. */
+const postgres = (url: Redacted.Redacted) =>
+  Layer.mergeAll(
+    PostgresStore.layer({ url }),
+    MemorySpool.layer.pipe(Layer.provide(MemoryWorld.layer))
+  )
+
+/** Makes the store ports; replicas share the state behind them where it can be shared. */
+type Store = () => Layer.Layer<Installation.Stores, unknown>
+
+/** Stores by name; each use stands on a fresh one. */
+const stores: { readonly [name: string]: Effect.Effect<Store, never, Scope.Scope> } = {
+  memory: Effect.succeed(() => Layer.fresh(MemoryStore.layer)),
+  PostgreSQL: Effect.map(EmbeddedPostgres.database, ({ url }) => () => Layer.fresh(postgres(url)))
+}
+
+/** Lets every caller ask at once for the token of an expired connection and checks what the provider saw. */
+const stampede = Effect.fnUntraced(function*(store: Store, replicas: number) {
+  const provider = yield* FakeProvider.make({ rotation: "rotate-revoke-family" })
+  // One read of each caller; the refresh reads again.
+  const everybody = Rendezvous.make(callers + 1)
+  provider.script("token", [Reply.before(everybody.met)])
+  const keys = Installation.freshKeys()
+  const open = Layer.build(Installation.layer(
+    everybody.layer.pipe(Layer.provideMerge(store())),
+    keys
+  ))
+  const installations = yield* Effect.all(Array.from({ length: replicas }, () => open))
+  const { accessToken, key, refreshToken } = yield* Installation.depositExpired(provider).pipe(
+    Effect.provideContext(installations[0]!)
+  )
+
+  const asking = yield* Effect.forkChild(Effect.all(
+    Array.from(
+      { length: callers },
+      (_, caller) => Context.get(installations[caller % replicas]!, AccessTokens).get(key)
+    ),
+    { concurrency: "unbounded" }
+  ))
+  const tokens = yield* Fiber.join(asking)
+
+  assert.strictEqual(tokens.length, callers)
+  const distinct = [...new Set(tokens.map((token) => Redacted.value(token.accessToken)))]
+  assert.strictEqual(distinct.length, 1)
+  assert.notStrictEqual(distinct[0], Redacted.value(accessToken))
+  assert.strictEqual(provider.requests("token").length, 1)
+  assert.strictEqual(provider.tokenCount(refreshToken), 1)
+  assert.isTrue(provider.isActive(distinct[0]!))
+  assert.isTrue(provider.families.every(({ revoked }) => !revoked))
+})
+
+describe(`a stampede of ${callers} callers on an expired connection`, () => {
+  for (const [name, store] of Object.entries(stores)) {
+    it.live(
+      `REF-01 I1 redeems once and gives all of them the same token on ${name}`,
+      () => Effect.flatMap(store, (store) => stampede(store, 1)),
+      20_000
+    )
+  }
+
+  it.live(
+    "REF-02 I1 redeems once for callers spread over three replicas on one PostgreSQL",
+    () => Effect.flatMap(stores["PostgreSQL"]!, (store) => stampede(store, 3)),
+    20_000
+  )
+})
