@@ -2,15 +2,17 @@ import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { Connections } from "@valetkey/domain/Connections"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
-import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
 import * as Canary from "@valetkey/testing/Canary"
 import * as Fingerprint from "@valetkey/testing/Fingerprint"
 import * as McpClient from "@valetkey/testing/McpClient"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import { Effect, Redacted } from "effect"
+import { join } from "node:path"
 import * as Installation from "./Installation.ts"
 import { isActive } from "./Introspection.ts"
+import * as TemporaryDirectory from "./TemporaryDirectory.ts"
 
 const rounds = 50
 
@@ -27,6 +29,7 @@ describe("a provider that rotates and revokes the family of a reused token", () 
           }
         })
         const resource = yield* McpResource.make(provider)
+        const directory = yield* TemporaryDirectory.make
 
         yield* Effect.gen(function*() {
           const tokens = yield* AccessTokens
@@ -62,7 +65,7 @@ describe("a provider that rotates and revokes the family of a reused token", () 
             [last, current.accessToken].map((token) => Fingerprint.of(Redacted.value(token)))
           )
           assert.strictEqual(provider.reuseDetected(), 0)
-        }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
+        }).pipe(Effect.provide(Installation.layer(SqliteStore.layer({ path: join(directory, "valetkey.db") }))))
       }),
     20_000
   )

@@ -4,12 +4,15 @@ import * as MemorySpool from "@valetkey/store-memory/MemorySpool"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
+import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import { Context, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
+import { join } from "node:path"
 import * as Installation from "./Installation.ts"
 import * as Rendezvous from "./Rendezvous.ts"
+import * as TemporaryDirectory from "./TemporaryDirectory.ts"
 
 const callers = 1000
 
@@ -25,8 +28,12 @@ type Store = () => Layer.Layer<Installation.Stores, unknown>
 
 /** Stores by name; each use stands on a fresh one. */
 const stores: { readonly [name: string]: Effect.Effect<Store, never, Scope.Scope> } = {
-  memory: Effect.succeed(() => Layer.fresh(MemoryStore.layer)),
-  PostgreSQL: Effect.map(EmbeddedPostgres.database, ({ url }) => () => Layer.fresh(postgres(url)))
+  memory: Effect.succeed(() => MemoryStore.layer),
+  SQLite: Effect.map(
+    TemporaryDirectory.make,
+    (directory) => () => SqliteStore.layer({ path: join(directory, "valetkey.db") })
+  ),
+  PostgreSQL: Effect.map(EmbeddedPostgres.database, ({ url }) => () => postgres(url))
 }
 
 /** Lets every caller ask at once for the token of an expired connection and checks what the provider saw. */
@@ -36,10 +43,12 @@ const stampede = Effect.fnUntraced(function*(store: Store, replicas: number) {
   const everybody = Rendezvous.make(callers + 1)
   provider.script("token", [Reply.before(everybody.met)])
   const keys = Installation.freshKeys()
-  const open = Layer.build(Installation.layer(
-    everybody.layer.pipe(Layer.provideMerge(store())),
-    keys
-  ))
+  const open = Layer.build(
+    Installation.layer(
+      everybody.layer.pipe(Layer.provideMerge(store())),
+      keys
+    ).pipe(Layer.fresh)
+  )
   const installations = yield* Effect.all(Array.from({ length: replicas }, () => open))
   const { accessToken, key, refreshToken } = yield* Installation.depositExpired(provider).pipe(
     Effect.provideContext(installations[0]!)
