@@ -1,0 +1,351 @@
+import { assert, describe, type Vitest } from "@effect/vitest"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { FlowStore } from "@valetkey/domain/FlowStore"
+import { Duration, Effect, Option } from "effect"
+import * as Fixture from "./contractFixtures.ts"
+
+/** The cases of `FlowStore` from a claimed flow on: hold, resume, settle, sweep. */
+export const cases = <R>(
+  it: Vitest.MethodsNonLive<FlowStore | ConnectionStore | R>,
+  options: Fixture.ContractOptions<R>
+): void => {
+  describe("hold and resume", () => {
+    it.effect("gives the held code back once, to one of ten concurrent finalizers", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { authorization, claimed, id } = yield* Fixture.exchangingFlow(key)
+        const code = Fixture.newSealed()
+        assert.isFalse(yield* flows.hold(id, claimed.fence + 1, code))
+        assert.isTrue(yield* flows.hold(id, claimed.fence, code))
+        assert.isFalse(yield* flows.hold(id, claimed.fence, code))
+        const held = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(held.state, "awaiting_finalize")
+        const input = { id, ...Fixture.ownerOf(key), lease: Fixture.lease }
+        const all = yield* Effect.all(
+          Array.from({ length: 10 }, () => flows.resume(input)),
+          { concurrency: "unbounded" }
+        )
+        const won = all.flatMap(Option.toArray)
+        assert.strictEqual(won.length, 1)
+        const resumed = won[0]!
+        assert.strictEqual(Fixture.hex(resumed.code), Fixture.hex(code))
+        assert.isAbove(resumed.flow.fence, claimed.fence)
+        assert.deepStrictEqual(
+          Fixture.authorizationView(resumed.flow.authorization),
+          Fixture.authorizationView(authorization)
+        )
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
+        assert.strictEqual((yield* flows.complete(id, resumed.flow.fence, Fixture.newWrite(0)))._tag, "Completed")
+      }))
+
+    it.effect("I10 gives a held flow to its owner alone", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        yield* flows.hold(id, claimed.fence, Fixture.newSealed())
+        const { subject, tenant } = Fixture.newKey()
+        for (const owner of [{ tenant: key.tenant, subject }, { tenant, subject: key.subject }]) {
+          assert.isTrue(Option.isNone(yield* flows.resume({ id, ...owner, lease: Fixture.lease })))
+        }
+        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease })
+        assert.isTrue(Option.isSome(resumed))
+      }))
+
+    it.effect("expires a held flow that nobody finalizes", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        yield* flows.hold(id, claimed.fence, Fixture.newSealed())
+        yield* options.advance(Fixture.pastTtl)
+        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease })
+        assert.isTrue(Option.isNone(resumed))
+        const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(flow.state, "expired")
+      }))
+  })
+
+  describe("settle", () => {
+    it.effect("S1.6 S4.28 S4.35 stores flow and connection in one step", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        const write = Fixture.newWrite(0)
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, write))._tag, "Completed")
+        const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(flow.state, "completed")
+        assert.isDefined(flow.settledAt)
+        assert.isDefined(flow.snapshot)
+        const connection = Option.getOrThrow(yield* connections.get(key))
+        assert.strictEqual(connection.key.path, key.path)
+        assert.strictEqual(connection.epoch, write.epoch)
+        assert.strictEqual(connection.generation, Fixture.generation(1))
+        assert.strictEqual(connection.status._tag, "active")
+        assert.isFalse(connection.rejected)
+        assert.deepStrictEqual(connection.grant, write.grant)
+        assert.strictEqual(
+          connection.clientSecret && Fixture.hex(connection.clientSecret),
+          Fixture.hex(write.clientSecret)
+        )
+        assert.deepStrictEqual(
+          Fixture.credentialsView(connection.credentials),
+          Fixture.credentialsView(write.credentials)
+        )
+      }))
+
+    it.effect("I4 stores nothing when the generation moved, and lets the same claim complete over the new one", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        yield* connections.deposit(key, Fixture.newWrite(0))
+        const read = Effect.map(connections.get(key), Option.map(Fixture.connectionView))
+        const before = yield* read
+        const moved = yield* flows.complete(id, claimed.fence, Fixture.newWrite(0))
+        assert.deepStrictEqual(moved, { _tag: "GenerationMoved", current: 1 })
+        assert.deepStrictEqual(yield* read, before)
+        const open = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(open.state, "exchanging")
+        const write = Fixture.newWrite(1)
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, write))._tag, "Completed")
+        const connection = Option.getOrThrow(yield* connections.get(key))
+        assert.deepStrictEqual([connection.generation, connection.epoch], [Fixture.generation(2), write.epoch])
+      }))
+
+    it.effect("S1.27 S1.29 S1.31 FLOW-21 stores nothing when the flow was cancelled during the exchange", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        assert.isTrue(yield* flows.cancel({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
+        assert.isTrue(Option.isNone(yield* connections.get(key)))
+        const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(flow.state, "cancelled")
+      }))
+
+    it.effect("stores nothing for a fence that is not the claim's", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        for (const fence of [claimed.fence - 1, claimed.fence + 1]) {
+          assert.strictEqual((yield* flows.complete(id, fence, Fixture.newWrite(0)))._tag, "ClaimLost")
+          assert.isFalse(yield* flows.fail(id, fence, "code_rejected"))
+        }
+        assert.isTrue(Option.isNone(yield* connections.get(key)))
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "Completed")
+      }))
+
+    it.effect("completes once when completions race", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        const all = yield* Effect.all(
+          Array.from({ length: 8 }, () => flows.complete(id, claimed.fence, Fixture.newWrite(0))),
+          { concurrency: "unbounded" }
+        )
+        assert.strictEqual(all.filter((one) => one._tag === "Completed").length, 1)
+        assert.strictEqual(all.filter((one) => one._tag === "ClaimLost").length, 7)
+        assert.strictEqual(Option.getOrThrow(yield* connections.get(key)).generation, Fixture.generation(1))
+      }))
+
+    it.effect("completes an exchange that outlived its lease while nobody settled it", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const { claimed, id } = yield* Fixture.exchangingFlow(Fixture.newKey())
+        yield* options.advance(Fixture.pastLease)
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "Completed")
+      }))
+
+    it.effect("S1.11 FLOW-13 records why a claimed flow failed", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const failed = yield* Fixture.exchangingFlow(key)
+        assert.isTrue(yield* flows.fail(failed.id, failed.claimed.fence, "access_denied"))
+        const read = Option.getOrThrow(yield* flows.latest(key))
+        assert.deepStrictEqual([read.state, read.failure], ["failed", "access_denied"])
+        assert.isDefined(read.settledAt)
+        const unknown = yield* Fixture.exchangingFlow(key)
+        assert.isTrue(yield* flows.fail(unknown.id, unknown.claimed.fence, "outcome_unknown"))
+        const next = Option.getOrThrow(yield* flows.latest(key))
+        assert.deepStrictEqual([next.id, next.state, next.failure], [unknown.id, "outcome_unknown", undefined])
+        assert.isTrue(Option.isNone(yield* connections.get(key)))
+      }))
+
+    it.effect("S1.24 frees the slot of a start that could not finish", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { flow } = yield* Fixture.reserve(key)
+        yield* flows.abandon(flow.id)
+        const read = Option.getOrThrow(yield* flows.latest(key))
+        assert.deepStrictEqual([read.state, read.failure], ["failed", "start_failed"])
+        assert.strictEqual((yield* Fixture.reserve(key))._tag, "Reserved")
+      }))
+
+    it.effect("S1.15 S4.40 FLOW-39 I8 never changes a terminal flow", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const settle = [
+          (id, fence) => flows.complete(id, fence, Fixture.newWrite(0)),
+          (id, fence) => flows.fail(id, fence, "code_rejected"),
+          (id, fence) => flows.fail(id, fence, "outcome_unknown"),
+          (id, _, key) => flows.cancel({ id, ...Fixture.ownerOf(key) }),
+          (_id, _, key) => Fixture.reserve(key, "supersede")
+        ] satisfies ReadonlyArray<
+          (
+            id: ReturnType<typeof Fixture.newFlowId>,
+            fence: number,
+            key: ReturnType<typeof Fixture.newKey>
+          ) => Effect.Effect<unknown, unknown, FlowStore>
+        >
+        for (const end of settle) {
+          const key = Fixture.newKey()
+          const { authorization, claimed, id } = yield* Fixture.exchangingFlow(key)
+          yield* end(id, claimed.fence, key)
+          const read = Effect.map(flows.get({ id, ...Fixture.ownerOf(key) }), Option.map(Fixture.flowView))
+          const before = yield* read
+          assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
+          assert.isFalse(yield* flows.fail(id, claimed.fence, "storage_failed"))
+          assert.isFalse(yield* flows.hold(id, claimed.fence, Fixture.newSealed()))
+          assert.isFalse(yield* flows.freeze(id, Fixture.newAuthorization()))
+          assert.isFalse(yield* flows.cancel({ id, ...Fixture.ownerOf(key) }))
+          assert.isTrue(
+            Option.isNone(yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease }))
+          )
+          assert.isTrue(Option.isNone(yield* Fixture.claimFlow(authorization)))
+          yield* flows.abandon(id)
+          yield* options.advance(Fixture.pastTtl)
+          assert.deepStrictEqual(yield* read, before)
+        }
+      }))
+
+    it.effect("S1.20 FLOW-24 I10 lets nobody but the owner see or cancel a flow", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { flow } = yield* Fixture.reserve(key)
+        const { subject, tenant } = Fixture.newKey()
+        for (const owner of [{ tenant: key.tenant, subject }, { tenant, subject: key.subject }]) {
+          assert.isTrue(Option.isNone(yield* flows.get({ id: flow.id, ...owner })))
+          assert.isFalse(yield* flows.cancel({ id: flow.id, ...owner }))
+        }
+        const read = Option.getOrThrow(yield* flows.get({ id: flow.id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(read.state, "pending")
+        assert.isTrue(yield* flows.cancel({ id: flow.id, ...Fixture.ownerOf(key) }))
+        assert.isFalse(yield* flows.cancel({ id: flow.id, ...Fixture.ownerOf(key) }))
+      }))
+
+    it.effect("S1.14 S4.33 S4.39 S4.42 knows nothing of an unknown flow and creates none", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const id = Fixture.newFlowId()
+        const owned = { id, ...Fixture.ownerOf(key) }
+        assert.isFalse(yield* flows.freeze(id, Fixture.newAuthorization()))
+        assert.isFalse(yield* flows.hold(id, 1, Fixture.newSealed()))
+        assert.isTrue(Option.isNone(yield* flows.resume({ ...owned, lease: Fixture.lease })))
+        assert.strictEqual((yield* flows.complete(id, 1, Fixture.newWrite(0)))._tag, "ClaimLost")
+        assert.isFalse(yield* flows.fail(id, 1, "code_rejected"))
+        yield* flows.abandon(id)
+        assert.isFalse(yield* flows.cancel(owned))
+        assert.isTrue(Option.isNone(yield* flows.get(owned)))
+        assert.isTrue(Option.isNone(yield* flows.latest(key)))
+        assert.isTrue(Option.isNone(yield* flows.findByState(Fixture.newDigest())))
+      }))
+  })
+
+  describe("sweep", () => {
+    // A sweep sees the flows of every case before it, so each case begins by settling those.
+    const drain = Effect.flatMap(FlowStore, (flows) =>
+      flows.sweep({ retention: Duration.days(9999), limit: 100 }).pipe(
+        Effect.repeat({ until: (settled) => settled.length === 0 })
+      ))
+    const retention = Duration.hours(1)
+
+    it.effect("S2.20 I7 CR-07 settles what is overdue, once, and says which", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const exchanging = yield* Fixture.exchangingFlow(Fixture.newKey())
+        const pending = yield* Fixture.startFlow(Fixture.newKey())
+        const held = yield* Fixture.exchangingFlow(Fixture.newKey())
+        yield* flows.hold(held.id, held.claimed.fence, Fixture.newSealed())
+        yield* options.advance(Fixture.pastTtl)
+        yield* drain
+        const young = yield* Fixture.startFlow(Fixture.newKey())
+        const stateOf = (flow: { readonly id: typeof young.id; readonly key: typeof young.key }) =>
+          Effect.map(
+            flows.get({ id: flow.id, ...Fixture.ownerOf(flow.key) }),
+            (read) => Option.getOrThrow(read).state
+          )
+        assert.strictEqual(yield* stateOf(exchanging), "outcome_unknown")
+        assert.strictEqual(yield* stateOf(pending), "expired")
+        assert.strictEqual(yield* stateOf(held), "expired")
+        const late = yield* Fixture.exchangingFlow(Fixture.newKey())
+        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [])
+        yield* options.advance(Fixture.pastLease)
+        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [late.id])
+        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [])
+        assert.strictEqual(yield* stateOf(young), "pending")
+        assert.strictEqual((yield* flows.complete(late.id, late.claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
+      }))
+
+    it.effect("DB-16 settles no more than the limit, and concurrent sweeps share the work", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        yield* options.advance(Fixture.pastTtl)
+        yield* drain
+        const started = yield* Effect.forEach(
+          Array.from({ length: 9 }),
+          () => Effect.map(Fixture.reserve(Fixture.newKey()), ({ flow }) => flow.id)
+        )
+        yield* options.advance(Fixture.pastTtl)
+        const first = yield* flows.sweep({ retention, limit: 2 })
+        assert.strictEqual(first.length, 2)
+        const rest = yield* Effect.all(
+          Array.from({ length: 4 }, () => flows.sweep({ retention, limit: 3 })),
+          { concurrency: "unbounded" }
+        )
+        for (const part of rest) assert.isAtMost(part.length, 3)
+        const last = yield* flows.sweep({ retention, limit: 100 })
+        const all = [...first, ...rest.flat(), ...last]
+        assert.deepStrictEqual([...all].sort(), [...started].sort())
+      }))
+
+    it.effect("I18 S4.38 deletes old terminal flows and keeps the newest of each connection", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const settled = yield* Effect.forEach(Array.from({ length: 3 }), () =>
+          Effect.gen(function*() {
+            const flow = yield* Fixture.startFlow(key)
+            yield* flows.cancel({ id: flow.id, ...Fixture.ownerOf(key) })
+            return flow
+          }))
+        const [oldest, middle, newest] = settled
+        const exists = (flow: typeof oldest) =>
+          Effect.map(flows.get({ id: flow!.id, ...Fixture.ownerOf(key) }), Option.isSome)
+        yield* flows.sweep({ retention, limit: 1000 })
+        assert.isTrue(yield* exists(oldest))
+        yield* options.advance(Duration.minutes(61))
+        while (yield* exists(oldest)) yield* flows.sweep({ retention, limit: 1000 })
+        yield* flows.sweep({ retention, limit: 1000 })
+        assert.isFalse(yield* exists(middle))
+        assert.isTrue(yield* exists(newest))
+        assert.isTrue(Option.isNone(yield* flows.findByState(oldest!.authorization.stateHash)))
+        assert.strictEqual(Option.getOrThrow(yield* flows.latest(key)).id, newest!.id)
+      }))
+  })
+}
