@@ -3,7 +3,7 @@ import { Effect, type Scope } from "effect"
 import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
-import { CorruptRow, storeError } from "./storeError.ts"
+import { CorruptRow, NewerSchema, storeError } from "./storeError.ts"
 
 /** Statements on one database, each prepared once. */
 export interface Session {
@@ -66,9 +66,7 @@ const migrate = (connection: DatabaseSync, migrations: ReadonlyArray<string>): v
   connection.exec("BEGIN IMMEDIATE")
   const version = Number(connection.prepare("PRAGMA user_version").get()?.["user_version"])
   if (version > migrations.length) {
-    throw new Error(
-      `The database has schema version ${version}, newer than ${migrations.length}; run the Valetkey version that wrote it`
-    )
+    throw new NewerSchema(version, migrations.length)
   }
   for (const statements of migrations.slice(version)) connection.exec(statements)
   connection.exec(`PRAGMA user_version = ${migrations.length}`)

@@ -8,18 +8,37 @@ export class CorruptRow extends Error {
   }
 }
 
-/** Tells what a failure of SQLite or of the file system means. */
+/** A file that a later version of this code has written. */
+export class NewerSchema extends Error {
+  override readonly name = "NewerSchema"
+  constructor(found: number, known: number) {
+    super(
+      `The file has schema version ${found}, this program knows ${known}; run the newer Valetkey or restore a backup`
+    )
+  }
+}
+
+/** Tells what a failure of SQLite or of the file system means. Anything else is a mistake of this code, and is thrown on. */
 export const storeError = (operation: string, cause: unknown): StoreError => {
-  if (cause instanceof CorruptRow) return new StoreError({ code: "store_corrupt", operation, cause })
-  const result = typeof cause === "object" && cause !== null && "errcode" in cause ? Number(cause.errcode) & 0xff : 0
-  if (result === sqlite.corrupt || result === sqlite.notADatabase) {
-    return new StoreError({ code: "store_corrupt", operation, cause })
-  }
-  if (operation === "open" && (result === sqlite.busy || result === sqlite.locked)) {
-    return new StoreError({ code: "store_locked", operation, cause })
-  }
-  return new StoreError({ code: "store_unavailable", operation, cause })
+  const code = codeOf(operation, cause)
+  if (code === undefined) throw cause
+  return new StoreError({ code, operation, cause })
 }
 
 // https://sqlite.org/rescode.html, the primary codes
 const sqlite = { busy: 5, locked: 6, corrupt: 11, notADatabase: 26 }
+
+const codeOf = (operation: string, cause: unknown): StoreError["code"] | undefined => {
+  if (cause instanceof CorruptRow) return "store_corrupt"
+  if (cause instanceof NewerSchema) return "store_unavailable"
+  if (!(cause instanceof Error)) return undefined
+  if ("errcode" in cause) {
+    const primary = Number(cause.errcode) & 0xff
+    if (primary === sqlite.corrupt || primary === sqlite.notADatabase) return "store_corrupt"
+    const held = primary === sqlite.busy || primary === sqlite.locked
+    return held && operation === "open" ? "store_locked" : "store_unavailable"
+  }
+  // A file operation that failed, or a database that is closed already.
+  const isExpected = "errno" in cause || ("code" in cause && cause.code === "ERR_INVALID_STATE")
+  return isExpected ? "store_unavailable" : undefined
+}
