@@ -37,8 +37,14 @@ const publicModules = (source: string): Array<string> =>
   readdirSync(source, { withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts") && entry.name !== "index.ts")
     .filter((entry) => !isInternal(readFileSync(join(source, entry.name), "utf8")))
+    .sort((one, other) => order(one.name, other.name))
     .map((entry) => entry.name.slice(0, -".ts".length))
-    .sort()
+
+// The formatter's order of exports: by path, whatever the case.
+const order = (one: string, other: string): number => {
+  const [first, second] = [one.toLowerCase(), other.toLowerCase()]
+  return first < second ? -1 : first > second ? 1 : 0
+}
 
 const isInternal = (text: string): boolean => {
   const leading = /^\s*(\/\*[\s\S]*?\*\/|(\/\/[^\n]*\n)+)/.exec(text)

@@ -12,7 +12,7 @@ export const problems = (tarball: Tarball): ReadonlyArray<string> => [
 
 // Only what a consumer can use: code, declarations, their maps, the sources the maps point to, and three documents.
 const expected =
-  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|src\/[\w./-]+\.ts|dist\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|src\/[\w./-]+\.ts|(bin|dist)\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
 const unwanted = /(^|\/)(test|tests|fixtures)\/|\.(test|spec)\.|vitest|tsbuildinfo|(^|\/)\.env/
 
 const strangers = ({ files }: Tarball): Array<string> =>
@@ -37,7 +37,7 @@ const wrongTargets = ({ files, manifest }: Tarball): Array<string> => {
   return targets.flatMap(([name, target]) => {
     if (target === null || target === "./package.json") return []
     const path = target.replace(/^\.\//, "")
-    if (!path.startsWith("dist/")) return [`points ${name} at ${target}`]
+    if (!/^(bin|dist)\//.test(path)) return [`points ${name} at ${target}`]
     return path.includes("*") || files.has(path) ? [] : [`points ${name} at ${target}, which it lacks`]
   })
 }
