@@ -15,7 +15,7 @@ export const line = ({ failed, passed }: Tally): string => `${passed} passed, ${
 
 /** The tally that a program printed as its last such line; a program that prints none counts as one step by its exit code. */
 export const read = (output: string, exitCode: number): Tally => {
-  const last = [...output.matchAll(/^(\d+) passed, (\d+) failed$/gm)].at(-1)
+  const last = [...output.matchAll(/^(?:\w+: )?(\d+) (?:steps )?passed, (\d+) failed$/gm)].at(-1)
   if (last === undefined) return exitCode === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }
   const tally = { passed: Number(last[1]), failed: Number(last[2]) }
   // A program that fails after its last step is a failure that its own count does not know.
