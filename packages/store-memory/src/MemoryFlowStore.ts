@@ -136,7 +136,7 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
       sweep: (input) =>
         atomically((now) => {
           const settled: Array<FlowId> = []
-          for (const id of [...world.slots.values()]) {
+          for (const id of world.slots.values()) {
             if (settled.length >= input.limit) break
             const row = world.flows.get(id)
             const end = row === undefined ? undefined : FlowRows.overdue(row, now)

@@ -1,12 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConnectionKey } from "@valetkey/domain/Connection"
+import { ConnectionKey, Epoch } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Digest } from "@valetkey/domain/Entropy"
+import { FlowId } from "@valetkey/domain/Flow"
+import { FlowStore } from "@valetkey/domain/FlowStore"
+import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { Spool } from "@valetkey/domain/Spool"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Effect, Option } from "effect"
+import { DateTime, Duration, Effect, Option } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
@@ -102,20 +106,61 @@ describe("durability", () => {
       }
     }), 30_000)
 
-  it.effect("S2.6 FLOW-27 finds everything again after a restart", () =>
+  it.effect("FLOW-27 completes a flow that was started before a restart", () =>
     Effect.gen(function*() {
       const path = yield* freshPath
-      yield* Effect.flatMap(SqliteDatabase, (database) =>
-        database.write("test", (session) =>
-          session.run(
-            `INSERT INTO connections (tenant, subject, server, epoch, generation, status, grant_json, access_token,
-               token_type, issued_at, created_at, updated_at)
-             VALUES ('tenant', 'subject', 'server', 'e', 4, 'active', '{}', x'01', 'Bearer', 0, 0, 0)`
-          ))).pipe(
-          Effect.provide(SqliteDatabase.layer({ path }), { local: true })
-        )
-      assert.strictEqual(Option.getOrThrow(yield* read(path)).generation, 4)
-      assert.strictEqual(Option.getOrThrow(yield* read(path)).generation, 4)
+      const boot = <A, E>(effect: Effect.Effect<A, E, FlowStore | ConnectionStore>) =>
+        effect.pipe(Effect.provide(SqliteStore.layer({ path }), { local: true }))
+      const id = FlowId.make("01890a5d-ac96-774b-bcce-b302099a8057")
+      const [stateHash, bindingHash] = [Digest.make("s".repeat(43)), Digest.make("b".repeat(43))]
+      const grant = {
+        issuer: "https://as.example",
+        tokenEndpoint: "https://as.example/token",
+        clientId: "client",
+        authMethod: "none",
+        redemptionPolicy: "strict"
+      } as const
+      yield* boot(Effect.flatMap(FlowStore, (flows) =>
+        Effect.andThen(
+          flows.reserve({
+            id,
+            key,
+            transport: "gateway",
+            confirmation: "none",
+            onConflict: "reject",
+            ttl: Duration.minutes(10)
+          }),
+          flows.freeze(id, {
+            snapshot: {
+              authorizationEndpoint: "https://as.example/authorize",
+              redirectUri: "https://valetkey.example/callback/ctx",
+              issRequired: false,
+              scopes: []
+            },
+            grant,
+            stateHash,
+            bindingHash,
+            context: "ctx",
+            codeVerifier: Sealed.make(new Uint8Array([1, 2, 3]))
+          })
+        )))
+      const claimed = yield* boot(Effect.flatMap(FlowStore, (flows) =>
+        flows.claim({ stateHash, bindingHash, context: "ctx", lease: Duration.minutes(1) })))
+      const { authorization, fence } = Option.getOrThrow(claimed)
+      assert.deepStrictEqual([...authorization.codeVerifier], [1, 2, 3])
+      const completion = yield* boot(Effect.flatMap(FlowStore, (flows) =>
+        flows.complete(id, fence, {
+          epoch: Epoch.make("epoch"),
+          previous: 0,
+          grant,
+          credentials: {
+            accessToken: Sealed.make(new Uint8Array([4])),
+            tokenType: "Bearer",
+            issuedAt: DateTime.makeUnsafe(0)
+          }
+        })))
+      assert.strictEqual(completion._tag, "Completed")
+      assert.deepStrictEqual([...Option.getOrThrow(yield* read(path)).credentials.accessToken], [4])
     }))
 })
 
@@ -182,7 +227,7 @@ describe("files", () => {
       assert.isTrue(Option.isSome(yield* connections.get(other)))
     }).pipe(Effect.provide(SqliteStore.layer({ path: ":memory:" }))))
 
-  it.effect("LIFE-06 refuses a file of a newer schema and leaves it as it is", () =>
+  it.effect("refuses a file of a newer schema and leaves it as it is", () =>
     Effect.gen(function*() {
       const path = yield* freshPath
       yield* read(path)

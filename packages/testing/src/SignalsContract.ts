@@ -14,7 +14,7 @@ export const suite = <R>(
 
 /** The cases of the contract, for a suite that shares its layer with others. */
 export const cases = (it: Vitest.MethodsNonLive<Signals>): void => {
-  it.effect("S4.19 wakes every subscriber of the topic", () =>
+  it.effect("wakes every subscriber of the topic", () =>
     Effect.gen(function*() {
       const signals = yield* Signals
       const topic = flowTopic(Fixture.newFlowId())

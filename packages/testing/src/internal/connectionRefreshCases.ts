@@ -13,7 +13,7 @@ export const cases = <R>(
   options: Fixture.ContractOptions<R>
 ): void => {
   describe("claim and markSent", () => {
-    it.effect("I1 REF-02 REF-25 lets one of twenty concurrent callers redeem", () =>
+    it.effect("I1 REF-02 lets one of twenty concurrent callers redeem", () =>
       Effect.gen(function*() {
         const { key } = yield* connected
         const all = yield* Effect.all(Array.from({ length: 20 }, () => claim(key, 1)), { concurrency: "unbounded" })
@@ -90,7 +90,7 @@ export const cases = <R>(
         assert.strictEqual((yield* claim(key, 1, "strict"))._tag, "Moved")
       }))
 
-    it.effect("I1 CR-02 CR-10 sends a retry-once refresh token at most twice", () =>
+    it.effect("I1 CR-02 sends a retry-once refresh token at most twice", () =>
       Effect.gen(function*() {
         const { key } = yield* connected
         for (const _ of [1, 2]) {
@@ -265,7 +265,7 @@ export const cases = <R>(
         }
       }))
 
-    it.effect("I6 REF-10 remembers that the current access token was refused, and of an older one nothing", () =>
+    it.effect("I6 remembers that the current access token was refused, and of an older one nothing", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key } = yield* connected

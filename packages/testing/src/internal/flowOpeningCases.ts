@@ -41,7 +41,7 @@ export const cases = <R>(
         assert.strictEqual(conflict._tag === "FlowConflict" ? conflict.running : undefined, flow.id)
       }))
 
-    it.effect("S1.22 S1.23 S4.16 FLOW-23 gives the slot to exactly one of twenty concurrent starts", () =>
+    it.effect("S1.23 S4.16 FLOW-23 gives the slot to exactly one of twenty concurrent starts", () =>
       Effect.gen(function*() {
         const key = Fixture.newKey()
         const results = yield* Effect.all(
@@ -164,7 +164,7 @@ export const cases = <R>(
         assert.deepStrictEqual([latest.id, latest.state], [second.id, "pending"])
       }))
 
-    it.effect("FLOW-38 keeps what start froze, to be read with the flow", () =>
+    it.effect("keeps what start froze, to be read with the flow", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()
@@ -189,7 +189,7 @@ export const cases = <R>(
   })
 
   describe("claim", () => {
-    it.effect("S2.6 FLOW-26 gives the flow with everything that was frozen", () =>
+    it.effect("FLOW-38 gives the flow with everything that was frozen", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()
@@ -222,7 +222,7 @@ export const cases = <R>(
         assert.isUndefined(claimed.authorization.clientSecret)
       }))
 
-    it.effect("I9 FLOW-02 FLOW-12 changes nothing for a wrong state, binding or context", () =>
+    it.effect("I9 FLOW-02 changes nothing for a wrong state, binding or context", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()

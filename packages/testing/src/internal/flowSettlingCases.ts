@@ -68,7 +68,7 @@ export const cases = <R>(
   })
 
   describe("settle", () => {
-    it.effect("S1.6 S4.28 S4.35 stores flow and connection in one step", () =>
+    it.effect("S1.6 S4.35 stores flow and connection in one step", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const connections = yield* ConnectionStore
@@ -167,7 +167,7 @@ export const cases = <R>(
         assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "Completed")
       }))
 
-    it.effect("S1.11 FLOW-13 records why a claimed flow failed", () =>
+    it.effect("records why a claimed flow failed", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const connections = yield* ConnectionStore
@@ -232,7 +232,7 @@ export const cases = <R>(
         }
       }))
 
-    it.effect("S1.20 FLOW-24 I10 lets nobody but the owner see or cancel a flow", () =>
+    it.effect("I10 lets nobody but the owner see or cancel a flow", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()
@@ -324,7 +324,7 @@ export const cases = <R>(
         assert.deepStrictEqual([...all].sort(), [...started].sort())
       }))
 
-    it.effect("I18 S4.38 deletes old terminal flows and keeps the newest of each connection", () =>
+    it.effect("I18 deletes old terminal flows and keeps the newest of each connection", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()

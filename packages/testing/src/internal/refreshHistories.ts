@@ -43,7 +43,7 @@ export const cases = <R>(
 ): void => {
   const seed = Number(process.env["VALETKEY_SEED"] ?? randomInt(2 ** 31))
   it.effect.prop(
-    `I1 I4 CR-08 agrees with the model over random histories of three actors (VALETKEY_SEED=${seed})`,
+    `I1 I4 agrees with the model over random histories of three actors (VALETKEY_SEED=${seed})`,
     { policy: RedemptionPolicy, steps: Schema.Array(Step).check(Schema.isBetweenLength(1, 40)) },
     ({ policy, steps }) =>
       Effect.gen(function*() {
