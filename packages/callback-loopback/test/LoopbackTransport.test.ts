@@ -92,7 +92,7 @@ describe("LoopbackTransport", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.live("S1.24 LOOP-03 fails typed when no port can be opened", () =>
+  it.live("LOOP-03 fails typed when no port can be opened", () =>
     Effect.gen(function*() {
       const listen = vi.spyOn(Server.prototype, "listen").mockImplementation(function(this: Server) {
         queueMicrotask(() => this.emit("error", Object.assign(new Error("no port"), { code: "EMFILE" })))

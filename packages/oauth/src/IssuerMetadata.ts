@@ -1,9 +1,8 @@
 import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import { HttpUrl } from "@valetkey/domain/Server"
-import type { EgressError } from "@valetkey/egress/EgressError"
 import { Effect, Schema } from "effect"
 import { processDiscoveryResponse } from "oauth4webapi"
-import { getDocument, type Members, type Unavailable } from "./internal/metadataDocument.ts"
+import { documentFailure, getDocument, type Members } from "./internal/metadataDocument.ts"
 import type { Outbound } from "./internal/outbound.ts"
 
 /** Schema for the members of authorization server metadata that are used here (RFC 8414 §2). */
@@ -72,10 +71,4 @@ const checkIssuer = (document: Members, spellings: readonly [string, ...Readonly
     )
   )
 
-const issuerFailure = (cause: EgressError | Unavailable): DiscoveryError =>
-  new DiscoveryError({
-    code: cause._tag === "EgressError" && cause.reason._tag === "Refused"
-      ? "egress_refused"
-      : "authorization_server_unreachable",
-    cause
-  })
+const issuerFailure = documentFailure("authorization_server_unreachable")

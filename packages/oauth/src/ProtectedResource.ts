@@ -1,10 +1,9 @@
 import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import { parseScopes } from "@valetkey/domain/Credentials"
 import { HttpUrl } from "@valetkey/domain/Server"
-import type { EgressError } from "@valetkey/egress/EgressError"
 import { Effect, Option, Schema } from "effect"
 import { type Challenge, parseChallenge } from "./internal/challenge.ts"
-import { getDocument, type Unavailable } from "./internal/metadataDocument.ts"
+import { documentFailure, getDocument } from "./internal/metadataDocument.ts"
 import { egressOptions, type Outbound } from "./internal/outbound.ts"
 
 /** What a protected resource says of itself. */
@@ -88,8 +87,4 @@ const candidates = (resource: string, named: string | undefined): ReadonlyArray<
   ]
 }
 
-const resourceFailure = (cause: EgressError | Unavailable): DiscoveryError =>
-  new DiscoveryError({
-    code: cause._tag === "EgressError" && cause.reason._tag === "Refused" ? "egress_refused" : "resource_unreachable",
-    cause
-  })
+const resourceFailure = documentFailure("resource_unreachable")

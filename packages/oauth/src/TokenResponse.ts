@@ -31,19 +31,22 @@ export const errorOf = ({ members }: TokenAnswer): string | undefined => {
 /**
  * The same answer as a strict one: every member well-formed or left out, ready for oauth4webapi to check what remains.
  *
- * Undefined when the access token is missing or when a token holds what cannot be sent in a header. The ID token is
- * left out, for nothing here believes it.
+ * Undefined when the access token is missing or of another type than Bearer, or when a token holds what cannot be sent in
+ * a header. The ID token is left out, for nothing here believes it.
  */
 export const normalize = (answer: TokenAnswer): Response | undefined => {
   const { access_token, expires_in, refresh_token, scope, token_type } = answer.members ?? {}
   if (typeof access_token !== "string" || !/^[\x21-\x7E]+$/.test(access_token)) return undefined
+  const tokenType = token_type === undefined || token_type === null || token_type === "" ? "Bearer" : token_type
+  // A token of another type is not ours to use: no proof of possession was sent.
+  if (typeof tokenType !== "string" || tokenType.toLowerCase() !== "bearer") return undefined
   const refreshToken = refresh_token === null || refresh_token === "" ? undefined : refresh_token
   if (refreshToken !== undefined && (typeof refreshToken !== "string" || !/^[\x20-\x7E]+$/.test(refreshToken))) {
     return undefined
   }
   return Response.json({
     access_token,
-    token_type: token_type === undefined || token_type === null || token_type === "" ? "Bearer" : token_type,
+    token_type: tokenType,
     expires_in: lifetime(expires_in),
     refresh_token: refreshToken,
     scope: scopes(scope)?.join(" ")

@@ -1,3 +1,4 @@
+import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import type { Egress } from "@valetkey/egress/Egress"
 import { EgressError, Redirected } from "@valetkey/egress/EgressError"
 import { type Duration, Effect } from "effect"
@@ -42,6 +43,19 @@ export const getDocument = (
     }
     return yield* new EgressError({ reason: new Redirected({ status: 302 }) })
   })
+
+/** What it means for discovery that a document could not be read; `down` says whose server did not answer. */
+export const documentFailure =
+  (down: "resource_unreachable" | "authorization_server_unreachable") =>
+  (cause: EgressError | Unavailable): DiscoveryError =>
+    new DiscoveryError({ code: cause._tag === "Unavailable" ? down : codes[cause.reason._tag] ?? down, cause })
+
+/** An endless document and one behind endless redirects are there, and no good. */
+const codes: { readonly [Tag in EgressError["reason"]["_tag"]]?: DiscoveryError["code"] } = {
+  Refused: "egress_refused",
+  TooLarge: "metadata_invalid",
+  Redirected: "metadata_invalid"
+}
 
 const parse = (body: Uint8Array): Members | undefined => {
   try {

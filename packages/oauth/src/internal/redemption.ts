@@ -70,7 +70,7 @@ export const redeem = (
     const accepted = yield* Effect.tryPromise({
       try: () => process(as, client, strict),
       // What oauth4webapi throws holds the body, and with it the tokens.
-      catch: () => unusable
+      catch: unusable
     })
     return toCredentials(accepted, issuedAt)
   })
@@ -78,11 +78,12 @@ export const redeem = (
 const unanswered = (thrown: unknown): RedemptionError => {
   const error = findEgressError(thrown)
   return error === undefined
-    ? unusable
+    ? unusable()
     : new RedemptionError({ reason: ofEgress(error), cause: error })
 }
 
-const unusable = new RedemptionError({
-  reason: unknownOutcome,
-  cause: new Error("The token endpoint's answer holds no usable credentials")
-})
+const unusable = (): RedemptionError =>
+  new RedemptionError({
+    reason: unknownOutcome,
+    cause: new Error("The token endpoint's answer holds no usable credentials")
+  })

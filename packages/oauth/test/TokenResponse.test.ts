@@ -1,0 +1,170 @@
+import { assert, describe, it } from "@effect/vitest"
+import { TokenResponse } from "@valetkey/oauth"
+import { DateTime, Effect, Redacted } from "effect"
+
+const issuedAt = DateTime.makeUnsafe(1_000_000)
+
+/** Decodes a body the way a redemption does; undefined when it holds no usable credentials. */
+const decode = (body: string, contentType = "application/json", status = 200) =>
+  Effect.promise(async () => {
+    const answer = await TokenResponse.read(new Response(body, { status, headers: { "content-type": contentType } }))
+    const strict = TokenResponse.normalize(answer)
+    return strict === undefined
+      ? undefined
+      : TokenResponse.toCredentials(await strict.json() as Parameters<typeof TokenResponse.toCredentials>[0], issuedAt)
+  })
+
+const json = (members: Readonly<Record<string, unknown>>) =>
+  decode(JSON.stringify({ access_token: "at", token_type: "Bearer", ...members }))
+
+/** Seconds from issue to expiry; undefined when unknown. */
+const lifetimeOf = (expiresIn: string) =>
+  Effect.map(
+    decode(`{"access_token":"at","token_type":"Bearer","expires_in":${expiresIn}}`),
+    (credentials) =>
+      credentials?.expiresAt === undefined
+        ? undefined
+        : (DateTime.toEpochMillis(credentials.expiresAt) - DateTime.toEpochMillis(issuedAt)) / 1000
+  )
+
+describe("TokenResponse", () => {
+  it.effect("S1x.12 TOK-01 TOK-02 TOK-03 TOK-04 reads every way to say when a token expires", () =>
+    Effect.gen(function*() {
+      const most = 400 * 86_400
+      const table: ReadonlyArray<readonly [string, number | undefined]> = [
+        ["3600", 3600],
+        ["\"3600\"", 3600],
+        ["3599.9", 3599],
+        ["0", 0],
+        ["-5", 0],
+        ["\"-1\"", 0],
+        ["1e400", most],
+        ["9007199254740992", most],
+        ["99999999999", most],
+        ["\"99999999999999999999999\"", most],
+        ["\"3600abc\"", undefined],
+        ["\"\"", undefined],
+        ["\"NaN\"", undefined],
+        ["null", undefined],
+        ["true", undefined],
+        ["[]", undefined],
+        ["[3600]", undefined],
+        ["{}", undefined]
+      ]
+      for (const [written, seconds] of table) assert.strictEqual(yield* lifetimeOf(written), seconds, written)
+      assert.isUndefined((yield* json({}))?.expiresAt)
+    }))
+
+  it.effect("S1x.12 TOK-06 takes a missing token type as Bearer, whatever its case", () =>
+    Effect.gen(function*() {
+      for (const token_type of [undefined, null, "", "bearer", "BEARER", "Bearer"]) {
+        assert.strictEqual((yield* json({ token_type }))?.tokenType, "Bearer")
+      }
+    }))
+
+  it.effect("S1x.12 TOK-15 refuses an answer without an access token that fits a header", () =>
+    Effect.gen(function*() {
+      for (const access_token of [undefined, null, "", 1, {}, "a b", "a\r\nx: y", "a\u0000", "é"]) {
+        assert.isUndefined(yield* json({ access_token }), JSON.stringify(access_token))
+      }
+      assert.isUndefined(yield* json({ refresh_token: "a\r\nb" }))
+      assert.isUndefined(yield* json({ refresh_token: 7 }))
+    }))
+
+  it.effect("S1.12 TOK-08 leaves an omitted, null or empty refresh token out", () =>
+    Effect.gen(function*() {
+      for (const refresh_token of [undefined, null, ""]) {
+        assert.isUndefined((yield* json({ refresh_token }))?.refreshToken)
+      }
+      const kept = (yield* json({ refresh_token: "rt" }))?.refreshToken
+      assert.strictEqual(kept === undefined ? undefined : Redacted.value(kept), "rt")
+    }))
+
+  it.effect("S1.36 S1.37 S2x.11 TOK-07 splits scopes at spaces and commas and omits an empty list", () =>
+    Effect.gen(function*() {
+      const table: ReadonlyArray<readonly [unknown, ReadonlyArray<string> | undefined]> = [
+        [" a  b ", ["a", "b"]],
+        ["a\tb", ["a", "b"]],
+        ["repo,gist", ["repo", "gist"]],
+        ["repo, gist", ["repo", "gist"]],
+        ["a+b", ["a", "b"]],
+        [["a", "", 7, "b"], ["a", "b"]],
+        ["a a", ["a"]],
+        ["", undefined],
+        [" ", undefined],
+        [",", undefined],
+        [[], undefined],
+        [null, undefined],
+        [undefined, undefined],
+        [7, undefined]
+      ]
+      for (const [scope, scopes] of table) {
+        assert.deepStrictEqual((yield* json({ scope }))?.scopes, scopes, JSON.stringify(scope))
+      }
+    }))
+
+  it.effect("TOK-11 S2x.11 reads forms, and JSON under any content type", () =>
+    Effect.gen(function*() {
+      const form = "access_token=gho_x&expires_in=28800&refresh_token=ghr_y&scope=repo%2Cgist&token_type=bearer"
+      for (const type of ["application/x-www-form-urlencoded; charset=utf-8", "text/plain", ""]) {
+        const credentials = yield* decode(form, type)
+        assert.deepStrictEqual(credentials?.scopes, ["repo", "gist"], type)
+        assert.strictEqual(Redacted.value(credentials!.accessToken), "gho_x")
+      }
+      const body = JSON.stringify({ access_token: "at" })
+      for (const type of ["text/html", "text/javascript", "application/x-www-form-urlencoded", "application/json"]) {
+        assert.isDefined(yield* decode(`\uFEFF ${body}\n`, type), type)
+      }
+    }))
+
+  it.effect("TOK-10 finds the error in an answer of any status and shape", () =>
+    Effect.gen(function*() {
+      const table: ReadonlyArray<readonly [string, string | undefined]> = [
+        ["{\"error\":\"bad_refresh_token\"}", "bad_refresh_token"],
+        ["{\"ok\":false,\"error\":\"invalid_refresh_token\"}", "invalid_refresh_token"],
+        ["{\"ok\":false}", "unknown"],
+        ["{\"error\":{\"code\":400}}", "unknown"],
+        ["{\"ok\":true,\"access_token\":\"at\"}", undefined],
+        ["{\"error\":null,\"access_token\":\"at\"}", undefined],
+        ["{\"error\":\"\",\"access_token\":\"at\"}", undefined],
+        ["<html>", undefined]
+      ]
+      for (const [body, error] of table) {
+        const answer = yield* Effect.promise(() => TokenResponse.read(new Response(body)))
+        assert.strictEqual(TokenResponse.errorOf(answer), error, body)
+      }
+    }))
+
+  it.effect("TOK-12 TOK-26 DISC-18 takes hostile bodies for what they are: nothing", () =>
+    Effect.gen(function*() {
+      const nested = `${"[".repeat(10_000)}${"]".repeat(10_000)}`
+      const bodies = ["", "null", "[]", "\"x\"", "{\"access_token\":\"at\"", "<!doctype html>", nested]
+      for (const body of [...bodies, "access_token=a&access_token=b"]) {
+        assert.isUndefined(yield* decode(body, "text/plain"), body.slice(0, 40))
+      }
+      const polluted = yield* decode(`{"__proto__":{"access_token":"evil"},"token_type":"Bearer"}`)
+      assert.isUndefined(polluted)
+      assert.notProperty({}, "access_token")
+      const twice = yield* decode(`{"access_token":"a","access_token":"b"}`)
+      assert.strictEqual(Redacted.value(twice!.accessToken), "b")
+    }))
+
+  it.effect("TOK-16 accepts a token of 16 kB", () =>
+    Effect.gen(function*() {
+      const access_token = "t".repeat(16_384)
+      assert.strictEqual(Redacted.value((yield* json({ access_token }))!.accessToken), access_token)
+    }))
+
+  it.effect("TOK-24 drops members that it does not know, secret-bearing ones and ID tokens included", () =>
+    Effect.gen(function*() {
+      const answer = yield* Effect.promise(() =>
+        TokenResponse.read(Response.json({
+          access_token: "at",
+          id_token: "eyJ.x.y",
+          authed_user: { access_token: "xoxp-other" }
+        }))
+      )
+      const strict: Record<string, unknown> = yield* Effect.promise(() => TokenResponse.normalize(answer)!.json())
+      assert.sameMembers(Object.keys(strict), ["access_token", "token_type"])
+    }))
+})
