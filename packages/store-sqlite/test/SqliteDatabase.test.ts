@@ -51,8 +51,8 @@ const owner = (path: string, mode: "hold" | "write") =>
     Effect.promise(async () => {
       const child = spawn(process.execPath, [ownerScript, path, mode], { stdio: ["pipe", "pipe", "inherit"] })
       const lines = createInterface({ input: child.stdout })
-      await once(lines, "line")
-      return { child, lines }
+      const [said] = await once(lines, "line")
+      return { child, lines, said: String(said) }
     }),
     ({ child }) => kill(child)
   )
@@ -68,17 +68,20 @@ describe("one owner", () => {
   it.effect("DAEM-17 refuses a second process with store_locked, and frees the file when the owner is killed", () =>
     Effect.gen(function*() {
       const path = yield* freshPath
-      const { child } = yield* owner(path, "hold")
+      const { child, said } = yield* owner(path, "hold")
+      assert.strictEqual(said, "open")
       assert.strictEqual(yield* code(read(path)), "store_locked")
       yield* kill(child)
       assert.isTrue(Option.isNone(yield* read(path)))
     }))
 
-  it.effect("DAEM-17 refuses a second owner in the same process, and frees the file with the layer", () =>
+  it.effect("DAEM-17 keeps its file when a second owner tries in the same process, and frees the file with the layer", () =>
     Effect.gen(function*() {
       const path = yield* freshPath
       yield* Effect.gen(function*() {
         assert.strictEqual(yield* code(read(path)), "store_locked")
+        const { said } = yield* owner(path, "hold")
+        assert.strictEqual(said, "store_locked")
       }).pipe(Effect.provide(SqliteDatabase.layer({ path })))
       assert.isTrue(Option.isNone(yield* read(path)))
     }))

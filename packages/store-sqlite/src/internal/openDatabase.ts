@@ -1,6 +1,6 @@
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Effect, type Scope } from "effect"
-import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs"
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 import { CorruptRow, NewerSchema, storeError } from "./storeError.ts"
@@ -56,8 +56,9 @@ const open = (path: string, migrations: ReadonlyArray<string>): DatabaseSync => 
 
 const makePrivate = (path: string): void => {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  // SQLite gives its journal the mode of the database, so the file has to be private before SQLite sees it.
-  closeSync(openSync(path, "a", 0o600))
+  // SQLite gives its journal the mode of the database, so the file has to be private before SQLite sees it. A file that
+  // is there is not opened: closing it would drop the lock that another connection of this process may hold (POSIX).
+  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600))
   chmodSync(path, 0o600)
 }
 
@@ -69,7 +70,7 @@ const migrate = (connection: DatabaseSync, migrations: ReadonlyArray<string>): v
     throw new NewerSchema(version, migrations.length)
   }
   for (const statements of migrations.slice(version)) connection.exec(statements)
-  connection.exec(`PRAGMA user_version = ${migrations.length}`)
+  if (version < migrations.length) connection.exec(`PRAGMA user_version = ${migrations.length}`)
   connection.exec("COMMIT")
 }
 
