@@ -5,7 +5,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { lstatSync, unlinkSync } from "node:fs"
+import { chmodSync, lstatSync, unlinkSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Draining } from "./Draining.ts"
 import type { ListenAddress } from "./Settings.ts"
@@ -61,6 +61,8 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
       () => Effect.fail(new ListenError({ code: "address_unavailable", address: textOf(address) }))
     )
   )
+  // The directory is closed to others, so nobody gets in before.
+  if ("path" in address) chmodSync(address.path, 0o600)
   return reachable(context, address)
 })
 

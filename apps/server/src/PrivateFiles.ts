@@ -1,6 +1,19 @@
 import { Effect, Schema } from "effect"
 import { randomBytes } from "node:crypto"
-import { chmodSync, closeSync, fsyncSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync
+} from "node:fs"
 import { dirname } from "node:path"
 
 /** Error of a file or directory that others could read or exchange, or that cannot be made. */
@@ -20,7 +33,7 @@ export class PrivateFilesError
   }
 }
 
-/** Makes a directory of mode 0700, or checks that the one that is there belongs to this user alone. */
+/** Makes a directory of mode 0700, or checks that the one that is there belongs to this user alone. An empty one is closed to others. */
 export const directory = (path: string): Effect.Effect<void, PrivateFilesError> =>
   attempt(path, () => {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
@@ -31,8 +44,18 @@ export const directory = (path: string): Effect.Effect<void, PrivateFilesError> 
     }
     const found = lstatSync(path)
     if (!found.isDirectory() || isForeign(found)) throw new NotPrivate()
-    if ((found.mode & 0o077) !== 0) throw new NotPrivate()
+    if ((found.mode & 0o077) === 0) return
+    // Nobody can have put anything into an empty directory; a used one may hold what others saw or wrote.
+    if (readdirSync(path).length > 0) throw new NotPrivate()
+    chmodSync(path, 0o700)
   })
+
+/** Reads a file that belongs to this user alone; undefined when there is none. */
+export const read = (path: string): Effect.Effect<string | undefined, PrivateFilesError> =>
+  Effect.andThen(
+    check(path),
+    attempt(path, () => existsSync(path) ? readFileSync(path, "utf8").trim() : undefined)
+  )
 
 /** Writes a file of mode 0600 in one step: a reader sees the old content or the new one. */
 export const write = (path: string, content: string): Effect.Effect<void, PrivateFilesError> =>
@@ -67,7 +90,7 @@ class NotPrivate extends Error {}
 const isForeign = (found: { readonly uid: number }): boolean =>
   process.getuid !== undefined && found.uid !== process.getuid()
 
-const attempt = (path: string, act: () => void): Effect.Effect<void, PrivateFilesError> =>
+const attempt = <A>(path: string, act: () => A): Effect.Effect<A, PrivateFilesError> =>
   Effect.try({
     try: act,
     catch: (error) =>

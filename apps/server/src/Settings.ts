@@ -173,9 +173,10 @@ function parseAllowed(text: string): ReadonlyArray<string> | undefined {
 }
 
 function parseTtl(text: string): Duration.Duration | undefined {
-  const found = /^(\d{1,7})(ms|s|m|h)?$/.exec(text.trim())
+  const found = /^(\d{1,7})\s*(ms|millis|s|seconds?|m|minutes?|h|hours?)?$/.exec(text.trim())
   if (found === null) return undefined
-  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[found[2] ?? "s"] ?? 1000
-  const millis = Number(found[1]) * unit
+  const unit = found[2] ?? "s"
+  const millis = Number(found[1]) *
+    (/^(ms|mil)/.test(unit) ? 1 : unit.startsWith("s") ? 1000 : unit.startsWith("m") ? 60_000 : 3_600_000)
   return millis >= 1000 && millis <= 3_600_000 ? Duration.millis(millis) : undefined
 }

@@ -1,0 +1,145 @@
+import { Cause, Effect, Exit, Fiber, FileSystem, Layer, Path, Stdio, Terminal } from "effect"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import { ChildExit } from "./ChildExit.ts"
+import { CliFailure, failure } from "./CliFailure.ts"
+import { Connect } from "./Connect.ts"
+import { Disconnect, List, Status } from "./Connections.ts"
+import { Doctor } from "./Doctor.ts"
+import { Exec } from "./Exec.ts"
+import { ExitCode, exitCodeOf } from "./ExitCode.ts"
+import * as Interrupts from "./Interrupts.ts"
+import { Output, plain } from "./Output.ts"
+import { Serve } from "./Serve.ts"
+import { Servers } from "./Servers.ts"
+import { globalFlags } from "./Target.ts"
+import { Token } from "./Token.ts"
+import { version } from "./Version.ts"
+
+const Valetkey = Command.make("valetkey").pipe(
+  Command.withDescription("Connect once; ask for fresh tokens from then on."),
+  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, Serve, Doctor]),
+  Command.withGlobalFlags(globalFlags)
+)
+
+/**
+ * Runs a command line and returns its exit code. Everything that is printed goes through `Output`; `onInterrupt` takes
+ * what a signal must call.
+ */
+export const run = (args: ReadonlyArray<string>, onInterrupt: (interrupt: () => void) => void): Effect.Effect<number> =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const command = yield* Effect.forkChild(
+      Command.runWith(Valetkey, { version })(args).pipe(Effect.provide(layerPresenter(output)))
+    )
+    onInterrupt(() => command.interruptUnsafe())
+    return yield* Fiber.await(command).pipe(
+      Effect.flatMap((exit) => Exit.isSuccess(exit) ? Effect.succeed(ExitCode.ok) : conclude(output, exit.cause))
+    )
+  }).pipe(
+    Effect.provide([
+      Output.layer({ json: wantsJson(args) }),
+      CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+      layerPlatform
+    ])
+  )
+
+/** Runs the command line of this process to its end. */
+export const main = (): void => {
+  let interrupt = () => {}
+  const fiber = Effect.runFork(run(process.argv.slice(2), (act) => interrupt = act))
+  let signals = 0
+  const onSignal = () => {
+    if (Interrupts.areOwned()) return
+    signals++
+    // The second one is from somebody who does not want to wait for the cancelling.
+    if (signals > 1) process.exit(ExitCode.interrupted)
+    interrupt()
+  }
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal)
+  fiber.addObserver((exit) => process.exit(Exit.isSuccess(exit) ? exit.value : ExitCode.failure))
+}
+
+/** Says how a command failed, in the form that was asked for, and gives its exit code. */
+const conclude = Effect.fnUntraced(function*(output: Output["Service"], cause: Cause.Cause<unknown>) {
+  yield* output.status("")
+  const error = errorOf(cause)
+  if (error instanceof ChildExit) return error.exitCode
+  // The presenter has said it already.
+  if (error === undefined) return ExitCode.usage
+  const { code, details, message } = error
+  if (output.json) yield* output.result({ ok: false, error: { code, message, ...details } }, "")
+  else yield* output.say(`valetkey: ${plain(message)}`)
+  return exitCodeOf(code)
+})
+
+/** The error of a cause in the command's words; undefined when it was presented where it was found. */
+const errorOf = (cause: Cause.Cause<unknown>): CliFailure | ChildExit | undefined => {
+  if (Cause.hasInterruptsOnly(cause)) return failure("interrupted", "Interrupted")
+  const error = Cause.squash(cause)
+  if (error instanceof CliFailure || error instanceof ChildExit) return error
+  if (CliError.isCliError(error) && error._tag === "ShowHelp") return undefined
+  if (process.env["VALETKEY_DEBUG"] !== undefined) process.stderr.write(`${Cause.pretty(cause)}\n`)
+  return new CliFailure({
+    code: "internal",
+    sentence: "Something went wrong inside the command; VALETKEY_DEBUG=1 shows what"
+  })
+}
+
+/** Help that was asked for is data; what went wrong is talk. In JSON mode each is the one document. */
+const layerPresenter = (output: Output["Service"]) => {
+  const formatter = CliOutput.defaultFormatter({ colors: false })
+  return CliOutput.layerPresenter({
+    present: (event) => {
+      switch (event._tag) {
+        case "Version":
+          return output.result({ ok: true, version: event.version }, event.version)
+        case "Help": {
+          const help = formatter.formatHelpDoc(event.helpDoc)
+          if (event.reason === "Requested") return output.result({ ok: true, help }, help)
+          return output.json
+            ? output.result({ ok: false, error: { code: "usage", message: "A command is missing; see --help" } }, "")
+            : output.say(help)
+        }
+        case "InvalidInvocation": {
+          const message = plain(event.errors.map((error) => error.message).join(" "))
+          return output.json
+            ? output.result({ ok: false, error: { code: "usage", message } }, "")
+            : output.say(`valetkey: ${message}\nSee: ${event.commandPath.join(" ")} --help`)
+        }
+      }
+    }
+  })
+}
+
+/** `--json` counts wherever it stands before `--`, also on a command line that is wrong otherwise. */
+const wantsJson = (args: ReadonlyArray<string>): boolean => {
+  const end = args.indexOf("--")
+  return (end === -1 ? args : args.slice(0, end)).includes("--json")
+}
+
+// No command reads files, prompts or spawns through Effect's services; the real ones would be loaded for nothing.
+const layerPlatform = Layer.mergeAll(
+  FileSystem.layerNoop({}),
+  Path.layer,
+  Stdio.layerTest({}),
+  Layer.succeed(
+    Terminal.Terminal,
+    Terminal.make({
+      columns: Effect.succeed(80),
+      rows: Effect.succeed(24),
+      size: Effect.die("no terminal"),
+      readInput: Effect.die("no terminal"),
+      readLine: Effect.die("no terminal"),
+      display: () => Effect.void
+    })
+  ),
+  Layer.succeed(
+    ChildProcessSpawner.ChildProcessSpawner,
+    ChildProcessSpawner.make(() => Effect.die("no processes"))
+  )
+)

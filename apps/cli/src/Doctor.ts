@@ -1,0 +1,164 @@
+import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
+import { Context, Effect, Layer } from "effect"
+import * as Command from "effect/cli/Command"
+import { lstatSync } from "node:fs"
+import { failure } from "./CliFailure.ts"
+import { Output, plain, table } from "./Output.ts"
+import { resolve, type Target } from "./Target.ts"
+
+/** What one check found, and what to do about it. */
+interface Finding {
+  readonly name: string
+  readonly state: "ok" | "warn" | "fail"
+  readonly found: string
+  readonly todo?: string | undefined
+}
+
+/** `valetkey doctor`: what is wrong here and what to do about it. */
+export const Doctor = Command.make("doctor", {}, () =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const target = yield* resolve
+    const findings = [
+      node(),
+      ...(target._tag === "local" ? local(target.home) : []),
+      ...(yield* reachable(target)),
+      publicUrl(process.env["VALETKEY_PUBLIC_URL"]),
+      egress(process.env["VALETKEY_ALLOW_EGRESS"])
+    ]
+    const failed = findings.filter(({ state }) => state === "fail").length
+    if (failed > 0 && output.json) {
+      return yield* failure("doctor_found_problems", sentenceOf(failed), { checks: findings })
+    }
+    yield* output.result(
+      { ok: true, checks: findings },
+      [
+        table(findings.map(({ found, name, state }) => [state, name, found])),
+        ...findings.flatMap(({ name, todo }) => todo === undefined ? [] : [`${name}: ${todo}`])
+      ].join("\n")
+    )
+    if (failed > 0) return yield* failure("doctor_found_problems", sentenceOf(failed))
+  })).pipe(Command.withDescription("Check the installation and say what to do"))
+
+const sentenceOf = (failed: number) => `${failed} ${failed === 1 ? "check" : "checks"} failed`
+
+const finding = (name: string, state: Finding["state"], found: string, todo?: string): Finding => ({
+  name,
+  state,
+  found,
+  ...(todo === undefined ? {} : { todo })
+})
+
+const node = (): Finding => {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+  return major > 22 || (major === 22 && minor >= 19)
+    ? finding("node", "ok", process.versions.node)
+    : finding("node", "fail", process.versions.node, "install Node.js 22.19 or newer; 24 starts twice as fast")
+}
+
+const local = (home: Extract<Target, { readonly _tag: "local" }>["home"]): ReadonlyArray<Finding> => [
+  isPrivate("data directory", home.data, "directory", "made on first use"),
+  isPrivate("configuration directory", home.config, "directory", "made on first use"),
+  isPrivate("key file", home.keys, "file", existing(home.database) ? undefined : "made on first use"),
+  isPrivate("socket", home.socket, "socket", "no server runs; commands that need one start it"),
+  isPrivate("token file", home.token, "file", "no server runs")
+]
+
+/** Whether the path is a thing of this kind that belongs to this user alone. Missing is fine when `missing` says so. */
+const isPrivate = (
+  name: string,
+  path: string,
+  kind: "directory" | "file" | "socket",
+  missing: string | undefined
+): Finding => {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  if (stats === undefined) {
+    return missing === undefined
+      ? finding(
+        name,
+        "fail",
+        `${path} is missing`,
+        "restore it from a backup, or set VALETKEY_KEYS; without it nothing that is stored can be opened"
+      )
+      : finding(name, "ok", missing)
+  }
+  const right = kind === "directory" ? stats.isDirectory() : kind === "socket" ? stats.isSocket() : stats.isFile()
+  if (!right) return finding(name, "fail", `${path} is not a ${kind}`, `move ${path} away`)
+  if (process.getuid !== undefined && stats.uid !== process.getuid()) {
+    return finding(name, "fail", `${path} belongs to another user`, `run chown on ${path}, or set VALETKEY_HOME`)
+  }
+  return (stats.mode & 0o077) === 0
+    ? finding(name, "ok", path)
+    : finding(name, "fail", `${path} is open to others`, `run chmod go-rwx ${path}`)
+}
+
+const existing = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined
+
+/** Asks the server for its readiness; its own checks (store, key) are findings of ours. */
+const reachable = (target: Target) =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(
+      target._tag === "remote"
+        ? ValetkeyClient.layerUrl(target)
+        : ValetkeyClient.layerSocket({ socket: target.home.socket, tokenFile: target.home.token })
+    )
+    const client = Context.get(context, ValetkeyClient)
+    const { checks, ready } = yield* client.ready
+    const authorized = yield* Effect.result(client.connections)
+    return [
+      finding(
+        "server",
+        ready ? "ok" : "fail",
+        ready ? "ready" : "not ready",
+        ready ? undefined : "see the checks below"
+      ),
+      authorized._tag === "Success"
+        ? finding("credential", "ok", "accepted")
+        : finding(
+          "credential",
+          "fail",
+          plain(authorized.failure.message),
+          "check VALETKEY_TOKEN or restart the server"
+        ),
+      ...checks.map((check) => finding(`server: ${plain(check.name)}`, check.ok ? "ok" : "fail", plain(check.reason)))
+    ]
+  }).pipe(
+    Effect.catch((error) =>
+      Effect.succeed([
+        target._tag === "local" && error.code === "server_unreachable" && error.reason === "not_running"
+          ? finding(
+            "server",
+            "warn",
+            "not running",
+            "it starts with the first command that needs it, or: valetkey serve"
+          )
+          : finding("server", "fail", error.message, "start the server, or check its address")
+      ])
+    ),
+    Effect.scoped
+  )
+
+const publicUrl = (value: string | undefined): Finding => {
+  if (value === undefined || value === "") {
+    return finding("public URL", "ok", "not set; the loopback transport needs none")
+  }
+  const url = URL.parse(value)
+  return url !== null && url.search === "" && url.hash === "" &&
+      (url.protocol === "https:" || /^(localhost|127\.[\d.]+|\[::1\])$/.test(url.hostname))
+    ? finding("public URL", "ok", url.origin)
+    : finding("public URL", "fail", "VALETKEY_PUBLIC_URL is not an https URL", "set it to the URL that browsers use")
+}
+
+const egress = (value: string | undefined): Finding => {
+  const entries = (value ?? "").split(",").map((entry) => entry.trim()).filter((entry) => entry !== "")
+  if (entries.length === 0) return finding("egress", "ok", "global addresses alone")
+  const wrong = entries.findIndex((entry) => !/^(\[[0-9a-fA-F:.]+\]|[^\s:/@[\]]+):\d{1,5}$/.test(entry))
+  return wrong === -1
+    ? finding(
+      "egress",
+      "warn",
+      `${entries.length} endpoints beyond global addresses`,
+      "keep the list as short as it can be"
+    )
+    : finding("egress", "fail", `entry ${wrong + 1} of VALETKEY_ALLOW_EGRESS is not host:port`, "write host:port")
+}

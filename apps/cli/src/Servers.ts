@@ -1,0 +1,156 @@
+import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
+import { Effect, Option, Redacted } from "effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { text } from "node:stream/consumers"
+import { failure, fromClient } from "./CliFailure.ts"
+import { serverDocument } from "./Documents.ts"
+import { Output, plain, table } from "./Output.ts"
+import { withClient } from "./Target.ts"
+import { formatScopes, Name } from "./Words.ts"
+
+const ListServers = Command.make("list", {}, () =>
+  withClient({ start: false }, (client) =>
+    Effect.gen(function*() {
+      const output = yield* Output
+      const servers = yield* client.servers.pipe(Effect.mapError(fromClient))
+      yield* output.result(
+        { ok: true, servers: servers.map(serverDocument) },
+        servers.length === 0 ? "" : table([
+          ["NAME", "RESOURCE", "SCOPES"],
+          ...servers.map((one) => [one.server, plain(one.resource), formatScopes(one.scopes)])
+        ])
+      )
+      if (servers.length === 0) yield* output.say("There are no servers. Add one with: valetkey servers add NAME URL")
+    }))).pipe(Command.withDescription("List the servers"))
+
+const ShowServer = Command.make(
+  "show",
+  { name: Name },
+  ({ name }) =>
+    withClient({ start: false }, (client) =>
+      Effect.gen(function*() {
+        const output = yield* Output
+        const server = yield* client.server(name).pipe(Effect.mapError(fromClient))
+        yield* output.result({ ok: true, server: serverDocument(server) }, describe(server))
+      }))
+).pipe(Command.withDescription("Show one server"))
+
+const AddServer = Command.make("add", {
+  name: Name,
+  resource: Argument.String("url").pipe(Argument.withDescription("URL of the protected resource")),
+  issuer: Flag.String("issuer").pipe(Flag.withDescription("The only issuer to accept"), Flag.optional),
+  scope: Flag.String("scope").pipe(Flag.withDescription("Scope to ask for; may be repeated"), Flag.atLeast(0)),
+  clientId: Flag.String("client-id").pipe(Flag.withDescription("Client that was registered by hand"), Flag.optional),
+  clientSecretStdin: Flag.Boolean("client-secret-stdin").pipe(
+    Flag.withDescription("Read the client's secret from stdin"),
+    Flag.withDefault(false),
+    Flag.withoutNegation
+  ),
+  authMethod: Flag.Literals("auth-method", ["client_secret_basic", "client_secret_post"]).pipe(
+    Flag.withDescription("How the secret is sent"),
+    Flag.withDefault("client_secret_basic" as const)
+  ),
+  redirectUri: Flag.String("redirect-uri").pipe(
+    Flag.withDescription("Redirect URI that was registered by hand"),
+    Flag.optional
+  ),
+  authorizationEndpoint: Flag.String("authorization-endpoint").pipe(
+    Flag.withDescription("For a provider without metadata"),
+    Flag.optional
+  ),
+  tokenEndpoint: Flag.String("token-endpoint").pipe(
+    Flag.withDescription("For a provider without metadata"),
+    Flag.optional
+  ),
+  revocationEndpoint: Flag.String("revocation-endpoint").pipe(
+    Flag.withDescription("For a provider without metadata"),
+    Flag.optional
+  )
+}, (input) =>
+  withClient({ start: true }, (client) =>
+    Effect.gen(function*() {
+      const output = yield* Output
+      const created = yield* client.putServer(input.name, yield* payloadOf(input)).pipe(Effect.mapError(fromClient))
+      yield* output.result(
+        { ok: true, server: input.name, created },
+        `${created ? "Added" : "Replaced"} ${input.name}`
+      )
+    }))).pipe(Command.withDescription("Add a server, or replace it"))
+
+const RemoveServer = Command.make(
+  "remove",
+  { name: Name },
+  ({ name }) =>
+    withClient({ start: true }, (client) =>
+      Effect.gen(function*() {
+        const output = yield* Output
+        yield* client.removeServer(name).pipe(Effect.mapError(fromClient))
+        yield* output.result({ ok: true, server: name, removed: true }, `Removed ${name}`)
+      }))
+).pipe(Command.withDescription("Remove a server; its connection stays until it is disconnected"))
+
+/** `valetkey servers`: what a person can connect to. */
+export const Servers = Command.make("servers").pipe(
+  Command.withDescription("Manage what can be connected to"),
+  Command.withSubcommands([ListServers, AddServer, ShowServer, RemoveServer])
+)
+
+interface Added {
+  readonly resource: string
+  readonly issuer: Option.Option<string>
+  readonly scope: ReadonlyArray<string>
+  readonly clientId: Option.Option<string>
+  readonly clientSecretStdin: boolean
+  readonly authMethod: "client_secret_basic" | "client_secret_post"
+  readonly redirectUri: Option.Option<string>
+  readonly authorizationEndpoint: Option.Option<string>
+  readonly tokenEndpoint: Option.Option<string>
+  readonly revocationEndpoint: Option.Option<string>
+}
+
+const payloadOf = Effect.fnUntraced(
+  function*(input: Added): Effect.fn.Return<ServerPayload, ReturnType<typeof failure>> {
+    const issuer = Option.getOrUndefined(input.issuer)
+    const clientId = Option.getOrUndefined(input.clientId)
+    const redirectUri = Option.getOrUndefined(input.redirectUri)
+    const authorization = Option.getOrUndefined(input.authorizationEndpoint)
+    const token = Option.getOrUndefined(input.tokenEndpoint)
+    const revocation = Option.getOrUndefined(input.revocationEndpoint)
+    if (clientId === undefined && (input.clientSecretStdin || redirectUri !== undefined)) {
+      return yield* failure("usage", "--client-secret-stdin and --redirect-uri go with --client-id")
+    }
+    if ((authorization === undefined) !== (token === undefined)) {
+      return yield* failure("usage", "--authorization-endpoint and --token-endpoint go together")
+    }
+    // A secret in an argument would stand in the shell's history and in every process list.
+    const secret = input.clientSecretStdin ? (yield* Effect.promise(() => text(process.stdin))).trim() : undefined
+    if (secret === "") return yield* failure("usage", "There was no secret on stdin")
+    return {
+      resource: input.resource,
+      ...(issuer === undefined ? {} : { issuer }),
+      ...(input.scope.length === 0 ? {} : { scopes: input.scope }),
+      ...(authorization === undefined || token === undefined
+        ? {}
+        : { endpoints: { authorization, token, ...(revocation === undefined ? {} : { revocation }) } }),
+      ...(clientId === undefined ? {} : {
+        client: {
+          clientId,
+          authMethod: secret === undefined ? "none" : input.authMethod,
+          ...(secret === undefined ? {} : { clientSecret: Redacted.make(secret) }),
+          ...(redirectUri === undefined ? {} : { redirectUri })
+        }
+      })
+    }
+  }
+)
+
+const describe = (server: ServerView): string =>
+  table([
+    ["name", server.server],
+    ["resource", plain(server.resource)],
+    ["issuer", server.issuer === undefined ? "discovered" : plain(server.issuer)],
+    ["client", server.client === undefined ? "registered on first use" : plain(server.client.clientId)],
+    ["scopes", formatScopes(server.scopes)]
+  ])

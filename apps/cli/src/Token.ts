@@ -1,0 +1,65 @@
+import { DateTime, Effect, Option, Redacted } from "effect"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { failure, fromClient, reworded } from "./CliFailure.ts"
+import { Output } from "./Output.ts"
+import { withClient } from "./Target.ts"
+import { Name, parseDuration } from "./Words.ts"
+
+/** Flag of how long a token must stay valid. */
+export const MinValidity = Flag.String("min-validity").pipe(
+  Flag.withMetavar("60s"),
+  Flag.withDescription("How long the token must stay valid; default 30s"),
+  Flag.optional
+)
+
+/** Asks for a token, for `token` and `exec`. */
+export const fetchToken = (name: string, minValidity: Option.Option<string>) =>
+  Effect.gen(function*() {
+    const wanted = Option.map(minValidity, parseDuration)
+    if (Option.isSome(wanted) && wanted.value === undefined) {
+      return yield* failure("usage", "--min-validity must be a number with s, m or h, such as 60s")
+    }
+    return yield* withClient({ start: true }, (client) =>
+      client.token(name, { minValidity: Option.getOrUndefined(wanted) }).pipe(
+        Effect.mapError((error) => {
+          const told = fromClient(error)
+          return told.code === "reauthorization_required" || told.code === "connection_not_found"
+            ? reworded(told, `${told.sentence}: valetkey connect ${name}`)
+            : told
+        })
+      ))
+  })
+
+/** `valetkey token`: the access token, fresh. */
+export const Token = Command.make("token", {
+  name: Name,
+  minValidity: MinValidity,
+  header: Flag.Boolean("header").pipe(
+    Flag.withDescription("Print a ready Authorization header"),
+    Flag.withDefault(false),
+    Flag.withoutNegation
+  )
+}, ({ header, minValidity, name }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const token = yield* fetchToken(name, minValidity)
+    const secret = Redacted.value(token.accessToken)
+    const line = `Authorization: ${token.tokenType.toLowerCase() === "bearer" ? "Bearer" : token.tokenType} ${secret}`
+    yield* output.result({
+      ok: true,
+      server: name,
+      accessToken: secret,
+      tokenType: token.tokenType,
+      ...(header ? { header: line } : {}),
+      ...(token.expiresAt === undefined ? {} : { expiresAt: DateTime.formatIso(token.expiresAt) }),
+      ...(token.scopes === undefined ? {} : { scopes: token.scopes }),
+      generation: token.generation
+    }, header ? line : secret)
+  })).pipe(
+    Command.withDescription("Print a fresh access token"),
+    Command.withExamples([
+      { command: "valetkey token notes", description: "The token" },
+      { command: "curl -H \"$(valetkey token notes --header)\" https://notes.example.com", description: "A header" }
+    ])
+  )

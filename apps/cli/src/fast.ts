@@ -1,0 +1,64 @@
+import { locate } from "@valetkey/client/Home"
+import * as LocalSocket from "@valetkey/client/LocalSocket"
+import { version } from "./Version.ts"
+
+/**
+ * The fast path: `valetkey token NAME [--header] [--min-validity N]` on a running local server, and `--version`. It
+ * loads neither Effect nor node:http, and leaves everything unusual (other flags, any error) to the whole command by
+ * returning undefined before it prints anything.
+ */
+export const fast = async (args: ReadonlyArray<string>): Promise<number | undefined> => {
+  if (args.length === 1 && args[0] === "--version") {
+    process.stdout.write(`${version}\n`)
+    return 0
+  }
+  const asked = parse(args)
+  if (asked === undefined || process.env["VALETKEY_SERVER"]) return undefined
+  try {
+    const home = locate(process.env)
+    LocalSocket.check(home.socket)
+    const response = await LocalSocket.request({
+      socket: home.socket,
+      method: "POST",
+      path: `/v1/connections/${asked.name}/token`,
+      headers: {
+        authorization: `Bearer ${LocalSocket.readToken(home.token)}`,
+        "content-type": "application/json",
+        accept: "application/json"
+      },
+      body: asked.minValidity === undefined ? "{}" : `{"minValiditySeconds":${asked.minValidity}}`
+    })
+    if (response.status !== 200) return undefined
+    const { accessToken, tokenType } = JSON.parse(response.body) as Record<string, unknown>
+    if (typeof accessToken !== "string" || typeof tokenType !== "string") return undefined
+    const scheme = tokenType.toLowerCase() === "bearer" ? "Bearer" : tokenType
+    process.stdout.write(asked.header ? `Authorization: ${scheme} ${accessToken}\n` : `${accessToken}\n`)
+    return 0
+  } catch {
+    return undefined
+  }
+}
+
+interface Asked {
+  readonly name: string
+  readonly header: boolean
+  readonly minValidity: number | undefined
+}
+
+const parse = (args: ReadonlyArray<string>): Asked | undefined => {
+  if (args[0] !== "token") return undefined
+  let name: string | undefined
+  let header = false
+  let minValidity: number | undefined
+  for (let index = 1; index < args.length; index++) {
+    const arg = args[index] ?? ""
+    if (arg === "--header") header = true
+    else if (arg === "--min-validity") {
+      const seconds = /^(\d{1,5})s?$/.exec(args[++index] ?? "")?.[1]
+      if (seconds === undefined) return undefined
+      minValidity = Number(seconds)
+    } else if (name === undefined && /^[a-z0-9][a-z0-9._-]{0,62}$/.test(arg)) name = arg
+    else return undefined
+  }
+  return name === undefined ? undefined : { name, header, minValidity }
+}

@@ -1,0 +1,109 @@
+import * as GatewayTransport from "@valetkey/callback-gateway/GatewayTransport"
+import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { Connections } from "@valetkey/domain/Connections"
+import { Flows } from "@valetkey/domain/Flows"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Servers } from "@valetkey/domain/Servers"
+import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
+import { Egress } from "@valetkey/egress/Egress"
+import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
+import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
+import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeySource from "@valetkey/keyring/KeySource"
+import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
+import * as OAuth from "@valetkey/oauth/OAuth"
+import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
+import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
+import { Layer, type Redacted } from "effect"
+import { Draining } from "./Draining.ts"
+import * as Health from "./Health.ts"
+import * as ReplicaSpool from "./ReplicaSpool.ts"
+import type { Settings } from "./Settings.ts"
+
+/** What only a started local installation knows. */
+export interface LocalSecrets {
+  readonly instanceId: string
+  readonly bootToken: Redacted.Redacted
+}
+
+type LocalSettings = Extract<Settings, { readonly profile: "local" }>
+type ServerSettings = Extract<Settings, { readonly profile: "server" }>
+
+/** The local profile: SQLite, a key file, loopback callbacks, the owner of the socket. */
+export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
+  layerUseCases(settings).pipe(
+    Layer.provideMerge(Layer.mergeAll(
+      LocalAuthenticator.layer({ token: secrets.bootToken }),
+      Health.layerSqlite(keysOf(settings))
+    )),
+    Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
+    Layer.provideMerge(layerOutside(settings, secrets.instanceId)),
+    Layer.provide(
+      CallbackTransports.layer(
+        settings.publicUrl === undefined ? [LoopbackTransport.make()] : [LoopbackTransport.make(), gateway(settings)]
+      )
+    ),
+    Layer.provideMerge(Draining.layer)
+  )
+
+/** The server profile: Postgres, configured keys, gateway callbacks, signed tokens. */
+export const layerServer = (settings: ServerSettings) =>
+  layerUseCases(settings).pipe(
+    Layer.provideMerge(Layer.mergeAll(authenticator(settings), Health.layerPostgres(keysOf(settings)))),
+    Layer.provideMerge(
+      Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))
+    ),
+    Layer.provideMerge(layerOutside(settings, settings.instanceId ?? "default")),
+    Layer.provide(CallbackTransports.layer([gateway(settings)])),
+    Layer.provideMerge(Draining.layer)
+  )
+
+/** Where the root keys come from: the environment, else a file; only the local profile makes one. */
+export const keysOf = (settings: Settings): KeySource.KeySource =>
+  settings.keys !== undefined
+    ? KeySource.fromText(settings.keys)
+    : settings.keysFile !== undefined
+    ? KeySource.fromFile({ path: settings.keysFile, create: false })
+    : settings.profile === "local"
+    ? KeySource.fromFile({ path: settings.home.keys, create: false })
+    : KeySource.fromText(undefined)
+
+const layerUseCases = (settings: Settings) =>
+  Housekeeping.layerSchedule().pipe(
+    Layer.provideMerge(Housekeeping.layer),
+    Layer.provideMerge(
+      Layer.mergeAll(Flows.layer({ ttl: settings.flowTtl }), AccessTokens.layer(), Connections.layer, Servers.layer)
+    )
+  )
+
+/** Everything beyond this process and its store. */
+const layerOutside = (settings: Settings, instanceId: string) =>
+  Layer.mergeAll(
+    KeyRingCipher.layer({ instanceId, source: keysOf(settings) }),
+    NodeEntropy.layer,
+    OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
+  )
+
+const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {
+  const listeners = [settings.listen, settings.publicListen, settings.adminListen].flatMap((address) =>
+    address === undefined || address.port === 0
+      ? []
+      : [`${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`]
+  )
+  // What the operator allows by name may be one of our own ports; nothing else may be.
+  const options = {
+    allow: settings.allowEgress,
+    refuse: listeners.filter((endpoint) => !settings.allowEgress.includes(endpoint))
+  }
+  return settings.profile === "local" ? AddressPolicy.local(options) : AddressPolicy.globalOnly(options)
+}
+
+const gateway = (settings: Settings) =>
+  GatewayTransport.make({ publicUrl: settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl) })
+
+const authenticator = ({ jwt: { audience, issuer, key } }: ServerSettings) =>
+  key._tag === "secret"
+    ? JwtAuthenticator.layerSecret({ issuer, audience, secret: key.secret })
+    : JwtAuthenticator.layerJwks({ issuer, audience, url: new URL(key.url) })

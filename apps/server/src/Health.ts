@@ -1,0 +1,55 @@
+import type { ReadinessCheck } from "@valetkey/api/SystemApi"
+import { Readiness } from "@valetkey/http/Readiness"
+import type { KeySource } from "@valetkey/keyring/KeySource"
+import { PostgresHealth } from "@valetkey/store-postgres/PostgresHealth"
+import { SqliteDatabase } from "@valetkey/store-sqlite/SqliteDatabase"
+import { Effect, Layer } from "effect"
+import { Draining } from "./Draining.ts"
+
+/** Layer of the readiness of the local profile. */
+export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Draining | SqliteDatabase> =>
+  Layer.effect(
+    Readiness,
+    Effect.gen(function*() {
+      const database = yield* SqliteDatabase
+      return yield* make(
+        keys,
+        database.read("Health.check", (session) => session.all("SELECT 1")).pipe(
+          Effect.as(check("store", true, "ok")),
+          Effect.catchTag("StoreError", (error) => Effect.succeed(check("store", false, error.code)))
+        )
+      )
+    })
+  )
+
+/** Layer of the readiness of the server profile. */
+export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Draining | PostgresHealth> =>
+  Layer.effect(
+    Readiness,
+    Effect.gen(function*() {
+      const health = yield* PostgresHealth
+      return yield* make(
+        keys,
+        Effect.map(
+          health.check,
+          (found) => found._tag === "Ready" ? check("store", true, "ok") : check("store", false, found.reason)
+        )
+      )
+    })
+  )
+
+const make = (keys: KeySource, store: Effect.Effect<ReadinessCheck>) =>
+  Effect.map(Draining, (draining) =>
+    Readiness.of({
+      checks: Effect.all([
+        store,
+        // Without a key everything that needs no secret works, so this degrades and does not take the server away.
+        Effect.match(keys.ring, {
+          onSuccess: () => check("key", true, "ok"),
+          onFailure: (error) => check("key", true, `degraded: ${error.code}`)
+        }),
+        Effect.map(draining.begun, (begun) => check("draining", !begun, begun ? "the server is shutting down" : "ok"))
+      ])
+    }))
+
+const check = (name: string, ok: boolean, reason: string): ReadinessCheck => ({ name, ok, reason })

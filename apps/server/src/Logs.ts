@@ -1,0 +1,34 @@
+import * as Redaction from "@valetkey/http/Redaction"
+import { Layer, Logger, References } from "effect"
+import type { Settings } from "./Settings.ts"
+
+/** Layer of the log on stderr, one line an entry, and of what no span or entry may hold. */
+export const layer = (settings: Pick<Settings, "logFormat" | "logLevel">): Layer.Layer<never> =>
+  Layer.mergeAll(
+    Logger.layer([
+      Logger.make((options) => {
+        const format = settings.logFormat === "json" ? Logger.formatJson : Logger.formatLogFmt
+        process.stderr.write(`${scrub(format.log(options))}\n`)
+      })
+    ]),
+    Layer.succeed(References.MinimumLogLevel, settings.logLevel),
+    Redaction.layer
+  )
+
+/**
+ * Blanks what looks like a secret. Secrets are `Redacted` where they are made; this is for the causes that other
+ * people's code throws.
+ */
+export const scrub = (line: string): string =>
+  patterns.reduce((text, [pattern, blank]) => text.replace(pattern, blank), line)
+
+const patterns: ReadonlyArray<readonly [RegExp, string]> = [
+  [/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, "<redacted>"],
+  [/\b(gh[pousr]_|xox[abps]-|sk-|glpat-)[\w-]{8,}/g, "<redacted>"],
+  [/\b(Bearer|Basic|DPoP)\s+[\w.~+/=-]{8,}/gi, "$1 <redacted>"],
+  [/\b(postgres(?:ql)?:\/\/[^:@\s/"]*):[^@\s"]*@/g, "$1:<redacted>@"],
+  [
+    /\b(access_token|refresh_token|id_token|client_secret|code_verifier|code|state|password|token)(["\\]*\s*[:=]\s*["\\]*)[\w.~+/%-]{8,}/gi,
+    "$1$2<redacted>"
+  ]
+]

@@ -1,0 +1,135 @@
+import type { Environment } from "@valetkey/client/Home"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import type { WeakSecret } from "@valetkey/http/JwtAuthenticator"
+import * as Routes from "@valetkey/http/Routes"
+import type { MigrationError } from "@valetkey/store-postgres/Migrations"
+import { Effect, Layer, type Scope } from "effect"
+import * as Composition from "./Composition.ts"
+import { Draining } from "./Draining.ts"
+import * as Listeners from "./Listeners.ts"
+import * as LocalFiles from "./LocalFiles.ts"
+import * as Logs from "./Logs.ts"
+import type { PrivateFilesError } from "./PrivateFiles.ts"
+import * as Probes from "./Probes.ts"
+import * as Settings from "./Settings.ts"
+import { terminated } from "./Termination.ts"
+
+/** What a supervisor learns when the server is ready. */
+export interface Ready {
+  readonly ready: true
+  readonly profile: Settings.Settings["profile"]
+  readonly pid: number
+  /** Where programs call: the socket of the local profile, URLs. */
+  readonly listen: ReadonlyArray<string>
+  /** Where browsers arrive. */
+  readonly public: string | undefined
+  readonly admin: string | undefined
+}
+
+/** Why a server did not start. Each has a stable code and a sentence that says what to do. */
+export type ServeError =
+  | Settings.SettingsError
+  | PrivateFilesError
+  | Listeners.ListenError
+  | StoreError
+  | MigrationError
+  | WeakSecret
+
+/** How to serve. */
+export interface ServeOptions {
+  readonly env: Environment
+  /** Called when every listener is open. */
+  readonly onReady?: ((ready: Ready) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Serves until SIGTERM or SIGINT, then stops accepting, answers what is under way, lets refreshes finish and returns.
+ */
+export const serve = (options: ServeOptions): Effect.Effect<void, ServeError> =>
+  Effect.gen(function*() {
+    const settings = yield* Settings.load(options.env)
+    // Whatever this process makes is for its user alone.
+    process.umask(0o077)
+    yield* Effect.scoped(Effect.gen(function*() {
+      const signal = yield* terminated
+      const ready = yield* settings.profile === "local" ? startLocal(settings) : startServer(settings)
+      yield* Effect.logInfo("ready", { profile: ready.profile, listen: ready.listen.join(" ") })
+      if (settings.readyLine) process.stdout.write(`${JSON.stringify(ready)}\n`)
+      if (options.onReady !== undefined) yield* options.onReady(ready)
+      yield* signal
+      yield* Effect.logInfo("draining")
+    })).pipe(Effect.provide(Logs.layer(settings)))
+  })
+
+/** Starts the local profile in the scope: closing it drains. */
+export const startLocal = (
+  settings: Extract<Settings.Settings, { readonly profile: "local" }>
+): Effect.Effect<Ready, ServeError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { home } = settings
+    const instanceId = yield* LocalFiles.prepare(home, settings)
+    const bootToken = LocalFiles.newToken()
+    const context = yield* Layer.build(Composition.layerLocal(settings, { instanceId, bootToken }))
+    return yield* Effect.gen(function*() {
+      // The store's lock is held from here on, so what an earlier process left may be replaced.
+      yield* LocalFiles.publishToken(home, bootToken)
+      const socket = yield* Listeners.open({ address: { path: home.socket }, routes: Routes.layerApi() })
+      const rest = yield* openTcp(settings, settings.listen)
+      return {
+        ready: true as const,
+        profile: settings.profile,
+        pid: process.pid,
+        ...rest,
+        listen: [socket, ...rest.listen]
+      }
+    }).pipe(drainFirst, Effect.provideContext(context))
+  })
+
+/** Starts the server profile in the scope: closing it drains. */
+export const startServer = (
+  settings: Extract<Settings.Settings, { readonly profile: "server" }>
+): Effect.Effect<Ready, ServeError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(Composition.layerServer(settings))
+    return yield* openTcp(settings, settings.listen).pipe(
+      Effect.map((rest) => ({ ready: true as const, profile: settings.profile, pid: process.pid, ...rest })),
+      drainFirst,
+      Effect.provideContext(context)
+    )
+  })
+
+/** Opens the TCP listeners of a profile. The public pages share the API's port unless they have one of their own. */
+const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen: Settings.ListenAddress | undefined) {
+  // A browser can be led to a local port by a name of somebody else; a deployment is reached by names of its own.
+  const hosts = settings.profile === "local" ? new Array<string>() : undefined
+  const basePath = settings.publicUrl === undefined ? "" : new URL(settings.publicUrl).pathname.replace(/\/+$/, "")
+  const browsers = Routes.layerPublic({ basePath })
+  const shared = settings.publicListen === undefined && settings.publicUrl !== undefined ||
+    settings.profile === "server" && settings.publicListen === undefined
+  const api = listen === undefined ? undefined : yield* Listeners.open({
+    address: listen,
+    routes: shared
+      ? Layer.mergeAll(Routes.layerApi({ hosts }), browsers)
+      : Routes.layerApi({ hosts })
+  })
+  if (api !== undefined && hosts !== undefined) {
+    const port = new URL(api).port
+    hosts.push(new URL(api).host, `localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`)
+  }
+  const open = settings.publicListen === undefined
+    ? undefined
+    : yield* Listeners.open({ address: settings.publicListen, routes: Layer.mergeAll(browsers, Probes.layer) })
+  const admin = settings.adminListen === undefined
+    ? undefined
+    : yield* Listeners.open({ address: settings.adminListen, routes: Probes.layer })
+  return { listen: api === undefined ? [] : [api], public: open ?? (shared ? api : undefined), admin }
+})
+
+/** Begins the drain when the scope closes, before the listeners do. */
+const drainFirst = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Draining | Scope.Scope> =>
+  Effect.gen(function*() {
+    const result = yield* effect
+    const draining = yield* Draining
+    yield* Effect.addFinalizer(() => draining.begin)
+    return result
+  })
