@@ -1,7 +1,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Context, Deferred, Duration, Effect, Layer, type Redacted, type Scope, String } from "effect"
+import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted, Scope, String } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"
 import { storeError, tooLate } from "./internal/failure.ts"
@@ -62,26 +62,37 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
   const scope = yield* Effect.scope
   const deadline = Duration.fromInputUnsafe(options.deadline ?? defaultDeadline)
   const client = clientOptions(options)
-  const reads = yield* PgClient.make({ ...client, multiplex: true, maxConnections: options.readConnections ?? 2 })
-    .pipe(Effect.orDie)
+  const reads = yield* makeReads({ ...client, multiplex: true, maxConnections: options.readConnections ?? 2 })
   const writes = yield* PgClient.make({ ...client, maxConnections: options.maxConnections ?? 10 }).pipe(Effect.orDie)
 
   /**
    * Waits no longer than the deadline, even where the caller cannot be interrupted and while the driver drains a dead
    * connection. What runs late is interrupted and owned by the layer.
    */
-  const within = <A, E>(operation: string, work: Effect.Effect<A, E>): Effect.Effect<A, E | StoreError> =>
+  const within = <A, E>(
+    operation: string,
+    work: Effect.Effect<A, E>,
+    onLate: Effect.Effect<void>
+  ): Effect.Effect<A, E | StoreError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const done = Deferred.makeUnsafe<A, E | StoreError>()
         const working = yield* Effect.forkIn(
-          Effect.onExit(Effect.interruptible(work), (exit) => Deferred.done(done, exit)),
+          Effect.onExit(Effect.interruptible(work), (exit) =>
+            // The driver interrupts who asks for a connection of a client that is being replaced.
+            Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+              ? Deferred.fail(done, tooLate(operation))
+              : Deferred.done(done, exit)),
           scope,
           { startImmediately: true }
         )
         if (Deferred.isDoneUnsafe(done)) return yield* Deferred.await(done)
         const timing = yield* Effect.forkIn(
-          Effect.andThen(Effect.interruptible(Effect.sleep(deadline)), Deferred.fail(done, tooLate(operation))),
+          Effect.sleep(deadline).pipe(
+            Effect.andThen(onLate),
+            Effect.andThen(Deferred.fail(done, tooLate(operation))),
+            Effect.interruptible
+          ),
           scope,
           { startImmediately: true }
         )
@@ -97,10 +108,11 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
 
   const run = <A, E>(
     operation: string,
-    work: Effect.Effect<A, E>
+    work: Effect.Effect<A, E>,
+    onLate: Effect.Effect<void> = Effect.void
   ): Effect.Effect<A, Exclude<E, SqlError> | StoreError> =>
     Effect.mapError(
-      within(operation, work),
+      within(operation, work, onLate),
       (error) => error instanceof SqlError ? storeError(operation, error) : error as Exclude<E, SqlError> | StoreError
     )
 
@@ -114,13 +126,51 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
     })
 
   return Database.of({
-    read: (operation, work) => run(operation, retryOnce(Effect.suspend(() => work(reads)))),
+    read: (operation, work) =>
+      Effect.suspend(() => {
+        const used = reads.current()
+        return run(operation, retryOnce(Effect.suspend(() => work(used.sql))), reads.replace(used))
+      }),
     write: (operation, work) => run(operation, Effect.suspend(() => work(writes))),
     transaction: (operation, work) =>
       run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes))))),
     session: PgConnection.make(directOptions(options)),
     deaf: options.pooler === true && options.directUrl === undefined
   })
+})
+
+interface Reads {
+  readonly sql: Sql
+  readonly scope: Scope.Closeable
+}
+
+/**
+ * The client for reads. A pipelined connection does not notice that its line went silent, and every later read would
+ * queue behind the unanswered one; so the first read that is late has the connections replaced.
+ */
+const makeReads = Effect.fnUntraced(function*(options: PgClient.PgPoolConfig) {
+  const owner = yield* Effect.scope
+  const reactivity = yield* Reactivity.Reactivity
+  const open: Effect.Effect<Reads> = Effect.gen(function*() {
+    const scope = yield* Scope.fork(owner)
+    const sql = yield* PgClient.make(options).pipe(
+      Scope.provide(scope),
+      Effect.provideService(Reactivity.Reactivity, reactivity),
+      Effect.orDie
+    )
+    return { sql, scope }
+  })
+  let current = yield* open
+  return {
+    current: () => current,
+    replace: (used: Reads): Effect.Effect<void> =>
+      Effect.gen(function*() {
+        if (current !== used) return
+        const next = yield* open
+        const [surplus] = current === used ? [current, current = next] : [next]
+        yield* Effect.forkIn(Scope.close(surplus.scope, Exit.void), owner)
+      })
+  }
 })
 
 const defaultDeadline = Duration.seconds(4)

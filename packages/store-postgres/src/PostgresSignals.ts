@@ -1,7 +1,7 @@
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as SignalHub from "@valetkey/domain/SignalHub"
 import { Signals, type Topic } from "@valetkey/domain/Signals"
-import { Deferred, Duration, Effect, Layer, Queue, Schedule } from "effect"
+import { Deferred, Duration, Effect, Layer, Queue, Schedule, Scope } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { hash } from "node:crypto"
 import { Database } from "./Database.ts"
@@ -121,17 +121,23 @@ const hear = (
   onListening: () => void
 ): Effect.Effect<void, SqlError> =>
   Effect.scoped(Effect.gen(function*() {
-    const session = yield* Effect.flatMap(database.session, (session) => session.pin)
-    const notifications = yield* session.listen(channel)
-    onListening()
-    const hearing = Queue.take(notifications).pipe(
-      Effect.map(({ payload }) => hub.dispatch(payload)),
-      Effect.forever
-    )
-    yield* Effect.raceFirst(hearing, watch(session, watchdog)).pipe(
-      Effect.catchTag("SqlError", (error) =>
-        Effect.logWarning("listening session lost; reconnecting", databaseFailure(error)))
-    )
+    const listening = yield* Effect.scope
+    yield* Effect.scoped(Effect.gen(function*() {
+      const session = yield* Effect.flatMap(database.session, (session) => session.pin)
+      // Its scope closes after that of the session: an UNLISTEN over a silent line would never be answered.
+      const notifications = yield* Scope.provide(session.listen(channel), listening)
+      onListening()
+      const hearing = Queue.take(notifications).pipe(
+        Effect.map(({ payload }) => hub.dispatch(payload)),
+        Effect.forever
+      )
+      yield* Effect.raceFirst(hearing, watch(session, watchdog)).pipe(
+        Effect.catchTag(
+          "SqlError",
+          (error) => Effect.logWarning("listening session lost; reconnecting", databaseFailure(error))
+        )
+      )
+    }))
   }))
 
 /** Asks the session at an interval. Fails when no answer comes, as over a line that was cut without a word. */
