@@ -1,0 +1,264 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Connections } from "@valetkey/domain/Connections"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { StoreError } from "@valetkey/domain/StoreError"
+import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
+import * as Canary from "@valetkey/testing/Canary"
+import { LogRecorder } from "@valetkey/testing/LogRecorder"
+import { Effect, Layer } from "effect"
+import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
+import { Readiness } from "../src/Readiness.ts"
+import * as Routes from "../src/Routes.ts"
+import { caller, connect, deposit, jwt, layer, layerHttp, layerWorld, Script, send } from "./Harness.ts"
+
+const writes = (calls: ReadonlyArray<string>) => calls.filter((call) => call === "ConnectionStore.deposit")
+
+describe("PUT /v1/connections/{server}", () => {
+  it.effect("S3.28 stores for the caller of the credential; 201 when new, 200 when replaced", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const first = yield* ada.put("/v1/connections/notes", deposit())
+      assert.strictEqual(first.status, 201, first.text)
+      assert.strictEqual(first.json["created"], true)
+      const second = yield* ada.put("/v1/connections/notes", deposit({ clientId: "client-3" }))
+      assert.strictEqual(second.status, 200)
+      assert.deepInclude(second.json["connection"], { clientId: "client-3", generation: 2, status: "active" })
+      const world = yield* MemoryWorld
+      assert.deepStrictEqual([...world.connections.values()].map(({ connection: { key } }) => ({ ...key })), [
+        { tenant: "acme", subject: "ada", server: "notes" }
+      ] as never)
+      const grace = yield* caller({ sub: "grace" })
+      assert.strictEqual((yield* grace.get("/v1/connections/notes")).status, 404)
+      assert.deepStrictEqual((yield* grace.get("/v1/connections")).json["connections"], [])
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("gives a token at once, or refreshes when no access token was deposited", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const accessToken = Canary.makeText("access")
+      yield* ada.put("/v1/connections/notes", deposit({ accessToken, expiresAt: "1970-01-02T00:00:00Z" }))
+      const direct = yield* ada.post("/v1/connections/notes/token", {})
+      assert.strictEqual(direct.json["accessToken"], accessToken)
+      yield* ada.put("/v1/connections/notes", deposit())
+      const refreshed = yield* ada.post("/v1/connections/notes/token", {})
+      assert.strictEqual(refreshed.status, 200, refreshed.text)
+      assert.include((yield* Script).calls, "server.refresh")
+      assert.notStrictEqual(refreshed.json["accessToken"], "")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.29 S3.30 S3.31 S3.32 S3.33 S3.36 API-05 API-06 names each fault by its path, never the value, and stores nothing", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const { calls } = yield* Script
+      const secret = Canary.makeText("refresh")
+      const cases: ReadonlyArray<readonly [string, Readonly<Record<string, unknown>>]> = [
+        ["refreshToken", { refreshToken: undefined }],
+        ["refreshToken", { refreshToken: "" }],
+        ["refreshToken", { refreshToken: 4711 }],
+        ["refreshToken", { refreshToken: { value: secret } }],
+        ["refreshToken", { refreshToken: `${secret}\u0000` }],
+        ["refreshToken", { refreshToken: "\ud800" }],
+        ["tokenEndpoint", { tokenEndpoint: undefined }],
+        ["tokenEndpoint", { tokenEndpoint: "" }],
+        ["tokenEndpoint", { tokenEndpoint: `https://user:${secret}@as.example/token` }],
+        ["tokenEndpoint", { tokenEndpoint: "https://as.example/token\n" }],
+        ["clientId", { clientId: undefined }],
+        ["clientId", { clientId: "" }],
+        ["clientSecret", { authMethod: "client_secret_post" }],
+        ["clientSecret", { authMethod: "none", clientSecret: secret }],
+        ["authMethod", { authMethod: "private_magic" }],
+        ["expiresAt", { expiresAt: "soon" }],
+        ["expiresAt", { expiresAt: 17 }],
+        ["scopes", { scopes: ["two words"] }],
+        ["userId", { userId: 1 }],
+        ["tenantId", { tenantId: "rival" }],
+        ["status", { status: "active" }],
+        ["generation", { generation: 99 }],
+        ["isAdmin", { isAdmin: true }],
+        [secret.slice(0, 20), { [secret]: true }]
+      ]
+      for (const [field, over] of cases) {
+        const answer = yield* ada.put("/v1/connections/notes", deposit({ accessToken: secret, ...over }))
+        assert.strictEqual(answer.status, 400, field)
+        assert.strictEqual(answer.json["code"], "invalid_request")
+        const paths = (answer.json["errors"] as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>).map((error) =>
+          error.path.join(".")
+        )
+        assert.isTrue(paths.some((path) => path.startsWith(`payload.${field}`)), `${field}: ${paths.join(" ")}`)
+        if (!field.startsWith("CANARY")) assert.notInclude(answer.text, secret.slice(-32))
+        for (const value of ["4711", "private_magic", "soon", "two words", "rival"]) {
+          assert.notInclude(answer.text, value)
+        }
+      }
+      assert.deepStrictEqual(writes(calls), [])
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.31 tells every missing field at once, each with its own error", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const answer = yield* ada.put("/v1/connections/notes", {})
+      const errors = answer.json["errors"] as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+      assert.deepStrictEqual(errors.map(({ path }) => path[1]).toSorted(), [
+        "clientId",
+        "refreshToken",
+        "tokenEndpoint"
+      ])
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.34 S3.35 bounds what it stores by field and the rest by the size of the body", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const url = (length: number) => `https://as.example/${"t".repeat(length - 19)}`
+      const bounds: ReadonlyArray<readonly [string, unknown, unknown]> = [
+        ["tokenEndpoint", url(2048), url(2049)],
+        ["clientId", "c".repeat(2048), "c".repeat(2049)],
+        ["tokenType", "t".repeat(64), "t".repeat(65)],
+        ["scopes", ["s".repeat(255)], ["s".repeat(256)]],
+        ["scopes", Array.from({ length: 100 }, () => "s"), Array.from({ length: 101 }, () => "s")]
+      ]
+      for (const [field, fits, over] of bounds) {
+        assert.include([200, 201], (yield* ada.put("/v1/connections/notes", deposit({ [field]: fits }))).status, field)
+        assert.strictEqual((yield* ada.put("/v1/connections/notes", deposit({ [field]: over }))).status, 400, field)
+      }
+      assert.strictEqual((yield* ada.put(`/v1/connections/${"s".repeat(64)}`, deposit())).status, 400)
+      const large = yield* ada.put("/v1/connections/notes", deposit({ refreshToken: "r".repeat(100 * 1024) }))
+      assert.strictEqual(large.status, 200, large.text)
+      const over = yield* ada.put("/v1/connections/notes", deposit({ refreshToken: "r".repeat(128 * 1024) }))
+      assert.strictEqual(over.status, 413)
+      assert.strictEqual(over.json["code"], "payload_too_large")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.37 API-17 answers 503 without a key and stores nothing, while what needs no secret works", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const world = yield* MemoryWorld
+      const answers = [
+        yield* ada.put("/v1/connections/notes", deposit()),
+        yield* ada.post("/v1/flows", { server: "notes" }),
+        yield* ada.put("/v1/servers/mail", {
+          resource: "https://mail.example/mcp",
+          client: { clientId: "c", authMethod: "client_secret_basic", clientSecret: Canary.makeText("client") }
+        })
+      ]
+      for (const answer of answers) {
+        assert.strictEqual(answer.status, 503)
+        assert.strictEqual(answer.json["code"], "encryption_key_missing")
+      }
+      assert.strictEqual(world.connections.size, 0)
+      assert.strictEqual(world.servers.size, 1)
+      assert.strictEqual((yield* send("GET", "/livez")).status, 200)
+      assert.strictEqual((yield* ada.get("/v1/connections")).status, 200)
+      assert.strictEqual((yield* ada.get("/v1/servers")).status, 200)
+      assert.strictEqual((yield* ada.delete("/v1/connections/notes")).status, 204)
+    }).pipe(Effect.provide(layer({ keys: null }))))
+
+  it.effect("API-07 S1x.10 takes no name that is not a plain one", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      for (const name of ["%2e%2e%2fx", "..%2Fx", "UPPER", "a%00b", "a%20b", "%25", "';drop--", "-a", "_a"]) {
+        const answer = yield* ada.put(`/v1/connections/${name}`, deposit())
+        assert.include([400, 404], answer.status, name)
+      }
+      assert.strictEqual((yield* MemoryWorld).connections.size, 0)
+    }).pipe(Effect.provide(layer())))
+})
+
+describe("DELETE /v1/connections/{server}", () => {
+  it.effect("S3.38 answers 204 with an empty body, once and again, and refuses tokens at once", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      yield* connect(ada)
+      for (const _ of [1, 2]) {
+        const answer = yield* ada.delete("/v1/connections/notes")
+        assert.strictEqual(answer.status, 204)
+        assert.strictEqual(answer.text, "")
+      }
+      assert.strictEqual((yield* ada.post("/v1/connections/notes/token", {})).status, 404)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.41 leaves another caller's connection alone", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const grace = yield* caller({ sub: "grace" })
+      yield* ada.put("/v1/connections/notes", deposit())
+      assert.strictEqual((yield* grace.delete("/v1/connections/notes")).status, 204)
+      assert.strictEqual((yield* ada.get("/v1/connections/notes")).json["status"], "active")
+    }).pipe(Effect.provide(layer())))
+})
+
+describe("GET /v1/connections", () => {
+  it.effect("API-14 I10 shows the caller's own, page by page, and no secret", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const secret = Canary.makeText("client")
+      for (const name of ["c", "a", "b"]) {
+        yield* ada.put(`/v1/connections/${name}`, deposit({ clientSecret: secret }))
+      }
+      const first = yield* ada.get("/v1/connections?limit=2")
+      const names = (answer: typeof first) =>
+        (answer.json["connections"] as ReadonlyArray<{ readonly server: string }>).map(({ server }) => server)
+      assert.deepStrictEqual(names(first), ["a", "b"])
+      assert.strictEqual(first.json["next"], "b")
+      const second = yield* ada.get(`/v1/connections?limit=2&after=${String(first.json["next"])}`)
+      assert.deepStrictEqual(names(second), ["c"])
+      assert.notProperty(second.json, "next")
+      for (
+        const query of ["limit=0", "limit=101", "limit=2.5", "limit=", "after=%00", "sort=name", "after=a&after=b"]
+      ) {
+        assert.strictEqual((yield* ada.get(`/v1/connections?${query}`)).status, 400, query)
+      }
+      for (const path of ["/v1/connections", "/v1/connections/a", "/v1/servers", "/v1/openapi.json"]) {
+        const { text } = yield* ada.get(path)
+        assert.notInclude(text, secret)
+        assert.notMatch(text, /"(refreshToken|clientSecret)":"/)
+      }
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("API-22 finds nothing of others through somebody else's cursor", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const rival = yield* caller({ tenant: "rival" })
+      for (const name of ["a", "b"]) yield* ada.put(`/v1/connections/${name}`, deposit())
+      const { next } = (yield* ada.get("/v1/connections?limit=1")).json
+      assert.deepStrictEqual((yield* rival.get(`/v1/connections?after=${String(next)}`)).json["connections"], [])
+    }).pipe(Effect.provide(layer())))
+})
+
+describe("a store that fails", () => {
+  const broken = Layer.effect(
+    ConnectionStore,
+    Effect.map(ConnectionStore, (store) =>
+      ConnectionStore.of({
+        ...store,
+        list: () =>
+          Effect.fail(new StoreError({ code: "store_corrupt", operation: "list", cause: "relation x at db:5432" })),
+        get: () => Effect.die(new Error("relation \"connections\" does not exist"))
+      }))
+  )
+  const server = layerHttp(Routes.layerApi()).pipe(
+    Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
+    Layer.provide(Layer.provideMerge(Layer.provide(Layer.fresh(Connections.layer), broken), layerWorld())),
+    Layer.provideMerge(LogRecorder.layer)
+  )
+
+  it.effect("S3.49 API-19 is a 500 without detail; the log has the cause under the correlation id", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const known = yield* ada.get("/v1/connections")
+      const defect = yield* ada.get("/v1/connections/notes")
+      const lines = yield* (yield* LogRecorder).lines
+      for (
+        const [answer, code, cause] of [
+          [known, "store_corrupt", "relation x at db:5432"],
+          [defect, "internal", "does not exist"]
+        ] as const
+      ) {
+        assert.strictEqual(answer.status, 500)
+        assert.strictEqual(answer.json["code"], code)
+        assert.strictEqual(answer.headers.get("content-type"), "application/problem+json")
+        assert.notMatch(answer.text, /relation x|does not exist|db:5432|node_modules|\bat \//)
+        const id = String(answer.json["correlationId"])
+        assert.isTrue(lines.some((line) => line.includes(id) && line.includes(cause)), lines.join("\n"))
+      }
+    }).pipe(Effect.provide(server)))
+})

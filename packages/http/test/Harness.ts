@@ -1,0 +1,293 @@
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "@valetkey/domain/AuthorizationServer"
+import { type CallbackTransport, CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { Connections } from "@valetkey/domain/Connections"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { Credentials } from "@valetkey/domain/Credentials"
+import { Flows } from "@valetkey/domain/Flows"
+import { FlowStore } from "@valetkey/domain/FlowStore"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Server, ServerSlug } from "@valetkey/domain/Server"
+import { Servers } from "@valetkey/domain/Servers"
+import { ServerStore } from "@valetkey/domain/ServerStore"
+import { TenantId } from "@valetkey/domain/Tenant"
+import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeySource from "@valetkey/keyring/KeySource"
+import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
+import * as Canary from "@valetkey/testing/Canary"
+import { Context, DateTime, Effect, Layer, Redacted } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { SignJWT } from "jose/jwt/sign"
+import { randomBytes } from "node:crypto"
+import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
+import { Readiness } from "../src/Readiness.ts"
+import * as Routes from "../src/Routes.ts"
+
+export const jwt = {
+  secret: Redacted.make(randomBytes(32).toString("base64url")),
+  issuer: "https://issuer.example",
+  audience: "valetkey"
+}
+
+export const allScopes = "flows:write connections:read connections:write tokens:read admin"
+
+/** Signs a token for tests; any claim can be replaced, `undefined` leaves it out. */
+export const sign = (claims: Readonly<Record<string, unknown>> = {}, secret = jwt.secret): Promise<string> =>
+  new SignJWT(JSON.parse(JSON.stringify({
+    sub: "ada",
+    tenant: "acme",
+    scope: allScopes,
+    iss: jwt.issuer,
+    aud: jwt.audience,
+    exp: Math.floor(Date.now() / 1000) + 600,
+    ...claims
+  }))).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(Redacted.value(secret)))
+
+/** What the scripted authorization server does, and every call that reached it or a store. */
+export class Script extends Context.Service<Script, {
+  readonly calls: Array<string>
+  discovery: DiscoveryError | undefined
+  exchange: (n: number) => Effect.Effect<Credentials, RedemptionError>
+  refresh: (n: number) => Effect.Effect<Credentials, RedemptionError>
+  stateOf: string
+}>()("test/Script") {
+  static readonly layer = Layer.sync(Script, () => ({
+    calls: [],
+    discovery: undefined,
+    exchange: issue,
+    refresh: issue,
+    stateOf: ""
+  }))
+}
+
+/** Fresh credentials of one hour. */
+export const issue = Effect.fnUntraced(function*(_: number) {
+  const issuedAt = yield* DateTime.now
+  return {
+    accessToken: Canary.make("access"),
+    refreshToken: Canary.make("refresh"),
+    tokenType: "Bearer",
+    scopes: ["notes.read"],
+    issuedAt,
+    expiresAt: DateTime.add(issuedAt, { hours: 1 })
+  }
+})
+
+const layerAuthorizationServer = Layer.effect(
+  AuthorizationServer,
+  Effect.map(Script, (script) => {
+    const count = (name: string) => {
+      script.calls.push(`server.${name}`)
+      return script.calls.filter((call) => call === `server.${name}`).length
+    }
+    return AuthorizationServer.of({
+      discover: (server) =>
+        Effect.suspend(() => {
+          count("discover")
+          return script.discovery === undefined
+            ? Effect.succeed({
+              issuer: "https://as.example",
+              authorizationEndpoint: "https://as.example/authorize",
+              tokenEndpoint: "https://as.example/token",
+              revocationEndpoint: "https://as.example/revoke",
+              registrationEndpoint: "https://as.example/register",
+              issRequired: false,
+              authMethods: ["none"],
+              scopes: ["notes.read"],
+              resource: server.resource
+            })
+            : Effect.fail(script.discovery)
+        }),
+      register: () => Effect.sync(() => (count("register"), { clientId: "client-1", authMethod: "none" as const })),
+      authorizationUrl: (request) =>
+        Effect.sync(() => {
+          script.stateOf = Redacted.value(request.state)
+          Canary.register("state", script.stateOf)
+          const url = new URL(request.authorizationEndpoint)
+          url.searchParams.set("state", script.stateOf)
+          url.searchParams.set("redirect_uri", request.redirectUri)
+          return Redacted.make(url.href)
+        }),
+      exchange: () => Effect.suspend(() => script.exchange(count("exchange"))),
+      refresh: () => Effect.suspend(() => script.refresh(count("refresh"))),
+      revoke: () => Effect.sync(() => void count("revoke"))
+    })
+  })
+)
+
+/** A store port that notes every call. */
+const noted = <Id, S extends object>(key: Context.Key<Id, S>, name: string) =>
+  Layer.effect(
+    key,
+    Effect.map(Effect.all([key, Script]), ([port, script]) =>
+      new Proxy(port, {
+        get: (target, property, receiver) => {
+          const member = Reflect.get(target, property, receiver)
+          if (typeof member !== "function") return member
+          return (...input: ReadonlyArray<unknown>) => {
+            script.calls.push(`${name}.${String(property)}`)
+            return Reflect.apply(member, target, input)
+          }
+        }
+      }))
+  )
+
+const transport = (kind: CallbackTransport["kind"]): CallbackTransport => ({
+  kind,
+  open: ({ context }) => Effect.succeed({ redirectUri: `https://valetkey.example/callback/${context}` })
+})
+
+const notes = new Server({
+  tenant: TenantId.make("acme"),
+  slug: ServerSlug.make("notes"),
+  resource: "https://notes.example/mcp",
+  quirks: {}
+})
+
+const layerServer = Layer.effectDiscard(Effect.flatMap(ServerStore, (store) => store.put(notes)))
+
+/** What a test may put in place of a part of the world. */
+export interface WorldOptions {
+  /** Undefined takes fresh keys, null is a server without any. */
+  readonly keys?: null
+  readonly flowStore?: Layer.Layer<FlowStore, never, FlowStore | Script>
+}
+
+/** Everything below the HTTP layers, for real but for the network. */
+export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: WorldOptions = {}) =>
+  Layer.mergeAll(
+    Layer.provideMerge(Housekeeping.layer, Flows.layer()),
+    AccessTokens.layer(),
+    Connections.layer,
+    Servers.layer,
+    layerServer
+  ).pipe(
+    Layer.provideMerge(Layer.mergeAll(
+      noted(ConnectionStore, "ConnectionStore"),
+      flowStore,
+      noted(ServerStore, "ServerStore"),
+      layerAuthorizationServer,
+      CallbackTransports.layer([Effect.succeed(transport("gateway")), Effect.succeed(transport("loopback"))]),
+      KeyRingCipher.layer({ instanceId: "test", source: KeySource.fromText(keys === null ? undefined : freshKeys()) })
+    )),
+    Layer.provideMerge(Layer.mergeAll(MemoryStore.layer, NodeEntropy.layer, Script.layer))
+  )
+
+export function freshKeys(): Redacted.Redacted {
+  return Redacted.make(`1:${randomBytes(32).toString("base64")}`)
+}
+
+/** Answers requests as the listeners would. */
+export class Http extends Context.Service<Http, {
+  request(request: Request): Effect.Effect<Response>
+}>()("test/Http") {}
+
+/** Layer of `Http` over any routes. */
+export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
+  Layer.effect(
+    Http,
+    Effect.map(HttpRouter.toHttpEffect(routes), (handler) => ({
+      request: (request: Request) =>
+        handler.pipe(
+          Effect.map((response) => HttpServerResponse.toWeb(response)),
+          Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
+          Effect.scoped,
+          Effect.orDie
+        ) as Effect.Effect<Response>
+    }))
+  ).pipe(Layer.provide(HttpServer.layerServices))
+
+/** The whole server on one port, for callers with a JWT. */
+export const layer = (options: WorldOptions = {}) =>
+  layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
+    Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
+    Layer.provideMerge(layerWorld(options))
+  )
+
+/** An answer with its body read. */
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  readonly json: { readonly [name: string]: unknown }
+}
+
+/** Sends a request. A body that is no string is sent as JSON. */
+export const send = Effect.fnUntraced(function*(
+  method: string,
+  path: string,
+  options: {
+    readonly token?: string | undefined
+    readonly body?: unknown
+    readonly headers?: Readonly<Record<string, string>>
+  } = {}
+) {
+  const { request } = yield* Http
+  const body = options.body === undefined || typeof options.body === "string"
+    ? options.body
+    : JSON.stringify(options.body)
+  const response = yield* request(
+    new Request(`http://127.0.0.1:8414${path}`, {
+      method,
+      headers: {
+        ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...options.headers
+      },
+      ...(body === undefined ? {} : { body })
+    })
+  )
+  const text = yield* Effect.promise(() => response.text())
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    json: /json/.test(response.headers.get("content-type") ?? "") ? JSON.parse(text) : {}
+  } as Answer
+})
+
+/** A caller with a token of these claims. */
+export const caller = Effect.fnUntraced(function*(claims: Readonly<Record<string, unknown>> = {}) {
+  const token = yield* Effect.promise(() => sign(claims))
+  return {
+    token,
+    get: (path: string) => send("GET", path, { token }),
+    post: (path: string, body?: unknown) => send("POST", path, { token, body }),
+    put: (path: string, body?: unknown) => send("PUT", path, { token, body }),
+    delete: (path: string) => send("DELETE", path, { token })
+  }
+})
+
+/** The callback that the browser brings for the flow that was started last. */
+export const callbackPath = Effect.map(Effect.all([Script, MemoryWorld]), ([script, world]) => {
+  const row = [...world.flows.values()].at(-1)!
+  return `/callback/${row.authorization!.context}?state=${script.stateOf}&code=${Canary.makeText("code")}`
+})
+
+/** A caller of the API. */
+export type Caller = Effect.Success<ReturnType<typeof caller>>
+
+/** Starts a flow, lets the person consent, and waits until it is settled. */
+export const connect = Effect.fnUntraced(function*(ada: Caller, choice: Readonly<Record<string, unknown>> = {}) {
+  const started = yield* ada.post("/v1/flows", { server: "notes", ...choice })
+  const answered = yield* send("GET", yield* callbackPath)
+  const flowId = String(started.json["flowId"])
+  return {
+    flowId,
+    done: answered.headers.get("location")!,
+    settled: yield* ada.get(`/v1/flows/${flowId}?wait=30`)
+  }
+})
+
+/** A body that deposits credentials. */
+export const deposit = (over: Readonly<Record<string, unknown>> = {}) => ({
+  tokenEndpoint: "https://as.example/token",
+  clientId: "client-2",
+  refreshToken: Canary.makeText("refresh"),
+  ...over
+})

@@ -1,0 +1,70 @@
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { assert, describe, it } from "@effect/vitest"
+import * as Canary from "@valetkey/testing/Canary"
+import { LogRecorder } from "@valetkey/testing/LogRecorder"
+import { SpanRecorder } from "@valetkey/testing/SpanRecorder"
+import { Effect, Layer } from "effect"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
+import { Readiness } from "../src/Readiness.ts"
+import * as Redaction from "../src/Redaction.ts"
+import * as Routes from "../src/Routes.ts"
+import { callbackPath, deposit, jwt, layerWorld, Script, sign } from "./Harness.ts"
+
+/** The server on a real port, every header recorded, so that only redaction stands between a secret and a span. */
+const server = HttpRouter.serve(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
+  Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
+  Layer.provideMerge(layerWorld()),
+  Layer.provideMerge(NodeHttpServer.layerTest),
+  Layer.provideMerge(Layer.succeed(HttpMiddleware.TracerHeaderFilter)(() => true)),
+  Layer.provideMerge(Redaction.layer),
+  Layer.provideMerge(Layer.mergeAll(SpanRecorder.layer, LogRecorder.layer))
+)
+
+describe("Redaction", () => {
+  it.live("I12 keeps codes, states, tokens, locations and credentials out of spans and the access log", () =>
+    Effect.gen(function*() {
+      const client = yield* HttpClient.HttpClient
+      const token = yield* Effect.promise(() => sign())
+      Canary.register("jwt", token)
+      const send = (request: HttpClientRequest.HttpClientRequest) =>
+        Effect.flatMap(client.execute(HttpClientRequest.bearerToken(request, token)), (response) => response.text)
+      const post = (path: string, body: unknown) =>
+        send(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(path), body))
+      const started = JSON.parse(yield* post("/v1/flows", { server: "notes" }))
+      const callback = new URL(yield* callbackPath, "http://localhost")
+      const code = callback.searchParams.get("code")!
+      yield* client.execute(HttpClientRequest.get(callback.pathname + callback.search)).pipe(
+        Effect.flatMap((r) => r.text)
+      )
+      yield* send(HttpClientRequest.get(`/v1/flows/${started.flowId}?wait=10`))
+      const handedOut = JSON.parse(yield* post("/v1/connections/notes/token", {}))
+      const body = deposit({ accessToken: Canary.makeText("access") })
+      yield* send(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.put("/v1/connections/other"), body))
+      yield* send(HttpClientRequest.get(`/v1/nothing?access_token=${handedOut.accessToken}&state=${code}`))
+      const recorded = [yield* (yield* SpanRecorder).text, ...(yield* (yield* LogRecorder).lines)].join("\n")
+      for (
+        const secret of [
+          code,
+          (yield* Script).stateOf,
+          token,
+          handedOut.accessToken,
+          body.refreshToken,
+          started.authorizationUrl
+        ]
+      ) assert.isFalse(recorded.includes(secret), secret.slice(0, 24))
+      const spans = yield* (yield* SpanRecorder).spans
+      const servers = spans.map(({ attributes }) => String(attributes["url.path"] ?? ""))
+      assert.isTrue(servers.some((path) => path.includes("/v1/flows")), "the API is traced")
+      assert.isFalse(
+        spans.some(({ attributes, name }) =>
+          name === "GET" && String(attributes["http.route"]).startsWith("/callback")
+        ),
+        "the callback is not"
+      )
+      assert.include(recorded, "/callback/")
+    }).pipe(Effect.provide(server)))
+})

@@ -1,0 +1,78 @@
+import { assert, describe, it } from "@effect/vitest"
+import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
+import * as Canary from "@valetkey/testing/Canary"
+import { Effect } from "effect"
+import { caller, layer } from "./Harness.ts"
+
+describe("servers", () => {
+  it.effect("are created, replaced, read and removed, and never show a secret", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const clientSecret = Canary.makeText("client")
+      const described = {
+        name: "Mail",
+        resource: "https://mail.example/mcp",
+        issuer: "https://as.example",
+        scopes: ["mail.read"],
+        client: { clientId: "c-1", authMethod: "client_secret_basic", clientSecret },
+        quirks: { redemptionPolicy: "strict" }
+      }
+      const created = yield* ada.put("/v1/servers/mail", described)
+      assert.strictEqual(created.status, 201, created.text)
+      assert.deepStrictEqual(created.json, {
+        created: true,
+        server: { ...described, server: "mail", client: { clientId: "c-1", authMethod: "client_secret_basic" } }
+      })
+      const replaced = yield* ada.put("/v1/servers/mail", { resource: "https://mail.example/mcp" })
+      assert.strictEqual(replaced.status, 200)
+      assert.deepStrictEqual((yield* ada.get("/v1/servers/mail")).json, {
+        server: "mail",
+        resource: "https://mail.example/mcp",
+        quirks: {}
+      })
+      const list = yield* ada.get("/v1/servers?limit=1")
+      assert.strictEqual(list.json["next"], "mail")
+      for (const _ of [1, 2]) assert.strictEqual((yield* ada.delete("/v1/servers/mail")).status, 204)
+      const gone = yield* ada.get("/v1/servers/mail")
+      assert.strictEqual(gone.status, 404)
+      assert.strictEqual(gone.json["code"], "server_not_found")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("API-02 I10 belong to one tenant", () =>
+    Effect.gen(function*() {
+      const rival = yield* caller({ tenant: "rival" })
+      assert.strictEqual((yield* rival.get("/v1/servers/notes")).status, 404)
+      assert.deepStrictEqual((yield* rival.get("/v1/servers")).json["servers"], [])
+      assert.strictEqual((yield* rival.post("/v1/flows", { server: "notes" })).json["code"], "server_not_found")
+      yield* rival.delete("/v1/servers/notes")
+      assert.strictEqual((yield* (yield* caller()).get("/v1/servers/notes")).status, 200)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.42 API-05 API-08 take a strict body", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const resource = "https://mail.example/mcp"
+      for (
+        const body of [
+          {},
+          { resource: "not a url" },
+          { resource: "ftp://mail.example" },
+          { resource, name: "" },
+          { resource, name: "a\u0000b" },
+          { resource, name: "\ud800" },
+          { resource, name: "n".repeat(256) },
+          { resource, tenant: "rival" },
+          { resource, slug: "other" },
+          { resource, quirks: { trustEverything: true } },
+          { resource, endpoints: { authorization: resource, token: resource, introspection: resource } },
+          { resource, client: { clientId: "c", authMethod: "none", clientSecret: "s" } },
+          { resource, client: { clientId: "c", authMethod: "client_secret_post" } },
+          { resource, client: { clientId: "c", authMethod: "none", isAdmin: true } }
+        ]
+      ) {
+        const answer = yield* ada.put("/v1/servers/mail", body)
+        assert.strictEqual(answer.status, 400, JSON.stringify(body))
+      }
+      assert.strictEqual((yield* MemoryWorld).servers.size, 1)
+    }).pipe(Effect.provide(layer())))
+})

@@ -1,0 +1,69 @@
+import { assert, describe, it } from "@effect/vitest"
+import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
+import * as Canary from "@valetkey/testing/Canary"
+import { DateTime, Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { caller, connect, layer, Script, send } from "./Harness.ts"
+
+describe("the token of a connection", () => {
+  it.effect("API-15 is handed out with no-store, and refreshed when the caller saw it refused", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      yield* connect(ada)
+      const first = yield* ada.post("/v1/connections/notes/token")
+      assert.strictEqual(first.status, 200, first.text)
+      assert.strictEqual(first.headers.get("cache-control"), "no-store")
+      assert.isNull(first.headers.get("etag"))
+      assert.deepInclude(first.json, { tokenType: "Bearer", scopes: ["notes.read"], generation: 1 })
+      assert.strictEqual(String(first.json["expiresAt"]), DateTime.formatIso(DateTime.makeUnsafe(3_600_000)))
+      const same = yield* ada.post("/v1/connections/notes/token", { minValiditySeconds: 60 })
+      assert.strictEqual(same.json["accessToken"], first.json["accessToken"])
+      const fresh = yield* ada.post("/v1/connections/notes/token", { rejectedToken: first.json["accessToken"] })
+      assert.strictEqual(fresh.json["generation"], 2)
+      assert.notStrictEqual(fresh.json["accessToken"], first.json["accessToken"])
+      assert.strictEqual((yield* send("GET", "/v1/connections/notes/token", { token: ada.token })).status, 404)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("says how to start when the person is needed again", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      yield* connect(ada)
+      script.refresh = () => Effect.fail(new RedemptionError({ reason: { _tag: "Terminal", error: "invalid_grant" } }))
+      yield* TestClock.adjust("1 hour")
+      const answer = yield* ada.post("/v1/connections/notes/token", {})
+      assert.strictEqual(answer.status, 409)
+      assert.deepInclude(answer.json, { code: "reauthorization_required", reason: "refresh_token_rejected" })
+      assert.deepStrictEqual(answer.json["reauthorize"], {
+        method: "POST",
+        href: "/v1/flows",
+        body: { server: "notes", reauthorize: true }
+      })
+      const again = yield* ada.post("/v1/flows", (answer.json["reauthorize"] as { readonly body: unknown }).body)
+      assert.strictEqual(again.status, 201)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("says when to come back while a refresh is under way", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      yield* connect(ada)
+      script.refresh = () => Effect.fail(new RedemptionError({ reason: { _tag: "Transient" } }))
+      yield* TestClock.adjust("1 hour")
+      const answer = yield* ada.post("/v1/connections/notes/token", {})
+      assert.strictEqual(answer.status, 503)
+      assert.strictEqual(answer.json["code"], "authorization_server_unavailable")
+      assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("refuses one of a connection that is not there, or not the caller's, alike", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const grace = yield* caller({ sub: "grace" })
+      yield* connect(ada)
+      const absent = yield* ada.post("/v1/connections/nothing/token", {})
+      const foreign = yield* grace.post("/v1/connections/notes/token", { rejectedToken: Canary.makeText("rejected") })
+      assert.strictEqual(absent.status, 404)
+      assert.deepStrictEqual({ ...foreign.json, correlationId: "" }, { ...absent.json, correlationId: "" })
+    }).pipe(Effect.provide(layer())))
+})
