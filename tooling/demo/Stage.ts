@@ -1,4 +1,5 @@
 import { locate } from "@valetkey/client/Home"
+import * as Canary from "@valetkey/testing/Canary"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import { Effect, Redacted, type Scope } from "effect"
@@ -37,7 +38,10 @@ export const make = (
     const provider = yield* OidcProvider.make({
       accessTokenTtlSeconds: options.accessTokenTtlSeconds,
       rotateRefreshTokens: true,
-      onSecret: (kind, secret) => void (kind === "refresh_token" && refreshTokens.push(Redacted.make(secret)))
+      onSecret: (kind, secret) => {
+        Canary.register(kind, secret)
+        if (kind === "refresh_token") refreshTokens.push(Redacted.make(secret))
+      }
     })
     const resource = yield* McpResource.make(provider)
     const person = yield* Person.make({ directory, chromium: options.chromium })

@@ -123,8 +123,9 @@ export const tell = Effect.fnUntraced(function*(stage: Stage, { step }: Telling)
     Effect.gen(function*() {
       const last = stage.refreshTokens.at(-1) ?? Redacted.make("")
       yield* until(Effect.map(isActive(provider, last), (active) => !active), "The refresh token stays active")
+      yield* told(provider.revocations() > 0, "The provider took no revocation")
       return [undefined, {
-        saw: `${provider.revocations()} revocations; it calls refresh token ${print(last)} inactive`
+        saw: `it took a revocation, and calls refresh token ${print(last)} inactive`
       }]
     })
   )
@@ -133,7 +134,7 @@ export const tell = Effect.fnUntraced(function*(stage: Stage, { step }: Telling)
     "Nobody gets a token any more",
     Effect.gen(function*() {
       const finished = yield* stage.valetkey("token", name)
-      yield* told(finished.code === 1, `The command ended with ${finished.code}`, line(finished))
+      yield* told(finished.code === 1, `exit ${finished.code}: ${finished.stderr.trim()}`, line(finished))
       yield* told(finished.stdout === "", "The command printed something", line(finished))
       return [undefined, { ran: line(finished), saw: `exit ${finished.code}: ${finished.stderr.trim()}` }]
     })
