@@ -20,7 +20,7 @@ export class ConnectionKey extends Schema.Class<ConnectionKey>("valetkey/Connect
 export const Epoch = Schema.String.check(Schema.isBetweenLength(1, 64)).pipe(Schema.brand("Epoch"))
 export type Epoch = typeof Epoch.Type
 
-/** Schema for the count of a connection's credentials. It starts at 1 and strictly increases within an epoch and across epochs. */
+/** Schema for the count of a connection's credentials. It strictly increases for as long as the connection row lives, across consents and deposits. */
 export const Generation = Schema.Natural.pipe(Schema.brand("Generation"))
 export type Generation = typeof Generation.Type
 
