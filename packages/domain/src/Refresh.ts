@@ -108,9 +108,17 @@ export const decideFailure = (
   if (!holds(state, input)) return undefined
   switch (input.failure._tag) {
     case "Terminal":
-      return idle(state, { status: needsReauth(input.failure.reason), attempts: 0 })
+      // After an attempt of unknown outcome a refusal may only mean that this attempt had used the token up.
+      return idle(state, {
+        status: needsReauth(state.attempts > 1 ? "unknown_outcome" : input.failure.reason),
+        attempts: 0
+      })
     case "Retryable":
-      return idle(state, { attempts: 0, notBefore: input.now + Duration.toMillis(input.failure.delay) })
+      // This attempt has an outcome now; an earlier one of unknown outcome still counts.
+      return idle(state, {
+        attempts: state.phase === "sent" ? state.attempts - 1 : state.attempts,
+        notBefore: input.now + Duration.toMillis(input.failure.delay)
+      })
     case "UnknownOutcome":
       return state.attempts >= maxAttempts(input.policy)
         ? idle(state, { status: needsReauth("unknown_outcome") })

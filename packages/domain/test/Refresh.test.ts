@@ -24,6 +24,8 @@ const initial: RefreshState = {
   notBefore: 0
 }
 
+const terminal: RefreshFailure = { _tag: "Terminal", reason: "refresh_token_rejected" }
+
 type Action =
   | { readonly do: "claim" | "send"; readonly actor: number }
   | { readonly do: "fail"; readonly actor: number; readonly failure: RefreshFailure }
@@ -35,10 +37,11 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   fc.record({
     do: fc.constant("fail" as const),
     actor,
-    failure: fc.constantFrom<RefreshFailure>({ _tag: "UnknownOutcome" }, {
-      _tag: "Terminal",
-      reason: "refresh_token_rejected"
-    })
+    failure: fc.constantFrom<RefreshFailure>(
+      { _tag: "UnknownOutcome" },
+      terminal,
+      { _tag: "Retryable", delay: Duration.seconds(1) }
+    )
   }),
   fc.record({ do: fc.constant("pass" as const), seconds: fc.nat({ max: 90 }) })
 )
@@ -50,6 +53,7 @@ describe("the refresh state machine", () => {
         fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
           let state = initial
           let now = 1_000_000
+          // Requests that may have redeemed the token: all but those that the provider answered without redeeming.
           let sent = 0
           const fences: Array<number | undefined> = [undefined, undefined, undefined]
           for (const step of actions) {
@@ -72,7 +76,9 @@ describe("the refresh state machine", () => {
               state = next
               sent++
             } else if (fence !== undefined && step.do === "fail") {
-              state = decideFailure(state, { generation, fence, policy, failure: step.failure, now }) ?? state
+              const next = decideFailure(state, { generation, fence, policy, failure: step.failure, now })
+              if (next !== undefined && state.phase === "sent" && step.failure._tag === "Retryable") sent--
+              state = next ?? state
             }
           }
           assert.isAtMost(sent, maxAttempts(policy))
@@ -102,9 +108,36 @@ describe("the refresh state machine", () => {
     )
   })
 
+  it("I1 an answered attempt does not undo an earlier one whose outcome is unknown", () => {
+    const policy = "retry-once"
+    const unknown: RefreshFailure = { _tag: "UnknownOutcome" }
+    let state = initial
+    let now = 0
+    const send = (failure: RefreshFailure) => {
+      now += 60_000
+      state = decideClaim(state, { generation, policy, lease, now }).next!
+      state = decideSent(state, { generation, fence: state.fence, lease, now })!
+      state = decideFailure(state, { generation, fence: state.fence, policy, failure, now })!
+    }
+    send(unknown)
+    send({ _tag: "Retryable", delay: Duration.seconds(1) })
+    send(unknown)
+    assert.deepStrictEqual(state.status, { _tag: "needs_reauth", reason: "unknown_outcome" })
+  })
+
+  it("says that the outcome was unknown when the provider refuses what an earlier attempt may have used up", () => {
+    const policy = "retry-once"
+    let state = initial
+    for (const failure of [{ _tag: "UnknownOutcome" }, terminal] satisfies ReadonlyArray<RefreshFailure>) {
+      state = decideClaim(state, { generation, policy, lease, now: 60_000 * state.fence }).next!
+      state = decideSent(state, { generation, fence: state.fence, lease, now: 0 })!
+      state = decideFailure(state, { generation, fence: state.fence, policy, failure, now: 0 })!
+    }
+    assert.deepStrictEqual(state.status, { _tag: "needs_reauth", reason: "unknown_outcome" })
+  })
+
   it("records nothing for a stale fence, another generation or a connection that is not active", () => {
     const claimed = decideClaim(initial, { generation, policy: "strict", lease, now: 0 }).next!
-    const failure: RefreshFailure = { _tag: "Terminal", reason: "refresh_token_rejected" }
     for (
       const [state, input] of [
         [claimed, { generation, fence: 2 }],
@@ -112,7 +145,7 @@ describe("the refresh state machine", () => {
         [{ ...claimed, status: { _tag: "revoking" } as const }, { generation, fence: 1 }]
       ] as const
     ) {
-      assert.isUndefined(decideFailure(state, { ...input, policy: "strict", failure, now: 0 }))
+      assert.isUndefined(decideFailure(state, { ...input, policy: "strict", failure: terminal, now: 0 }))
       assert.isUndefined(decideSent(state, { ...input, lease, now: 0 }))
     }
   })

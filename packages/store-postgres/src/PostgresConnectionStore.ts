@@ -145,9 +145,11 @@ const whyNot = (
 const failureColumns = (sql: Sql, failure: RefreshFailure, policy: RedemptionPolicy) => {
   switch (failure._tag) {
     case "Terminal":
-      return sql`attempts = 0, ${needsReauth(sql, failure.reason)}`
+      return sql`attempts = 0, status = 'needs_reauth', updated_at = clock_timestamp(),
+        reauth_reason = CASE WHEN attempts > 1 THEN 'unknown_outcome' ELSE ${failure.reason}::text END`
     case "Retryable":
-      return sql`attempts = 0, not_before = ${after(sql, failure.delay)}, updated_at = clock_timestamp()`
+      return sql`attempts = CASE WHEN phase = 'sent' THEN attempts - 1 ELSE attempts END,
+        not_before = ${after(sql, failure.delay)}, updated_at = clock_timestamp()`
     case "UnknownOutcome": {
       const over = sql`attempts >= ${maxAttempts(policy)}`
       return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,

@@ -211,9 +211,9 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       yield* audit(connection.key, "token.refresh_failed", error.reason._tag, connection.generation)
       switch (error.reason._tag) {
         case "Terminal": {
-          const marked = yield* fail(connection, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
-          if (!marked) return again
-          return yield* new TokenError({ code: "reauthorization_required", reason: "refresh_token_rejected" })
+          yield* fail(connection, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
+          // The row says why the person is asked, or what a new consent has stored meanwhile.
+          return again
         }
         case "Configuration":
           yield* fail(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay })

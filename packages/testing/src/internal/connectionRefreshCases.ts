@@ -1,6 +1,7 @@
 import { assert, describe, type Vitest } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { RefreshFailure } from "@valetkey/domain/Refresh"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Option } from "effect"
 import { randomUUID } from "node:crypto"
@@ -247,6 +248,24 @@ export const cases = <R>(
         assert.isAtMost(remaining, Duration.toMillis(Duration.minutes(5)))
         yield* options.advance(Duration.minutes(6))
         assert.isTrue(yield* markSent(key, 1, yield* claimed(key, 1, "strict")))
+      }))
+
+    it.effect("I1 an answered attempt does not undo an earlier one whose outcome is unknown", () =>
+      Effect.gen(function*() {
+        const unknown: RefreshFailure = { _tag: "UnknownOutcome" }
+        const retryable: RefreshFailure = { _tag: "Retryable", delay: Duration.zero }
+        const terminal: RefreshFailure = { _tag: "Terminal", reason: "refresh_token_rejected" }
+        for (const last of [unknown, terminal]) {
+          const { key } = yield* connected
+          for (const failure of [unknown, retryable, last]) {
+            const fence = yield* claimed(key, 1)
+            yield* markSent(key, 1, fence)
+            assert.isTrue(yield* fail(key, 1, fence, failure))
+            yield* options.advance(Duration.minutes(1))
+          }
+          const read = Option.getOrThrow(yield* (yield* ConnectionStore).get(key))
+          assert.deepStrictEqual(read.status, { _tag: "needs_reauth", reason: "unknown_outcome" })
+        }
       }))
 
     it.effect("I1 counts an unknown outcome as an attempt", () =>

@@ -120,8 +120,8 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
     const fail = Effect.fnUntraced(function*(failure: RefreshFailure) {
       const input = { generation, fence: actor.fence, policy, failure }
       const next = decideFailure(world.state, { ...input, now: world.now })
+      if (next !== undefined && failure._tag === "Retryable" && world.state.phase === "sent") world.sent--
       world.state = next ?? world.state
-      if (next !== undefined && failure._tag === "Retryable") world.sent = 0
       assert.strictEqual(yield* connections.fail(key, input), next !== undefined)
     })
     const renew = (epoch: Epoch, token: Uint8Array) => {
