@@ -10,17 +10,18 @@ export const problems = (tarball: Tarball): ReadonlyArray<string> => [
   ...unresolvedRanges(tarball.manifest)
 ]
 
-// Only what a consumer can use: code, declarations, their maps, the sources the maps point to, and three documents.
+// Only what a consumer can use: code, declarations, their maps, the sources the maps point to, documents,
+// and the vectors of a published format.
 const expected =
-  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|src\/[\w./-]+\.ts|(bin|dist)\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
-const unwanted = /(^|\/)(test|tests|fixtures)\/|\.(test|spec)\.|vitest|tsbuildinfo|(^|\/)\.env/
+  /^(package\.json|README\.md|FORMAT\.md|LICENSE|CHANGELOG\.md|test\/vectors\/[\w.-]+\.json|src\/[\w./-]+\.ts|(bin|dist)\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
+const unwanted = /(^|\/)(test(?!\/vectors\/)|tests|fixtures)\/|\.(test|spec)\.|vitest|tsbuildinfo|(^|\/)\.env/
 
 const strangers = ({ files }: Tarball): Array<string> =>
   [...files.keys()].filter((path) => !expected.test(path) || unwanted.test(path)).map((path) => `carries ${path}`)
 
 const missingOutputs = ({ files }: Tarball): Array<string> => {
   const absent = ["README.md", "LICENSE"].filter((path) => !files.has(path)).map((path) => `lacks ${path}`)
-  const code = [...files.keys()].filter((path) => /^dist\/.*\.js$/.test(path))
+  const code = [...files.keys()].filter((path) => /^dist\/.*\.c?js$/.test(path))
   if (code.length === 0) absent.push("lacks dist")
   for (const path of code.filter((path) => files.has(path.replace(/^dist\/(.*)\.js$/, "src/$1.ts")))) {
     if (!files.has(path.replace(/\.js$/, ".d.ts"))) absent.push(`lacks the declarations of ${path}`)

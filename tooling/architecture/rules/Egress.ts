@@ -14,7 +14,16 @@ const clients: ReadonlyArray<RegExp> = [
 ]
 
 // Names that listen, from modules that can do both.
-const listening = new Set(["createServer", "Server", "isIP", "isIPv4", "isIPv6", "BlockList"])
+const listening = new Set([
+  "createServer",
+  "Server",
+  "IncomingMessage",
+  "ServerResponse",
+  "isIP",
+  "isIPv4",
+  "isIPv6",
+  "BlockList"
+])
 
 // Names that connect, from modules that are fine otherwise.
 const connecting: Readonly<Record<string, ReadonlyArray<string>>> = {
