@@ -1,4 +1,4 @@
-import { type Duration, Effect, Exit, Option, type Redacted, Scope } from "effect"
+import { DateTime, Duration, Effect, Exit, Option, type Redacted, Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, type AuthorizationServerMetadata } from "../AuthorizationServer.ts"
 import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
@@ -6,7 +6,7 @@ import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
 import type { ConnectionKey } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
-import { coversScopes } from "../Credentials.ts"
+import { coversScopes, isFresh } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
 import { type Flow, FlowId, sealContext } from "../Flow.ts"
 import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
@@ -46,33 +46,41 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const connected = yield* connectedAlready(key, choice)
     if (connected !== undefined) return connected
     const transport = yield* transports.get(choice.transport ?? transports.preferred)
-    const reservation = yield* flows.reserve({
-      id: FlowId.make(yield* entropy.id),
-      key,
-      transport: transport.kind,
-      confirmation: choice.confirmation ?? "none",
-      onConflict: choice.onConflict ?? "reject",
-      ttl
-    })
-    if (reservation._tag === "Joined") return { _tag: "Joined", flow: reservation.flow } satisfies Started
-    const { flow, superseded } = reservation
-    const ready = yield* Effect.gen(function*() {
-      if (superseded !== undefined) yield* settledElsewhere(superseded)
-      yield* Checkpoint.reach("flow.reserved")
-      return yield* prepare(flow, server.value, transport, choice)
-    }).pipe(
-      Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(flow.id))
+    const id = FlowId.make(yield* entropy.id)
+    return yield* Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const reservation = yield* flows.reserve({
+          id,
+          key,
+          transport: transport.kind,
+          confirmation: choice.confirmation ?? "none",
+          onConflict: choice.onConflict ?? "reject",
+          ttl
+          // Whoever does not hear the store's answer may hold the slot all the same.
+        }).pipe(Effect.tapErrorTag("StoreError", () => undo(id)))
+        if (reservation._tag === "Joined") return { _tag: "Joined", flow: reservation.flow } satisfies Started
+        const { flow, superseded } = reservation
+        if (superseded !== undefined) yield* settledElsewhere(superseded)
+        return yield* restore(Effect.gen(function*() {
+          yield* Checkpoint.reach("flow.reserved")
+          const ready = yield* prepare(flow, server.value, transport, choice)
+          yield* audit(key, "flow.started", flow.transport)
+          return ready
+        })).pipe(Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(id)))
+      })
     )
-    yield* audit(key, "flow.started", flow.transport)
-    return ready
   })
 
   const connectedAlready = Effect.fnUntraced(function*(key: ConnectionKey, choice: StartOptions) {
     if (choice.reauthorize === true) return undefined
-    const connection = yield* connections.get(key)
-    return Option.isSome(connection) && connection.value.status._tag === "active" &&
-        coversScopes(connection.value.credentials.scopes, choice.scopes ?? [])
-      ? { _tag: "AlreadyConnected", connection: connection.value } satisfies Started
+    const found = yield* connections.get(key)
+    if (Option.isNone(found)) return undefined
+    const { credentials, rejected, status } = found.value
+    // Without a refresh token an expired or rejected one is the end of it: only the person can help.
+    const usable = credentials.refreshToken !== undefined ||
+      !rejected && isFresh(credentials, Duration.zero, yield* DateTime.now)
+    return status._tag === "active" && usable && coversScopes(credentials.scopes, choice.scopes ?? [])
+      ? { _tag: "AlreadyConnected", connection: found.value } satisfies Started
       : undefined
   })
 
