@@ -90,7 +90,7 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
         const timing = yield* Effect.forkIn(
           Effect.sleep(deadline).pipe(
             Effect.andThen(onLate),
-            Effect.andThen(Deferred.fail(done, tooLate(operation))),
+            Effect.andThen(Effect.suspend(() => Deferred.fail(done, tooLate(operation)))),
             Effect.interruptible
           ),
           scope,

@@ -1,4 +1,4 @@
-import { describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as AuditLogContract from "@valetkey/testing/AuditLogContract"
 import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
@@ -6,19 +6,19 @@ import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreC
 import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxContract"
 import * as ServerStoreContract from "@valetkey/testing/ServerStoreContract"
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
-import { Effect, Layer } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { PostgresHealth } from "../src/PostgresHealth.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import { advance, auditTrail, TestDatabase } from "./internal/realPostgres.ts"
 
-const store = (options: Partial<PostgresStore.PostgresOptions>) =>
-  Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.layer({ url, ...options }))).pipe(
-    Layer.provideMerge(TestDatabase.layer)
-  )
+const layer = Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.layer({ url }))).pipe(
+  Layer.provideMerge(TestDatabase.layer)
+)
 
 const options = { advance, auditTrail }
 
 describe("PostgresStore", () =>
-  it.layer(store({}), { timeout: "60 seconds" })((it) => {
+  it.layer(layer, { timeout: "60 seconds" })((it) => {
     describe("FlowStore", () => FlowStoreContract.cases(it, options))
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
@@ -26,4 +26,20 @@ describe("PostgresStore", () =>
     describe("ServerStore", () => ServerStoreContract.cases(it))
     describe("AuditLog", () => AuditLogContract.cases(it, options))
     describe("Signals", () => SignalsContract.cases(it))
+
+    it.effect("builds from configuration", () =>
+      Effect.gen(function*() {
+        const { url } = yield* TestDatabase
+        const provider = ConfigProvider.fromUnknown({ DATABASE_URL: Redacted.value(url), POOL: "3" })
+        const store = PostgresStore.layerConfig({
+          url: Config.Redacted("DATABASE_URL"),
+          maxConnections: Config.Int("POOL")
+        }).pipe(Layer.provide(ConfigProvider.layer(provider)))
+        const health = yield* Effect.provide(
+          Effect.flatMap(PostgresHealth, (health) => health.check),
+          store,
+          { local: true }
+        )
+        assert.deepStrictEqual(health, { _tag: "Ready" })
+      }))
   }))
