@@ -15,6 +15,7 @@ describe("run", () => {
 
   it("believes the last line of a program unless its exit code says otherwise", () => {
     assert.deepStrictEqual(read("1 passed, 1 failed\nmore\n7 passed, 0 failed\n", 0), { passed: 7, failed: 0 })
+    assert.deepStrictEqual(read("demo: 13 steps passed, 1 failed\n", 1), { passed: 13, failed: 1 })
     assert.deepStrictEqual(read("7 passed, 0 failed\n", 1), { passed: 7, failed: 1 })
     assert.deepStrictEqual(read("demo: 12 steps passed, 1 failed\n", 1), { passed: 12, failed: 1 })
     assert.deepStrictEqual(read("done\n", 0), { passed: 1, failed: 0 })
