@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     name: "cli",
     include: ["test/**/*.test.ts"],
-    globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup"],
-    testTimeout: 30_000,
+    globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup", "./test/support/bundle.ts"],
+    setupFiles: ["@valetkey/testing/OutputSetup"],
+    testTimeout: 60_000,
     hookTimeout: 60_000
   }
 })

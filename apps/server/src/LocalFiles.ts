@@ -33,12 +33,19 @@ export const prepare = (
 /** A token for the life of one process. */
 export const newToken = (): Redacted.Redacted => Redacted.make(randomBytes(32).toString("base64url"))
 
-/** Writes the token where the owner's commands find it, until the scope closes. */
-export const publishToken = (
+/** Writes the token and the process id where the owner and its commands find them, until the scope closes. */
+export const publish = (
   home: Home,
   token: Redacted.Redacted
 ): Effect.Effect<void, PrivateFiles.PrivateFilesError, Scope.Scope> =>
   Effect.acquireRelease(
-    PrivateFiles.write(home.token, `${Redacted.value(token)}\n`),
-    () => Effect.sync(() => rmSync(home.token, { force: true }))
+    Effect.andThen(
+      PrivateFiles.write(home.token, `${Redacted.value(token)}\n`),
+      PrivateFiles.write(home.pid, `${process.pid}\n`)
+    ),
+    () =>
+      Effect.sync(() => {
+        rmSync(home.token, { force: true })
+        rmSync(home.pid, { force: true })
+      })
   )

@@ -72,7 +72,7 @@ export const startLocal = (
     const context = yield* Layer.build(Composition.layerLocal(settings, { instanceId, bootToken }))
     return yield* Effect.gen(function*() {
       // The store's lock is held from here on, so what an earlier process left may be replaced.
-      yield* LocalFiles.publishToken(home, bootToken)
+      yield* LocalFiles.publish(home, bootToken)
       const socket = yield* Listeners.open({ address: { path: home.socket }, routes: Routes.layerApi() })
       const rest = yield* openTcp(settings, settings.listen)
       return {

@@ -15,6 +15,8 @@ export interface Home {
   readonly run: string
   readonly socket: string
   readonly token: string
+  /** The process that serves, as a number; for a person and for `kill`. */
+  readonly pid: string
   readonly log: string
 }
 
@@ -37,6 +39,7 @@ export const locate = (env: Environment): Home => {
     run,
     socket: join(run, "valetkey.sock"),
     token: join(run, "token"),
+    pid: join(run, "pid"),
     log: join(run, "serve.log")
   }
 }

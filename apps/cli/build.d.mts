@@ -1,0 +1,2 @@
+/** Bundles the command into a directory. */
+export const bundle: (outdir: string) => Promise<void>

@@ -1,0 +1,208 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Emitted from "@valetkey/testing/Emitted"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as McpResource from "@valetkey/testing/McpResource"
+import * as OidcProvider from "@valetkey/testing/OidcProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect } from "effect"
+import { readFileSync } from "node:fs"
+import * as Valetkey from "./support/Valetkey.ts"
+
+/** Connects `fake` at a provider whose person answers at once. */
+const connected = Effect.gen(function*() {
+  const valetkey = yield* Valetkey.make
+  const provider = yield* FakeProvider.make()
+  const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"])
+  const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+  yield* UserAgent.make().authorize(url)
+  const ended = yield* running.ended
+  return { valetkey, provider, ended }
+})
+
+describe("connect", () => {
+  it.live("S2.2 S2.3 S2.25 gets a person's consent at a real provider and hands out tokens that it accepts", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* OidcProvider.make()
+      const resource = yield* McpResource.make(provider)
+      const running = yield* valetkey.start(["connect", resource.url, "--name", "mcp", "--no-browser"])
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      const page = yield* UserAgent.make().authorize(url)
+      assert.strictEqual(page.status, 200)
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.include(ended.stdout, "Connected to mcp")
+      assert.include(ended.stderr, "Starting the Valetkey server")
+      const token = yield* valetkey.run(["token", "mcp"])
+      assert.strictEqual(token.code, 0)
+      const answer = yield* Effect.promise(() =>
+        fetch(resource.url, {
+          method: "POST",
+          headers: { authorization: `Bearer ${token.stdout.trim()}`, accept: "application/json, text/event-stream" }
+        })
+      )
+      assert.notStrictEqual(answer.status, 401)
+      assert.strictEqual(resource.authorized(), 1)
+    })))
+
+  it.live("S2.25 DAEM-08 opens the browser with the URL as its one argument and no shell", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const { browser } = valetkey
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake"], { BROWSER: browser.path })
+      yield* Valetkey.until(() => browser.opened().length > 0)
+      const [argv = []] = browser.opened()
+      assert.strictEqual(argv.length, 1)
+      const url = new URL(argv[0] ?? "")
+      assert.strictEqual(url.origin, provider.origin)
+      yield* UserAgent.make().authorize(url)
+      assert.strictEqual((yield* running.ended).code, 0)
+    })))
+
+  it.live("S2.11 says that a live connection needs nobody and opens nothing", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, valetkey } = yield* connected
+      const { browser } = valetkey
+      const again = yield* valetkey.json(["connect", provider.resource, "--name", "fake"], { BROWSER: browser.path })
+      assert.strictEqual(again.code, 0)
+      assert.strictEqual(again.document["alreadyConnected"], true)
+      assert.deepStrictEqual(browser.opened(), [])
+    })))
+
+  it.live("S2.35 S2.36 DAEM-10 prints one document with the granted scopes when consent is given", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const { browser } = valetkey
+      const running = yield* valetkey.start([
+        "connect",
+        provider.resource,
+        "--name",
+        "fake",
+        "--scope",
+        "read",
+        "--json"
+      ], {
+        BROWSER: browser.path
+      })
+      yield* Valetkey.until(() => browser.opened().length > 0)
+      yield* UserAgent.make().authorize(browser.opened()[0]?.[0] ?? "")
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const document = Valetkey.theDocument(ended)
+      assert.deepStrictEqual(
+        { ...document, connection: undefined, flowId: undefined },
+        {
+          ok: true,
+          server: "fake",
+          status: "completed",
+          grantedScopes: ["read"],
+          connection: undefined,
+          flowId: undefined
+        }
+      )
+    })))
+
+  it.live("S2.37 defers with --no-browser --json: the URL in one document, and the server finishes the flow", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const deferred = yield* valetkey.json(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      assert.strictEqual(deferred.code, 0)
+      assert.sameMembers(Object.keys(deferred.document), [
+        "ok",
+        "deferred",
+        "server",
+        "flowId",
+        "status",
+        "transport",
+        "authorizationUrl",
+        "expiresAt"
+      ])
+      yield* UserAgent.make().authorize(deferred.document["authorizationUrl"])
+      const status = yield* valetkey.json(["status", "fake"])
+      assert.strictEqual(status.document["connection"].status, "active")
+    })))
+
+  it.live("S2.26 DAEM-12 cancels the flow on Ctrl+C and exits with 130", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      yield* running.saw("stderr", /Ctrl\+C/)
+      running.signal("SIGINT")
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 130)
+      assert.include(ended.stderr, "Cancelled")
+      const redirect = new URL(new URL(url).searchParams.get("redirect_uri") ?? "")
+      const late = yield* Effect.exit(UserAgent.make().request(redirect))
+      assert.strictEqual(late._tag, "Failure", "the callback listener is closed")
+      const next = yield* valetkey.json(["connect", "fake", "--no-browser"])
+      assert.strictEqual(next.document["deferred"], true, "the slot is free")
+    })))
+
+  it.live("S2.38 I25 prints one document and exits with 130 when it is interrupted", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const { browser } = valetkey
+      const running = yield* valetkey.start(["connect", provider.resource, "--json"], { BROWSER: browser.path })
+      yield* running.saw("stderr", /Ctrl\+C/)
+      running.signal("SIGTERM")
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 130)
+      assert.strictEqual(Valetkey.theDocument(ended)["error"].code, "interrupted")
+    })))
+
+  it.live("S2.24 S2.32 surfaces the provider's refusal with its fixed sentence and exits with 1", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make({ consent: { error: "access_denied" } })
+      const { browser } = valetkey
+      const running = yield* valetkey.start(["connect", provider.resource, "--json"], { BROWSER: browser.path })
+      yield* Valetkey.until(() => browser.opened().length > 0)
+      yield* UserAgent.make().authorize(browser.opened()[0]?.[0] ?? "")
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 1)
+      const { error } = Valetkey.theDocument(ended)
+      assert.strictEqual(error.code, "access_denied")
+      assert.include(error.message, "Access was denied")
+    })))
+
+  it.live("S2.22 exits with 5 when nobody consents within the flow's time", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const { browser } = valetkey
+      const ended = yield* valetkey.json(["connect", provider.resource], {
+        BROWSER: browser.path,
+        VALETKEY_FLOW_TTL: "1s"
+      })
+      assert.strictEqual(ended.code, 5, ended.stdout)
+      assert.strictEqual(ended.document["error"].code, "flow_expired")
+    })))
+
+  it.live("S1.9 S2.10 a second start says that one is open, and --replace takes over", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const first = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      yield* first.saw("stdout", /https?:\/\/\S+/)
+      const second = yield* valetkey.json(["connect", "fake", "--no-browser"])
+      assert.strictEqual(second.code, 1)
+      assert.strictEqual(second.document["error"].code, "flow_conflict")
+      const third = yield* valetkey.json(["connect", "fake", "--no-browser", "--replace"])
+      assert.strictEqual(third.code, 0)
+      assert.strictEqual((yield* first.ended).code, 1)
+    })))
+
+  it.live("S2.12 DAEM-07 leaves no secret in the arguments or the environment of the server", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, valetkey } = yield* connected
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const pid = valetkey.serverPid
+      for (const file of ["cmdline", "environ"]) Emitted.record(file, readFileSync(`/proc/${pid}/${file}`))
+    })))
+})

@@ -1,0 +1,198 @@
+import { type Home, locate } from "@valetkey/client/Home"
+import * as Canary from "@valetkey/testing/Canary"
+import * as Emitted from "@valetkey/testing/Emitted"
+import { Deferred, Effect, Schedule, type Scope } from "effect"
+import { spawn } from "node:child_process"
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { variable } from "./bundle.ts"
+
+/** How a command ended. */
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A running command. */
+export interface Running {
+  readonly pid: number
+  /** Returns when the output so far matches. */
+  saw(stream: "stdout" | "stderr", pattern: RegExp): Effect.Effect<RegExpExecArray>
+  signal(signal: NodeJS.Signals): void
+  readonly ended: Effect.Effect<Ended>
+}
+
+/** One installation in a directory of its own: its server ends and its files are scanned when the scope closes. */
+export interface Installation {
+  readonly home: Home
+  readonly env: Readonly<Record<string, string | undefined>>
+  start(
+    args: ReadonlyArray<string>,
+    env?: Readonly<Record<string, string | undefined>>
+  ): Effect.Effect<Running, never, Scope.Scope>
+  run(args: ReadonlyArray<string>, env?: Readonly<Record<string, string | undefined>>): Effect.Effect<Ended>
+  /** Runs with `--json`, checks that stdout is one document and returns it. */
+  json(
+    args: ReadonlyArray<string>,
+    env?: Readonly<Record<string, string | undefined>>
+  ): Effect.Effect<Ended & { readonly document: Record<string, any> }>
+  /** The process id of the server, when one runs. */
+  readonly serverPid: number | undefined
+  /** Ends the server and returns when it is gone. */
+  stop(signal?: NodeJS.Signals): Effect.Effect<void>
+  /** Starts `serve` in the foreground and returns when it is ready. */
+  serve(env?: Readonly<Record<string, string | undefined>>): Effect.Effect<Running, never, Scope.Scope>
+  /** An executable for BROWSER that appends its arguments, one JSON array a line, to the returned file. */
+  readonly browser: { readonly path: string; readonly opened: () => ReadonlyArray<ReadonlyArray<string>> }
+}
+
+/** Makes an installation. */
+export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(function*() {
+  const directory = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "vk-"))),
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+  )
+  const home = locate({ VALETKEY_HOME: join(directory, "home") })
+  const env = {
+    PATH: process.env["PATH"],
+    HOME: directory,
+    VALETKEY_HOME: home.data,
+    BROWSER: join(directory, "no-such-browser")
+  }
+  yield* Effect.addFinalizer(() => Effect.andThen(stop("SIGTERM"), Effect.sync(() => collect(home))))
+
+  const start: Installation["start"] = (args, more = {}) =>
+    Effect.acquireRelease(
+      Effect.sync(() => launch(args, { ...env, ...more })),
+      (running) => Effect.andThen(Effect.sync(() => running.signal("SIGKILL")), running.ended)
+    )
+  const run: Installation["run"] = (args, more) =>
+    Effect.scoped(Effect.flatMap(start(args, more), (running) => running.ended))
+  const stop = (signal: NodeJS.Signals = "SIGTERM") =>
+    Effect.suspend(() => {
+      const pid = pidOf(home)
+      if (pid === undefined) return Effect.void
+      process.kill(pid, signal)
+      return gone(pid)
+    })
+
+  return {
+    home,
+    env,
+    start,
+    run,
+    json: (args, more) =>
+      Effect.map(run([...args, "--json"], more), (ended) => ({ ...ended, document: theDocument(ended) })),
+    get serverPid() {
+      return pidOf(home)
+    },
+    stop,
+    serve: (more) => Effect.tap(start(["serve", "--json"], more), (running) => running.saw("stdout", /"ready":true/)),
+    get browser() {
+      const path = join(directory, "browser.cjs")
+      const log = join(directory, "opened")
+      writeFileSync(
+        path,
+        `#!${process.execPath}\nrequire("node:fs").appendFileSync(${
+          JSON.stringify(log)
+        }, JSON.stringify(process.argv.slice(2)) + "\\n")\n`
+      )
+      chmodSync(path, 0o755)
+      return {
+        path,
+        opened: () =>
+          existsSync(log)
+            ? readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as Array<string>)
+            : []
+      }
+    }
+  }
+})
+
+/** Parses stdout, which must be exactly one JSON document. */
+export const theDocument = ({ stdout }: Ended): Record<string, any> => {
+  if (!stdout.endsWith("\n") || stdout.trim().includes("\n")) {
+    throw new Error(`Not one line: ${stdout.length} characters`)
+  }
+  return JSON.parse(stdout) as Record<string, any>
+}
+
+/** Returns when the condition holds. */
+export const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet")).pipe(
+    Effect.retry(Schedule.spaced("20 millis")),
+    Effect.orDie
+  )
+
+const launch = (args: ReadonlyArray<string>, env: Readonly<Record<string, string | undefined>>): Running => {
+  const child = spawn(process.execPath, [process.env[variable] ?? "", ...args], {
+    env: env as NodeJS.ProcessEnv,
+    stdio: ["ignore", "pipe", "pipe"]
+  })
+  const text = { stdout: "", stderr: "" }
+  const watchers = new Set<() => void>()
+  for (const stream of ["stdout", "stderr"] as const) {
+    child[stream].on("data", (chunk) => {
+      text[stream] += String(chunk)
+      for (const watcher of watchers) watcher()
+    })
+  }
+  const end = Deferred.makeUnsafe<Ended>()
+  child.on("close", (code, signal) => {
+    Emitted.record("stderr", text.stderr)
+    // Handing out a token is what `token` and `exec` are for; nothing else may.
+    if (!["token", "exec"].includes(args[0] ?? "")) {
+      Emitted.record("stdout", text.stdout.replace(/"authorizationUrl":"[^"]*"/, ""))
+    }
+    Deferred.doneUnsafe(end, Effect.succeed({ code, signal, ...text }))
+    for (const watcher of watchers) watcher()
+  })
+  return {
+    pid: child.pid ?? 0,
+    ended: Deferred.await(end),
+    signal: (signal) => void child.kill(signal),
+    saw: (stream, pattern) =>
+      Effect.callback((resume) => {
+        const look = () => {
+          const found = pattern.exec(text[stream])
+          if (found !== null) {
+            watchers.delete(look)
+            resume(Effect.succeed(found))
+          } else if (child.exitCode !== null) {
+            watchers.delete(look)
+            resume(Effect.die(new Error(`Ended without ${pattern}: ${text.stderr}`)))
+          }
+        }
+        watchers.add(look)
+        look()
+      })
+  }
+}
+
+const pidOf = (home: Home): number | undefined =>
+  existsSync(home.pid) ? Number(readFileSync(home.pid, "utf8")) : undefined
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    // A child that nobody waited for yet is gone all the same.
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+  } catch {
+    return false
+  }
+}
+
+const gone = (pid: number): Effect.Effect<void> => until(() => !isAlive(pid))
+
+/** Hands what the installation left behind to the scan; the key file is the one place for its key. */
+const collect = (home: Home): void => {
+  if (existsSync(home.keys)) Canary.register("root_key", readFileSync(home.keys, "utf8").trim().split(":")[1] ?? "")
+  if (!existsSync(home.data)) return
+  for (const name of readdirSync(home.data)) {
+    if (name.startsWith("valetkey.db")) Emitted.recordFile(join(home.data, name))
+  }
+  Emitted.recordFile(home.log)
+}
