@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process"
-import { readFileSync } from "node:fs"
+import { readFileSync, rmSync } from "node:fs"
 import { request } from "node:http"
 import { setImmediate } from "node:timers/promises"
 
@@ -30,6 +30,8 @@ export const start = async (
   command: ReadonlyArray<string>,
   options: { readonly socket: string; readonly path: string; readonly env?: NodeJS.ProcessEnv }
 ): Promise<Running> => {
+  // A floor that was ended by a signal leaves its socket behind.
+  rmSync(options.socket, { force: true })
   const started = performance.now()
   const child = spawn(command[0]!, command.slice(1), { env: options.env ?? process.env, stdio: "ignore" })
   let exited = false

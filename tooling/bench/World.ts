@@ -45,19 +45,10 @@ export const make: Effect.Effect<World, unknown, Scope.Scope> = Effect.gen(funct
   if (server.pid === undefined) return yield* Effect.die("the server did not start")
   yield* Effect.promise(async () => {
     await run("servers", "add", "bench", provider.resource)
-    const connecting = spawn(valetkey[0], [valetkey[1], "connect", "bench", "--no-browser"], { env })
-    let printed = ""
-    for await (const chunk of connecting.stderr) {
-      printed += String(chunk)
-      const url = /https?:\/\/\S+authorize\S*/.exec(printed)?.[0]
-      if (url === undefined) continue
-      // The provider consents at once and redirects to the callback.
-      await (await fetch(url)).text()
-      break
-    }
-    connecting.stderr.resume()
-    connecting.stdout.resume()
-    await new Promise((resolve) => connecting.once("exit", resolve))
+    const { authorizationUrl } = JSON.parse(await run("connect", "bench", "--no-browser", "--json"))
+    // The provider consents at once and redirects to the callback, whose page waits for the flow.
+    const page = await fetch(authorizationUrl)
+    if (!page.ok) throw new Error(`the callback page answered ${page.status}`)
   })
   return { home, env, socket: join(home, "run/valetkey.sock"), run }
 })
