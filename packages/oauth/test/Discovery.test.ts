@@ -4,7 +4,7 @@ import { IssuerMetadata, ProtectedResource } from "@valetkey/oauth"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import { Effect } from "effect"
-import { layer, server } from "./internal/world.ts"
+import { layer, layerWith, server } from "./internal/world.ts"
 
 type ServerChanges = Parameters<typeof server>[1]
 
@@ -257,6 +257,8 @@ describe("Discovery", () => {
       assert.strictEqual((yield* discover(provider)).issuer, provider.issuer)
       provider.script("serverMetadata", [here, here, here])
       assert.strictEqual(yield* refusal(provider), "metadata_invalid")
+      provider.script("serverMetadata", [Reply.redirect(provider.origin.replace("http:", "https:"))])
+      assert.strictEqual(yield* refusal(provider), "metadata_invalid")
       provider.script("serverMetadata", [Reply.redirect("http://169.254.169.254/latest/meta-data")])
       assert.strictEqual(yield* refusal(provider), "egress_refused")
     }).pipe(Effect.scoped, Effect.provide(layer)))
@@ -276,6 +278,15 @@ describe("Discovery", () => {
       assert.strictEqual((yield* discover(provider, { endpoints })).issuer, provider.origin)
       assert.isEmpty(provider.log)
     }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("gives up on a resource and on an authorization server at its deadline", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      provider.script("resource", [Reply.hang])
+      assert.strictEqual(yield* refusal(provider), "resource_unreachable")
+      provider.script("serverMetadata", [Reply.hang])
+      assert.strictEqual(yield* refusal(provider), "authorization_server_unreachable")
+    }).pipe(Effect.scoped, Effect.provide(layerWith({ discovery: "150 millis" }))))
 
   it.live("reads no more than the head of a resource that streams without end", () =>
     Effect.gen(function*() {

@@ -160,6 +160,10 @@ describe("Refreshing", () => {
         _tag: "Terminal",
         error: "bad_refresh_token"
       })
+      assert.deepStrictEqual(yield* reason(provider, Reply.patch({ error: "invalid_grant" })), {
+        _tag: "Terminal",
+        error: "invalid_grant"
+      })
       const challenged = Reply.json(401, { error: "invalid_client" }, { "www-authenticate": "Basic realm=\"as\"" })
       assert.deepStrictEqual(yield* reason(provider, challenged), { _tag: "Configuration", error: "invalid_client" })
       const transient = [Reply.html(403), Reply.raw({ status: 400 }), Reply.raw({ status: 500 }), Reply.redirect("/x")]

@@ -66,7 +66,7 @@ describe("Registration", () => {
       assert.strictEqual(sent(provider)["application_type"], "web")
       assert.notProperty(sent(provider), "scope")
       assert.strictEqual(client.authMethod, "client_secret_basic")
-      assert.include(provider.clients.get(client.clientId)?.secrets, Redacted.value(client.clientSecret!))
+      assert.include(provider.clients.get(client.clientId)?.secrets ?? [], Redacted.value(client.clientSecret!))
       assert.notInclude(JSON.stringify(client), Redacted.value(client.clientSecret!))
       assert.isUndefined(client.clientSecretExpiresAt)
     }).pipe(Effect.scoped, Effect.provide(layer)))
