@@ -120,9 +120,9 @@ describe("connect", () => {
         "authorizationUrl",
         "expiresAt"
       ])
-      yield* UserAgent.make().authorize(deferred.document["authorizationUrl"])
+      yield* UserAgent.make().authorize(String(deferred.document["authorizationUrl"]))
       const status = yield* valetkey.json(["status", "fake"])
-      assert.strictEqual(status.document["connection"].status, "active")
+      assert.propertyVal(status.document["connection"], "status", "active")
     })))
 
   it.live("S2.26 DAEM-12 cancels the flow on Ctrl+C and exits with 130", () =>
@@ -153,7 +153,7 @@ describe("connect", () => {
       running.signal("SIGTERM")
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 130)
-      assert.strictEqual(Valetkey.theDocument(ended)["error"].code, "interrupted")
+      assert.strictEqual(Valetkey.theError(ended).code, "interrupted")
     })))
 
   it.live("S2.24 S2.32 surfaces the provider's refusal with its fixed sentence and exits with 1", () =>
@@ -166,7 +166,7 @@ describe("connect", () => {
       yield* UserAgent.make().authorize(browser.opened()[0]?.[0] ?? "")
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 1)
-      const { error } = Valetkey.theDocument(ended)
+      const error = Valetkey.theError(ended)
       assert.strictEqual(error.code, "access_denied")
       assert.include(error.message, "Access was denied")
     })))
@@ -181,7 +181,7 @@ describe("connect", () => {
         VALETKEY_FLOW_TTL: "1s"
       })
       assert.strictEqual(ended.code, 5, ended.stdout)
-      assert.strictEqual(ended.document["error"].code, "flow_expired")
+      assert.strictEqual(ended.error.code, "flow_expired")
     })))
 
   it.live("S1.9 S2.10 a second start says that one is open, and --replace takes over", () =>
@@ -192,7 +192,7 @@ describe("connect", () => {
       yield* first.saw("stdout", /https?:\/\/\S+/)
       const second = yield* valetkey.json(["connect", "fake", "--no-browser"])
       assert.strictEqual(second.code, 1)
-      assert.strictEqual(second.document["error"].code, "flow_conflict")
+      assert.strictEqual(second.error.code, "flow_conflict")
       const third = yield* valetkey.json(["connect", "fake", "--no-browser", "--replace"])
       assert.strictEqual(third.code, 0)
       assert.strictEqual((yield* first.ended).code, 1)

@@ -1,7 +1,6 @@
 import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { Authorization } from "@valetkey/api/Authorization"
 import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
-import { errorStatus } from "@valetkey/api/ErrorStatus"
 import {
   type AlreadyConnected,
   type FlowJoined,
@@ -13,7 +12,7 @@ import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenView } from "@valetkey/api/TokensApi"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
-import { Context, Duration, Effect, Layer, type Redacted, Schema } from "effect"
+import { Context, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpClient from "effect/http/HttpClient"
@@ -66,7 +65,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     Effect.gen(function*() {
       const transport = yield* Transport
       const { connections, flows, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
-        httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuseForeign)),
+        httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
         baseUrl: transport.baseUrl
       }).pipe(Effect.provide(bearer(transport)))
 
@@ -169,27 +168,33 @@ const bearer = (transport: Transport["Service"]) =>
       )
   )
 
-/** Lets a refusal pass that the contract knows; whatever else answers with an error keeps its status and nothing more. */
-const refuseForeign = Effect.fnUntraced(function*(response: HttpClientResponse.HttpClientResponse) {
+/** Fails with the problem that the server tells, whatever the status; another refusal keeps its status and nothing more. */
+const refuse = Effect.fnUntraced(function*(response: HttpClientResponse.HttpClientResponse) {
   if (response.status >= 200 && response.status < 300) return response
   const body = yield* Effect.orElseSucceed(response.json, () => undefined)
-  const known = typeof body === "object" && body !== null && "code" in body && typeof body.code === "string" &&
-    Object.hasOwn(errorStatus, body.code)
-  const readiness = typeof body === "object" && body !== null && "ready" in body
-  if (known || readiness) return response
+  // Readiness answers 503 with its conditions.
+  if (typeof body === "object" && body !== null && "ready" in body) return response
+  const problem = yield* Effect.option(decodeProblem(body))
   return yield* new HttpClientError.HttpClientError({
-    reason: new HttpClientError.StatusCodeError({ request: response.request, response })
+    reason: new HttpClientError.StatusCodeError({
+      request: response.request,
+      response,
+      ...(Option.isSome(problem) ? { cause: problem.value } : {})
+    })
   })
 })
+
+const decodeProblem = Schema.decodeUnknownEffect(ApiProblem)
 
 /** What the way to the server said, in the client's words. Nothing of a response's body goes along. */
 const translate = (error: unknown, address: string): ClientError => {
   if (error instanceof ApiProblem || error instanceof Unreachable) return error
   if (!HttpClientError.isHttpClientError(error)) return new UnexpectedResponse({ address })
   const { reason } = error
+  const cause = "cause" in reason ? reason.cause : undefined
+  if (cause instanceof ApiProblem || cause instanceof Unreachable) return cause
   if (reason._tag === "TransportError") {
-    if (reason.cause instanceof Unreachable) return reason.cause
-    const why = reasonOf(reason.cause)
+    const why = reasonOf(cause)
     if (why !== undefined) return new Unreachable({ address, reason: why })
   }
   return new UnexpectedResponse({

@@ -25,6 +25,15 @@ export interface Running {
   readonly ended: Effect.Effect<Ended>
 }
 
+/** What `--json` printed. */
+export type Document = Readonly<Record<string, unknown>>
+
+/** What a document says about a failure; empty when there was none. */
+export interface Failure {
+  readonly code: string
+  readonly message: string
+}
+
 /** One installation in a directory of its own: its server ends and its files are scanned when the scope closes. */
 export interface Installation {
   readonly home: Home
@@ -38,7 +47,7 @@ export interface Installation {
   json(
     args: ReadonlyArray<string>,
     env?: Readonly<Record<string, string | undefined>>
-  ): Effect.Effect<Ended & { readonly document: Record<string, any> }>
+  ): Effect.Effect<Ended & { readonly document: Document; readonly error: Failure }>
   /** The process id of the server, when one runs. */
   readonly serverPid: number | undefined
   /** Ends the server and returns when it is gone. */
@@ -74,7 +83,7 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
   const stop = (signal: NodeJS.Signals = "SIGTERM") =>
     Effect.suspend(() => {
       const pid = pidOf(home)
-      if (pid === undefined) return Effect.void
+      if (pid === undefined || !isAlive(pid)) return Effect.void
       process.kill(pid, signal)
       return gone(pid)
     })
@@ -85,7 +94,10 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
     start,
     run,
     json: (args, more) =>
-      Effect.map(run([...args, "--json"], more), (ended) => ({ ...ended, document: theDocument(ended) })),
+      Effect.map(
+        run([...args, "--json"], more),
+        (ended) => ({ ...ended, document: theDocument(ended), error: theError(ended) })
+      ),
     get serverPid() {
       return pidOf(home)
     },
@@ -113,16 +125,25 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
 })
 
 /** Parses stdout, which must be exactly one JSON document. */
-export const theDocument = ({ stdout }: Ended): Record<string, any> => {
+export const theDocument = ({ stdout }: Ended): Document => {
   if (!stdout.endsWith("\n") || stdout.trim().includes("\n")) {
     throw new Error(`Not one line: ${stdout.length} characters`)
   }
-  return JSON.parse(stdout) as Record<string, any>
+  return JSON.parse(stdout) as Document
+}
+
+/** What the one document says about a failure. */
+export const theError = (ended: Ended): Failure => {
+  const { error } = theDocument(ended) as { readonly error?: Failure }
+  return error ?? { code: "", message: "" }
 }
 
 /** Returns when the condition holds. */
-export const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet")).pipe(
+export const until = (condition: () => boolean): Effect.Effect<void> => eventually(Effect.sync(condition))
+
+/** Asks until the answer is yes. */
+export const eventually = (question: Effect.Effect<boolean>): Effect.Effect<void> =>
+  Effect.flatMap(question, (yes) => yes ? Effect.void : Effect.fail("not yet")).pipe(
     Effect.retry(Schedule.spaced("20 millis")),
     Effect.orDie
   )

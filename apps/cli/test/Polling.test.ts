@@ -1,0 +1,133 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as StubServer from "./support/StubServer.ts"
+import * as Valetkey from "./support/Valetkey.ts"
+
+const flowId = "019a0000-0000-7000-8000-000000000000"
+
+const started = {
+  status: 201,
+  body: {
+    flowId,
+    status: "pending",
+    authorizationUrl: "https://provider.example/authorize?state=s",
+    transport: "loopback",
+    expiresAt: "2999-01-01T00:00:00.000Z"
+  }
+}
+
+const flow = (status: string, more: object = {}) => ({
+  body: {
+    flowId,
+    server: "x",
+    status,
+    transport: "loopback",
+    createdAt: "2026-01-01T00:00:00.000Z",
+    expiresAt: "2999-01-01T00:00:00.000Z",
+    ...more
+  }
+})
+
+const problem = (status: number, code: string, detail: string, more: object = {}) => ({
+  status,
+  type: "application/problem+json",
+  body: { type: `https://valetkey.dev/problems/${code}`, title: code, status, code, detail, ...more }
+})
+
+/** A server that starts a flow and answers each poll with the next of these; the last one stays. */
+const polled = (...answers: ReadonlyArray<ReturnType<StubServer.Answer>>): StubServer.Answer => {
+  let poll = 0
+  return (request) => {
+    if (request.method === "POST") return started
+    if (request.method === "DELETE") return { status: 204, body: "" }
+    return answers[Math.min(poll++, answers.length - 1)]
+  }
+}
+
+const connect = Effect.fnUntraced(function*(answer: StubServer.Answer) {
+  const valetkey = yield* Valetkey.make
+  const stub = yield* StubServer.make(valetkey, answer)
+  const ended = yield* valetkey.run(["connect", "x", "--no-browser"])
+  const json = Effect.scoped(Effect.gen(function*() {
+    const again = yield* Valetkey.make
+    yield* StubServer.make(again, answer)
+    return yield* again.json(["connect", "x"], { BROWSER: valetkey.browser.path })
+  }))
+  return { ended, json, requests: stub.requests }
+})
+
+describe("polling", () => {
+  it.live("S2.3 asks for the start once and then for nothing but the flow", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, requests } = yield* connect(polled(flow("pending"), flow("exchanging"), flow("completed")))
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.deepStrictEqual(requests, [
+        "POST /v1/flows",
+        `GET /v1/flows/${flowId}?wait=25`,
+        `GET /v1/flows/${flowId}?wait=25`,
+        `GET /v1/flows/${flowId}?wait=25`
+      ])
+    })))
+
+  it.live("S2.23 DAEM-13 asks again when the connection breaks, three times in a row", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, requests } = yield* connect(polled(undefined, undefined, undefined, flow("completed")))
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.strictEqual(requests.filter((request) => request.startsWith("GET")).length, 4)
+    })))
+
+  it.live("S2.23 asks again when the server drains", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const draining = problem(503, "draining", "This server is shutting down")
+      const { ended } = yield* connect(polled(draining, flow("completed")))
+      assert.strictEqual(ended.code, 0, ended.stderr)
+    })))
+
+  it.live("S2.24 surfaces a definite error at once, in the server's words", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, json, requests } = yield* connect(
+        polled(problem(404, "flow_not_found", "There is no such flow; start another"))
+      )
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "There is no such flow; start another")
+      assert.strictEqual(requests.filter((request) => request.startsWith("GET")).length, 1)
+      assert.strictEqual((yield* json).error.code, "flow_not_found")
+    })))
+
+  it.live("S2.28 calls a start without a URL an unexpected response", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, json } = yield* connect(() => ({ status: 201, body: {} }))
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "Unexpected response")
+      assert.strictEqual((yield* json).error.code, "unexpected_response")
+    })))
+
+  it.live("S2.29 DAEM-13 calls a page in place of JSON an unexpected response, without a stack", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended, json } = yield* connect(() => ({ type: "text/html", body: "<html>Bad gateway</html>" }))
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "Unexpected response")
+      assert.notMatch(ended.stderr, /\bat .*:\d+:\d+|<html>/)
+      assert.strictEqual((yield* json).error.code, "unexpected_response")
+    })))
+
+  it.live("S2.31 DAEM-18 says so when the server is of another version", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ended } = yield* connect(() => problem(404, "unknown_method", "unknown"))
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "not a Valetkey server of this version")
+    })))
+
+  it.live("DAEM-09 prints nothing of a provider that a terminal would obey", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const evil = "https://provider.example/authorize?a=\u001b]0;owned\u0007\u009b31m"
+      const { ended } = yield* connect((request) =>
+        request.method === "POST"
+          ? { status: 201, body: { ...started.body, authorizationUrl: evil } }
+          : problem(409, "flow_conflict", "\u001b[2Jcleared\u202e", { running: flowId })
+      )
+      assert.strictEqual(ended.code, 1)
+      assert.notMatch((ended.stdout + ended.stderr).replaceAll("\n", ""), /[\p{Cc}\p{Cf}]/u)
+      assert.include(ended.stderr, "cleared")
+    })))
+})
