@@ -37,7 +37,7 @@ export const server = (
 export const secret = (): Redacted.Redacted => Redacted.make(randomBytes(32).toString("base64url"))
 
 /** The grant of a public client, as a start freezes it from metadata. */
-export const grantOf = (metadata: AuthorizationServerMetadata, rest: Partial<Grant> = {}): Grant => ({
+const grantOf = (metadata: AuthorizationServerMetadata, rest: Partial<Grant> = {}): Grant => ({
   issuer: metadata.issuer,
   tokenEndpoint: metadata.tokenEndpoint,
   ...(metadata.revocationEndpoint === undefined ? {} : { revocationEndpoint: metadata.revocationEndpoint }),
