@@ -39,7 +39,7 @@ describe("the contract", () => {
     assert.strictEqual(group("fine", open(bare)).identifier, "fine")
   })
 
-  it("S2.9 S2.12 API-14 gives out no secret but the authorization URL and the access token", () => {
+  it("S2.12 API-14 gives out no secret but the authorization URL and the access token", () => {
     const secrets = endpoints.flatMap((endpoint) =>
       [...endpoint.success].flatMap((schema) => secretsOf(schema.ast).map((name) => `${named(endpoint)} ${name}`))
     )

@@ -35,10 +35,12 @@ const assertPage = (headers: Headers) => {
 }
 
 describe("GET /callback/{context}", () => {
-  it.effect("takes the response and sends the browser to an address without code and state", () =>
+  it.effect("FLOW-34 FLOW-35 takes the response and sends the browser to an address without code and state", () =>
     Effect.gen(function*() {
       const { ada, callback, path } = yield* start()
-      const answer = yield* send("GET", callback)
+      const answer = yield* send("GET", `${callback}&returnTo=https%3A%2F%2Fevil.example`, {
+        headers: { referer: "https://evil.example/", host: "evil.example" }
+      })
       assert.strictEqual(answer.status, 303)
       assert.strictEqual(answer.text, "")
       assertPage(answer.headers)
@@ -215,7 +217,7 @@ describe("GET /done/{opaque}", () => {
       assert.include((yield* Fiber.join(late)).text, "Connected")
     }).pipe(Effect.provide(layer())))
 
-  it.effect("WEB-01 WEB-09 tells nothing for an address that was never given out, on a page that runs nothing", () =>
+  it.effect("WEB-01 WEB-07 WEB-09 tells nothing for an address that was never given out, on a page that runs nothing", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       const { done, flowId } = yield* connect(ada)

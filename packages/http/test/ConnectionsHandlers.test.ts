@@ -6,6 +6,7 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { Effect, Layer } from "effect"
+import { inspect } from "node:util"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
@@ -14,7 +15,7 @@ import { caller, connect, deposit, jwt, layer, layerHttp, layerWorld, Script, se
 const writes = (calls: ReadonlyArray<string>) => calls.filter((call) => call === "ConnectionStore.deposit")
 
 describe("PUT /v1/connections/{server}", () => {
-  it.effect("S3.28 stores for the caller of the credential; 201 when new, 200 when replaced", () =>
+  it.effect("S3.5 S3.28 stores one row for the caller of the credential; 201 when new, 200 when replaced", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       const first = yield* ada.put("/v1/connections/notes", deposit())
@@ -44,6 +45,22 @@ describe("PUT /v1/connections/{server}", () => {
       assert.strictEqual(refreshed.status, 200, refreshed.text)
       assert.include((yield* Script).calls, "server.refresh")
       assert.notStrictEqual(refreshed.json["accessToken"], "")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.25 S3.26 seals every secret before it reaches the store", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const world = yield* MemoryWorld
+      const secrets = [Canary.makeText("refresh"), Canary.makeText("access"), Canary.makeText("client")] as const
+      const [refreshToken, accessToken, clientSecret] = secrets
+      const row = () => [...world.connections.values()][0]!.connection
+      yield* ada.put("/v1/connections/notes", deposit({ refreshToken, accessToken }))
+      assert.isUndefined(row().clientSecret)
+      yield* ada.put("/v1/connections/notes", deposit({ refreshToken, accessToken, clientSecret }))
+      assert.instanceOf(row().clientSecret, Uint8Array)
+      const bytes = [row().clientSecret!, row().credentials.accessToken, row().credentials.refreshToken!]
+        .map((sealed) => Buffer.from(sealed).toString("latin1")).join() + inspect(row(), { depth: 9 })
+      for (const secret of secrets) assert.notInclude(bytes, secret)
     }).pipe(Effect.provide(layer())))
 
   it.effect("S3.29 S3.30 S3.31 S3.32 S3.33 S3.36 API-05 API-06 names each fault by its path, never the value, and stores nothing", () =>
@@ -176,7 +193,7 @@ describe("DELETE /v1/connections/{server}", () => {
       assert.strictEqual((yield* ada.post("/v1/connections/notes/token", {})).status, 404)
     }).pipe(Effect.provide(layer())))
 
-  it.effect("S3.41 leaves another caller's connection alone", () =>
+  it.effect("S3.7 S3.41 leaves another caller's connection alone", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       const grace = yield* caller({ sub: "grace" })
