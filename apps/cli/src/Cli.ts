@@ -107,9 +107,10 @@ const layerPresenter = (output: Output["Service"]) => {
         }
         case "InvalidInvocation": {
           const message = plain(event.errors.map((error) => error.message).join(" "))
+          const help = `${event.commandPath.join(" ")} --help`
           return output.json
-            ? output.result({ ok: false, error: { code: "usage", message } }, "")
-            : output.say(`valetkey: ${message}\nSee: ${event.commandPath.join(" ")} --help`)
+            ? output.result({ ok: false, error: { code: "usage", message: `${message}; see ${help}` } }, "")
+            : output.say(`valetkey: ${message}\nSee: ${help}`)
         }
       }
     }

@@ -46,7 +46,7 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
       case "metadata_invalid":
         return "The authorization server's metadata is missing or malformed; give the issuer or the endpoints in the server's configuration"
       case "issuer_mismatch":
-        return "The metadata names another issuer than the one it was asked for; it is not trusted (RFC 8414 section 3.3)"
+        return "The metadata names another issuer than the one it was asked for; it is not trusted (RFC 8414 section 3.3); check the server's URL and issuer"
       case "pkce_unsupported":
         return "The authorization server does not advertise PKCE with S256; set assumePkceSupport only if it is known to support it"
       case "egress_refused":

@@ -22,7 +22,7 @@ export class FlowConflict extends Schema.TaggedError<FlowConflict>("valetkey/Flo
 export class FlowNotFound extends Schema.TaggedError<FlowNotFound>("valetkey/FlowNotFound")("FlowNotFound", {}) {
   readonly code = "flow_not_found" as const
   override get message() {
-    return "There is no such flow: it was never started, its record has expired, or it belongs to another user or instance"
+    return "There is no such flow: it was never started, its record has expired, or it belongs to another user or instance; start another"
   }
 }
 
