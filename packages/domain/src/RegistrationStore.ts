@@ -19,7 +19,9 @@ export const Registration = Schema.Struct({
   authMethod: TokenEndpointAuthMethod,
   clientSecret: Schema.optionalKey(Sealed),
   clientSecretExpiresAt: Schema.optionalKey(Schema.DateTimeUtc),
-  redirectUri: HttpUrl
+  redirectUri: HttpUrl,
+  /** The scopes that it was registered for (RFC 7591 §2); a server may refuse a request for more. */
+  scopes: Schema.Array(Schema.String)
 })
 export type Registration = typeof Registration.Type
 

@@ -58,6 +58,18 @@ describe("Flows.start", () => {
       assert.strictEqual((yield* Provider).registrations.length, 1)
     }).pipe(Effect.provide(layer)))
 
+  it.effect("registers anew, for all scopes so far, when the registered ones do not cover the wish", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const flows = yield* Flows
+      const key = yield* keyOf("mcp")
+      for (const [scopes, registrations] of [[["read"], 1], [["write"], 2], [["read", "write"], 2]] as const) {
+        const started = yield* flows.start(key, { scopes, onConflict: "supersede" })
+        assert.strictEqual(started._tag, "Started")
+        assert.strictEqual(provider.registrations.length, registrations)
+      }
+    }).pipe(Effect.provide(layer)))
+
   it.effect("S1.8 refuses a second start while one is pending and opens one transport", () =>
     Effect.gen(function*() {
       const { flow, key } = yield* begin("mcp")

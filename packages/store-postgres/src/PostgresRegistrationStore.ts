@@ -11,7 +11,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
       get: (key) =>
         database.read("RegistrationStore.get", (sql) =>
           Effect.flatMap(
-            sql`SELECT client_id, auth_method, client_secret, client_secret_expires_at, redirect_uri FROM registrations
+            sql`SELECT client_id, auth_method, client_secret, client_secret_expires_at, redirect_uri, scopes FROM registrations
               WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
                 AND transport = ${key.transport}`,
             ([row]) => row === undefined ? Effect.succeedNone : Effect.map(read(row), Option.some)
@@ -20,17 +20,18 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
       put: (key, registration) =>
         database.write("RegistrationStore.put", (sql) =>
           Effect.asVoid(sql`INSERT INTO registrations (tenant, server, issuer, transport, client_id, auth_method,
-              client_secret, client_secret_expires_at, redirect_uri, updated_at)
+              client_secret, client_secret_expires_at, redirect_uri, scopes, updated_at)
             VALUES (${key.tenant}, ${key.server}, ${key.issuer}, ${key.transport}, ${registration.clientId},
               ${registration.authMethod}, ${registration.clientSecret ?? null},
               ${
             registration.clientSecretExpiresAt === undefined
               ? null
               : DateTime.toDateUtc(registration.clientSecretExpiresAt)
-          }, ${registration.redirectUri}, clock_timestamp())
+          }, ${registration.redirectUri}, ${registration.scopes}::text[], clock_timestamp())
             ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET client_id = excluded.client_id,
               auth_method = excluded.auth_method, client_secret = excluded.client_secret,
               client_secret_expires_at = excluded.client_secret_expires_at, redirect_uri = excluded.redirect_uri,
+              scopes = excluded.scopes,
               updated_at = excluded.updated_at`)),
 
       remove: (key, clientId) =>
@@ -46,7 +47,8 @@ const RegistrationRow = Schema.Struct({
   authMethod: Registration.fields.authMethod,
   clientSecret: Schema.NullOr(Schema.Uint8Array),
   clientSecretExpiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
-  redirectUri: Registration.fields.redirectUri
+  redirectUri: Registration.fields.redirectUri,
+  scopes: Registration.fields.scopes
 })
 
 const decodeRow = Schema.decodeUnknownEffect(RegistrationRow)

@@ -168,7 +168,7 @@ describe("Replicas", () =>
     it.effect("gives each owed revocation to one of the replicas", () =>
       Effect.gen(function*() {
         const [one] = yield* Replicas
-        const ids = Array.from({ length: 40 }, () => randomUUID())
+        const ids: ReadonlyArray<string> = Array.from({ length: 40 }, () => randomUUID())
         const { epoch: _, previous: __, ...owed } = newWrite(0)
         yield* Effect.forEach(ids, (id) => one.outbox.enqueue({ id, key: newKey(), grant: owed.grant }))
         const taken = yield* race(12, ({ outbox }) => outbox.take({ limit: 7, lease: Duration.minutes(1) }))

@@ -1,6 +1,7 @@
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { DateTime, Effect, Layer, Option } from "effect"
 import { sealedOf } from "./internal/columns.ts"
+import { fromJson } from "./internal/openDatabase.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `RegistrationStore` over the database. */
@@ -22,8 +23,8 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
         database.write("put", (session) => {
           session.run(
             `INSERT OR REPLACE INTO registrations (tenant, server, issuer, transport, client_id, auth_method,
-               client_secret, client_secret_expires_at, redirect_uri)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+               client_secret, client_secret_expires_at, redirect_uri, scopes)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
             ...valuesOf(key),
             registration.clientId,
             registration.authMethod,
@@ -31,7 +32,8 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
             registration.clientSecretExpiresAt === undefined
               ? null
               : DateTime.toEpochMillis(registration.clientSecretExpiresAt),
-            registration.redirectUri
+            registration.redirectUri,
+            JSON.stringify(registration.scopes)
           )
         }),
 
@@ -53,6 +55,7 @@ interface RegistrationColumns {
   readonly client_secret: Uint8Array | null
   readonly client_secret_expires_at: number | null
   readonly redirect_uri: string
+  readonly scopes: string
 }
 
 const valuesOf = (key: RegistrationKey) => [key.tenant, key.server, key.issuer, key.transport] as const
@@ -61,6 +64,7 @@ const registrationOf = (row: RegistrationColumns): Registration => ({
   clientId: row.client_id,
   authMethod: row.auth_method,
   redirectUri: row.redirect_uri,
+  scopes: fromJson<ReadonlyArray<string>>(row.scopes),
   ...(row.client_secret === null ? undefined : { clientSecret: sealedOf(row.client_secret) }),
   ...(row.client_secret_expires_at === null
     ? undefined

@@ -32,7 +32,7 @@ export const cases = (it: Vitest.MethodsNonLive<RegistrationStore>): void => {
       const key = newKey()
       yield* registrations.put(key, newRegistration())
       const { clientId, redirectUri } = newRegistration()
-      const publicClient: Registration = { clientId, redirectUri, authMethod: "none" }
+      const publicClient: Registration = { clientId, redirectUri, authMethod: "none", scopes: [] }
       yield* registrations.put(key, publicClient)
       assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(publicClient)))
     }))
@@ -87,7 +87,8 @@ const newRegistration = (): Registration => ({
   authMethod: "client_secret_post",
   clientSecret: Fixture.newSealed(),
   clientSecretExpiresAt: DateTime.makeUnsafe(1_900_000_000_000),
-  redirectUri: "http://127.0.0.1/callback"
+  redirectUri: "http://127.0.0.1/callback",
+  scopes: ["read", "files:write"]
 })
 
 const view = ({ clientSecret, clientSecretExpiresAt, ...rest }: Registration) => ({

@@ -1,6 +1,7 @@
 import { Clock, DateTime, Effect, Option, type Redacted } from "effect"
 import type { AuthorizationServer, AuthorizationServerMetadata } from "../AuthorizationServer.ts"
 import type { Cipher } from "../Cipher.ts"
+import { coversScopes } from "../Credentials.ts"
 import type { TransportKind } from "../Flow.ts"
 import { type Registration, type RegistrationKey, type RegistrationStore, sealContext } from "../RegistrationStore.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
@@ -13,6 +14,8 @@ export interface Client {
   readonly clientSecret?: Redacted.Redacted | undefined
   /** The redirect URI that it is registered for, when known. */
   readonly redirectUri?: string | undefined
+  /** The scopes that it is registered for, when that matters. */
+  readonly scopes?: ReadonlyArray<string> | undefined
   /** Registered by a person: it is used whatever the redirect URI turns out to be. */
   readonly preregistered: boolean
 }
@@ -46,7 +49,7 @@ export const makeClients = (ports: {
     const key = registrationKey(server, metadata, transport)
     const found = yield* registrations.get(key)
     if (Option.isNone(found)) return undefined
-    const { authMethod, clientId, clientSecret, clientSecretExpiresAt, redirectUri } = found.value
+    const { authMethod, clientId, clientSecret, clientSecretExpiresAt, redirectUri, scopes } = found.value
     if (
       clientSecretExpiresAt !== undefined &&
       DateTime.toEpochMillis(clientSecretExpiresAt) <= (yield* Clock.currentTimeMillis)
@@ -56,6 +59,7 @@ export const makeClients = (ports: {
       authMethod,
       clientSecret: clientSecret === undefined ? undefined : yield* cipher.open(sealContext(key), clientSecret),
       redirectUri,
+      scopes,
       preregistered: false
     } satisfies Client
   })
@@ -73,6 +77,7 @@ export const makeClients = (ports: {
       clientId: client.clientId,
       authMethod: client.authMethod,
       redirectUri: input.redirectUri,
+      scopes: input.scopes,
       ...(client.clientSecret === undefined
         ? {}
         : { clientSecret: yield* cipher.seal(sealContext(key), client.clientSecret) }),
@@ -84,12 +89,20 @@ export const makeClients = (ports: {
       authMethod: client.authMethod,
       clientSecret: client.clientSecret,
       redirectUri: input.redirectUri,
+      scopes: input.scopes,
       preregistered: false
     } satisfies Client
   })
 
   return { known, register }
 }
+
+/** Whether a client may be used as it is: a server may refuse another redirect URI, and more scopes than it registered. */
+export const suits = (
+  client: Client,
+  wanted: { readonly redirectUri: string; readonly scopes: ReadonlyArray<string> }
+): boolean =>
+  client.preregistered || client.redirectUri === wanted.redirectUri && coversScopes(client.scopes, wanted.scopes)
 
 const registrationKey = (
   server: Server,

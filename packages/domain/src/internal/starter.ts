@@ -18,7 +18,7 @@ import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import type { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
-import { makeClients } from "./clients.ts"
+import { makeClients, suits } from "./clients.ts"
 import type { Listeners } from "./listeners.ts"
 
 /** Builds `Flows.start`. */
@@ -112,11 +112,12 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
         options.complete(received, { context, ...(choice.binding === undefined ? {} : { binding: choice.binding }) })
     }).pipe(Scope.provide(scope))
     const scopes = choice.scopes ?? server.scopes ?? metadata.scopes ?? []
-    const client =
-      registered !== undefined && (registered.redirectUri === undefined || registered.redirectUri === redirectUri ||
-          registered.preregistered)
-        ? registered
-        : yield* clients.register(server, metadata, transport.kind, { redirectUri, scopes })
+    const client = registered !== undefined && suits(registered, { redirectUri, scopes })
+      ? registered
+      : yield* clients.register(server, metadata, transport.kind, {
+        redirectUri,
+        scopes: [...new Set([...registered?.scopes ?? [], ...scopes])]
+      })
     const state = yield* entropy.secret
     const codeVerifier = yield* entropy.secret
     const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource

@@ -120,6 +120,7 @@ export const migration1: Migration = {
       client_secret bytea,
       client_secret_expires_at timestamptz,
       redirect_uri text NOT NULL,
+      scopes text[] NOT NULL,
       updated_at timestamptz NOT NULL,
       PRIMARY KEY (tenant, server, issuer, transport)
     )`,

@@ -103,6 +103,7 @@ export const storeMigrations: ReadonlyArray<string> = [
     client_secret BLOB,
     client_secret_expires_at INTEGER,
     redirect_uri TEXT NOT NULL,
+    scopes TEXT NOT NULL,
     PRIMARY KEY (tenant, server, issuer, transport)
   ) STRICT;
 
