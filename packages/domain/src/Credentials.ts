@@ -36,9 +36,12 @@ export const mergeRefreshed = (previous: Omit<Credentials, "accessToken">, answe
       : DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, previous.expiresAt)))
 })
 
+const stillbornPace = Duration.seconds(30)
+
 /**
  * Whether a token is good for the time that the caller asks for. The demand is capped at half of the token's lifetime,
- * so that short-lived tokens are not refreshed on every call. A token without expiry is good until it is rejected.
+ * so that short-lived tokens are not refreshed on every call. A token without expiry is good until it is rejected; one that
+ * was over when it was issued is handed out for half a minute all the same, or every call would refresh.
  */
 export const isFresh = (
   token: { readonly issuedAt: DateTime.Utc; readonly expiresAt?: DateTime.Utc | undefined },
@@ -48,5 +51,6 @@ export const isFresh = (
   if (token.expiresAt === undefined) return true
   const left = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(now)
   const lifetime = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(token.issuedAt)
+  if (lifetime <= 0) return left > lifetime - Duration.toMillis(stillbornPace)
   return left > 0 && left >= Math.min(Duration.toMillis(minValidity), lifetime / 2)
 }
