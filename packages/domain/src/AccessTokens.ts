@@ -13,7 +13,7 @@ import type { Connection, ConnectionKey } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { isFresh } from "./Credentials.ts"
 import { Deadlines } from "./Deadlines.ts"
-import { Entropy } from "./Entropy.ts"
+import { type Digest, Entropy } from "./Entropy.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import { RevocationOutbox } from "./RevocationOutbox.ts"
 import { Signals } from "./Signals.ts"
@@ -55,12 +55,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         yield* Effect.addFinalizer(() =>
           FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.refresh), Effect.ignore)
         )
-        const flights = new Map<string, Deferred.Deferred<AccessToken, AccessTokenError>>()
+        const flights = new Map<string, Flight>()
 
         const join = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
           const running = flights.get(key.path)
           if (running !== undefined) return running
-          const flight = Deferred.makeUnsafe<AccessToken, AccessTokenError>()
+          const flight: Flight = { minValidity, token: Deferred.makeUnsafe() }
           flights.set(key.path, flight)
           yield* FiberSet.run(
             fibers,
@@ -68,7 +68,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
               Effect.onExit((exit) =>
                 Effect.suspend(() => {
                   flights.delete(key.path)
-                  return Deferred.done(flight, exit)
+                  return Deferred.done(flight.token, exit)
                 })
               ),
               Effect.exit,
@@ -78,35 +78,62 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           return flight
         }, Effect.uninterruptible)
 
-        const get = Effect.fnUntraced(function*(key: ConnectionKey, demand: TokenDemand = {}) {
-          const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? "30 seconds")
+        /** The stored token if it will do, otherwise what a refresh gives; none when the refresh was asked for less. */
+        const attempt = Effect.fnUntraced(function*(
+          key: ConnectionKey,
+          minValidity: Duration.Duration,
+          rejected: Digest | undefined
+        ) {
           const current = yield* activeConnection(yield* connections.get(key))
           if (!current.rejected) {
-            const now = yield* DateTime.now
-            if (demand.rejected === undefined) {
-              if (isFresh(current.credentials, minValidity, now)) return yield* open(current)
+            const fresh = isFresh(current.credentials, minValidity, yield* DateTime.now)
+            if (rejected === undefined) {
+              if (fresh) return yield* open(current)
             } else {
               const token = yield* open(current)
-              if (entropy.digest(token.accessToken) === entropy.digest(demand.rejected)) {
+              if (entropy.digest(token.accessToken) === rejected) {
                 yield* connections.reject(key, current.generation)
-              } else if (isFresh(current.credentials, minValidity, now)) {
+              } else if (fresh) {
                 return token
               }
             }
           }
+          const joined = flights.get(key.path)
           const flight = yield* join(key, minValidity)
-          return yield* Deferred.await(flight).pipe(
-            Effect.timeoutOrElse({
-              duration: demand.patience ?? deadlines.waiter,
+          const token = yield* Deferred.await(flight.token)
+          // A refresh that was under way may have stored the very token that was rejected, or been content with less.
+          return flight === joined &&
+              (entropy.digest(token.accessToken) === rejected || Duration.isLessThan(flight.minValidity, minValidity))
+            ? undefined
+            : token
+        })
+
+        const get = Effect.fnUntraced(
+          function*(key: ConnectionKey, demand: TokenDemand = {}) {
+            const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? "30 seconds")
+            const rejected = demand.rejected && entropy.digest(demand.rejected)
+            while (true) {
+              const token = yield* attempt(key, minValidity, rejected)
+              if (token !== undefined) return token
+            }
+          },
+          (effect, _, demand) =>
+            Effect.timeoutOrElse(effect, {
+              duration: demand?.patience ?? deadlines.waiter,
               orElse: () =>
                 Effect.fail(new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) }))
             })
-          )
-        })
+        )
 
         const open = (connection: Connection) => openAccessToken(cipher, connection)
 
         return AccessTokens.of({ get })
       })
     )
+}
+
+/** One refresh under way in this process. */
+interface Flight {
+  readonly minValidity: Duration.Duration
+  readonly token: Deferred.Deferred<AccessToken, AccessTokenError>
 }
