@@ -27,7 +27,7 @@ const pollInterval = Duration.millis(500)
 const shortPause = Duration.seconds(2)
 const transientDelay = Duration.seconds(2)
 const misconfiguredDelay = Duration.seconds(60)
-const commitRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+const storeRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
 
 type Step =
   | { readonly _tag: "Done"; readonly token: AccessToken }
@@ -46,44 +46,62 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const spool = yield* Spool
   const audit = yield* makeAuditing
 
+  const storing = Duration.subtract(deadlines.refresh, deadlines.http)
+
   /** Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. */
   const refresh = Effect.fn("AccessTokens.refresh")(function*(key: ConnectionKey, minValidity: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
     const giveUpAt = (yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(deadlines.waiter)
-    const wakeUp = yield* signals.subscribe(connectionTopic(key))
-    let wake = wakeUp
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const connection = yield* activeConnection(yield* connections.get(key))
-      if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
-        return yield* openAccessToken(cipher, connection)
-      }
-      const secrets = yield* openSecrets(connection)
-      const claim = yield* connections.claim(key, {
-        generation: connection.generation,
-        policy: connection.grant.redemptionPolicy,
-        lease: deadlines.lease
-      })
-      switch (claim._tag) {
-        case "Moved":
-          continue
-        case "Busy":
-          yield* Effect.raceFirst(wake, Effect.sleep(Duration.min(claim.remaining, pollInterval)))
-          wake = yield* signals.subscribe(connectionTopic(key))
-          continue
-        case "Paced":
-          if (Duration.isGreaterThan(claim.remaining, shortPause)) {
-            return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: claim.remaining })
-          }
-          yield* Effect.sleep(claim.remaining)
-          continue
-        case "Claimed": {
-          const step = yield* Effect.uninterruptible(redeem(connection, claim.fence, secrets))
-          if (step._tag === "Done") return step.token
-        }
-      }
+      const step = yield* round(key, minValidity)
+      if (step._tag === "Done") return step.token
     }
     return yield* new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) })
+  })
+
+  /** One look at the row and what follows from it. It listens before it looks, so that no signal falls in between. */
+  const round = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
+    const wake = yield* signals.subscribe(connectionTopic(key))
+    const connection = yield* activeConnection(yield* connections.get(key))
+    if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
+      return { _tag: "Done", token: yield* openAccessToken(cipher, connection) } satisfies Step
+    }
+    const secrets = yield* openSecrets(connection)
+    if (yield* adopt(connection)) return again
+    const claim = yield* connections.claim(key, {
+      generation: connection.generation,
+      policy: connection.grant.redemptionPolicy,
+      lease: deadlines.lease
+    })
+    switch (claim._tag) {
+      case "Moved":
+        return again
+      case "Busy":
+        yield* Effect.raceFirst(wake, Effect.sleep(Duration.min(claim.remaining, pollInterval)))
+        return again
+      case "Paced":
+        if (Duration.isGreaterThan(claim.remaining, shortPause)) {
+          return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: claim.remaining })
+        }
+        yield* Effect.sleep(claim.remaining)
+        return again
+      case "Claimed":
+        return yield* Effect.uninterruptible(redeem(connection, claim.fence, secrets))
+    }
   }, Effect.scoped)
+
+  /** What this process redeemed and the store could not take yet comes before another redemption. */
+  const adopt = Effect.fnUntraced(function*({ epoch, generation, key }: Connection) {
+    const entries = yield* Effect.orElseSucceed(spool.list, () => [])
+    const entry = entries.find((one) => one.key.path === key.path && one.epoch === epoch && one.redeemed === generation)
+    if (entry === undefined) return false
+    const { credentials, id: resultId } = entry
+    if (yield* connections.commit(key, { generation, epoch, credentials, resultId })) {
+      yield* signals.notify(connectionTopic(key))
+    }
+    yield* Effect.ignore(spool.remove(resultId))
+    return true
+  })
 
   interface Secrets {
     readonly refreshToken: Redacted.Redacted
@@ -111,7 +129,11 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     const { generation, key } = connection
     yield* Checkpoint.reach("refresh.claimed")
     const marking = yield* Clock.monotonicTimeNanos
-    if (!(yield* connections.markSent(key, { generation, fence, lease: deadlines.lease }))) return again
+    const marked = yield* connections.markSent(key, { generation, fence, lease: deadlines.lease }).pipe(
+      // Whatever the store made of it, nothing was sent.
+      Effect.tapError(() => fail(connection, fence, { _tag: "Retryable", delay: Duration.zero }))
+    )
+    if (!marked) return again
     yield* Checkpoint.reach("refresh.sent")
     const elapsed = Duration.nanos((yield* Clock.monotonicTimeNanos) - marking)
     if (Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease)) {
@@ -121,7 +143,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     }
     const answer = yield* server.refresh(connection.grant, secrets).pipe(
       Effect.timeoutOrElse({
-        duration: deadlines.refresh,
+        duration: deadlines.http,
         orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))
       }),
       Effect.interruptible,
@@ -154,8 +176,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
           (landed) => landed ? Effect.succeed(true) : Effect.fail(error)
         )
       ),
-      Effect.retry(commitRetries),
-      Effect.timeoutOption(Duration.subtract(deadlines.refresh, deadlines.http)),
+      Effect.retry(storeRetries),
+      Effect.timeoutOption(storing),
       Effect.interruptible
     )
     yield* Checkpoint.reach("refresh.after_commit")
@@ -229,13 +251,20 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       }
     })
 
+  /** Records a failure while the lease is held; what cannot be recorded is settled when the lease ends. */
   const fail = (connection: Connection, fence: number, failure: RefreshFailure) =>
     connections.fail(connection.key, {
       generation: connection.generation,
       fence,
       policy: connection.grant.redemptionPolicy,
       failure
-    }).pipe(Effect.tap(() => signals.notify(connectionTopic(connection.key))))
+    }).pipe(
+      Effect.retry(storeRetries),
+      Effect.timeout(storing),
+      Effect.interruptible,
+      Effect.andThen(signals.notify(connectionTopic(connection.key))),
+      Effect.catch((error) => Effect.logError("failure of a refresh not recorded", error))
+    )
 
   return { refresh }
 })
