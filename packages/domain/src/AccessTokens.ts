@@ -6,8 +6,8 @@ import {
   openAccessToken,
   TokenError
 } from "./AccessToken.ts"
-import { AuditLog } from "./AuditLog.ts"
-import { AuthorizationServer } from "./AuthorizationServer.ts"
+import type { AuditLog } from "./AuditLog.ts"
+import type { AuthorizationServer } from "./AuthorizationServer.ts"
 import { Cipher } from "./Cipher.ts"
 import type { Connection, ConnectionKey } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
@@ -15,9 +15,9 @@ import { isFresh } from "./Credentials.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import { makeRefresher } from "./internal/refresher.ts"
-import { RevocationOutbox } from "./RevocationOutbox.ts"
-import { Signals } from "./Signals.ts"
-import { Spool } from "./Spool.ts"
+import type { RevocationOutbox } from "./RevocationOutbox.ts"
+import type { Signals } from "./Signals.ts"
+import type { Spool } from "./Spool.ts"
 
 /** What a caller may ask of a token. */
 export interface TokenDemand {

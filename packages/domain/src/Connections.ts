@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { TokenError } from "./AccessToken.ts"
-import { AuditLog } from "./AuditLog.ts"
+import type { AuditLog } from "./AuditLog.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"

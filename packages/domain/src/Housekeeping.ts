@@ -1,5 +1,5 @@
 import { Context, Duration, Effect, Layer, Schedule } from "effect"
-import { AuditLog } from "./AuditLog.ts"
+import type { AuditLog } from "./AuditLog.ts"
 import { AuthorizationServer } from "./AuthorizationServer.ts"
 import { Cipher } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"

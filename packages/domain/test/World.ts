@@ -8,7 +8,8 @@ import {
   type RedemptionFailure,
   type RevocationError
 } from "@valetkey/domain/AuthorizationServer"
-import { CallbackTransports, type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import type { TransportError } from "@valetkey/domain/CallbackTransport"
+import { CallbackTransports, type OpenRequest } from "@valetkey/domain/CallbackTransport"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
