@@ -15,113 +15,127 @@ import { formatDuration, formatScopes, slugOf } from "./Words.ts"
 type Client = ValetkeyClient["Service"]
 
 /** `valetkey connect`: start, open the browser, wait. */
-export const Connect = Command.make("connect", {
-  target: Argument.String("url-or-name").pipe(Argument.withDescription("URL of what to connect to, or its name")),
-  name: Flag.String("name").pipe(
-    Flag.withDescription("Name to give to a URL; derived from it by default"),
-    Flag.optional
-  ),
-  transport: Flag.Literals("transport", ["loopback", "gateway", "device", "paste"]).pipe(
-    Flag.withDescription("How the answer comes back; the server decides by default"),
-    Flag.optional
-  ),
-  scope: Flag.String("scope").pipe(Flag.withDescription("Scope to ask for; may be repeated"), Flag.atLeast(0)),
-  noBrowser: Flag.Boolean("no-browser").pipe(
-    Flag.withDescription("Print the URL and open nothing"),
-    Flag.withDefault(false),
-    Flag.withoutNegation
-  ),
-  replace: Flag.Boolean("replace").pipe(
-    Flag.withDescription("End a flow of this connection that is still open"),
-    Flag.withDefault(false),
-    Flag.withoutNegation
-  ),
-  again: Flag.Boolean("again").pipe(
-    Flag.withDescription("Ask for consent although the connection works"),
-    Flag.withDefault(false),
-    Flag.withoutNegation
-  )
-}, (input) =>
-  withClient({ start: true }, (client) =>
-    Effect.gen(function*() {
-      const output = yield* Output
-      const server = yield* serverOf(client, input.target, Option.getOrUndefined(input.name))
-      const scopes = input.scope.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== "")
-      // From the start on, whoever goes away takes the flow along.
-      yield* Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function*() {
-          const started = yield* restore(client.start({
-            server,
-            ...Option.match(input.transport, { onNone: () => ({}), onSome: (transport) => ({ transport }) }),
-            ...(scopes.length === 0 ? {} : { scopes }),
-            ...(input.replace ? { onConflict: "supersede" as const } : {}),
-            ...(input.again ? { reauthorize: true } : {})
-          })).pipe(Effect.mapError(explainStart))
-          if ("alreadyConnected" in started) {
-            return yield* output.result(
-              {
-                ok: true,
-                server,
-                status: "completed",
-                alreadyConnected: true,
-                grantedScopes: started.connection.scopes ?? [],
-                connection: connectionDocument(started.connection)
-              },
-              `Already connected to ${server}`
-            )
-          }
-          if (!("authorizationUrl" in started)) {
-            return yield* failure("flow_superseded", "Another command is connecting this server")
-          }
-          if (input.noBrowser && output.json) {
-            return yield* output.result({
-              ok: true,
-              deferred: true,
+export const Connect = Command.make(
+  "connect",
+  {
+    target: Argument.String("url-or-name").pipe(Argument.withDescription("URL of what to connect to, or its name")),
+    name: Flag.String("name").pipe(
+      Flag.withDescription("Name to give to a URL; derived from it by default"),
+      Flag.optional
+    ),
+    transport: Flag.Literals("transport", ["loopback", "gateway", "device", "paste"]).pipe(
+      Flag.withDescription("How the answer comes back; the server decides by default"),
+      Flag.optional
+    ),
+    scope: Flag.String("scope").pipe(Flag.withDescription("Scope to ask for; may be repeated"), Flag.atLeast(0)),
+    noBrowser: Flag.Boolean("no-browser").pipe(
+      Flag.withDescription("Print the URL and open nothing"),
+      Flag.withDefault(false),
+      Flag.withoutNegation
+    ),
+    replace: Flag.Boolean("replace").pipe(
+      Flag.withDescription("End a flow of this connection that is still open"),
+      Flag.withDefault(false),
+      Flag.withoutNegation
+    ),
+    again: Flag.Boolean("again").pipe(
+      Flag.withDescription("Ask for consent although the connection works"),
+      Flag.withDefault(false),
+      Flag.withoutNegation
+    )
+  },
+  Effect.fnUntraced(function*(input) {
+    const target = yield* targetOf(input.target, Option.getOrUndefined(input.name))
+    yield* withClient({ start: true }, (client) =>
+      Effect.gen(function*() {
+        const output = yield* Output
+        const server = yield* serverOf(client, target)
+        const scopes = input.scope.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== "")
+        // From the start on, whoever goes away takes the flow along.
+        yield* Effect.uninterruptibleMask((restore) =>
+          Effect.gen(function*() {
+            const started = yield* restore(client.start({
               server,
-              flowId: started.flowId,
-              status: started.status,
-              transport: started.transport,
-              authorizationUrl: Redacted.value(started.authorizationUrl),
-              expiresAt: DateTime.formatIso(started.expiresAt)
-            }, "")
-          }
-          const flow = yield* restore(accompany(client, server, started, input.noBrowser)).pipe(
-            Effect.onExit((exit) =>
-              Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
-                ? client.cancel(started.flowId).pipe(
-                  Effect.timeoutOption("3 seconds"),
-                  Effect.ignore,
-                  Effect.andThen(output.say("Cancelled"))
-                )
-                : Effect.void
+              ...Option.match(input.transport, { onNone: () => ({}), onSome: (transport) => ({ transport }) }),
+              ...(scopes.length === 0 ? {} : { scopes }),
+              ...(input.replace ? { onConflict: "supersede" as const } : {}),
+              ...(input.again ? { reauthorize: true } : {})
+            })).pipe(Effect.mapError(explainStart))
+            if ("alreadyConnected" in started) {
+              return yield* output.result(
+                {
+                  ok: true,
+                  server,
+                  status: "completed",
+                  alreadyConnected: true,
+                  grantedScopes: started.connection.scopes ?? [],
+                  connection: connectionDocument(started.connection)
+                },
+                `Already connected to ${server}`
+              )
+            }
+            if (!("authorizationUrl" in started)) {
+              return yield* failure("flow_superseded", "Another command is connecting this server")
+            }
+            if (input.noBrowser && output.json) {
+              return yield* output.result({
+                ok: true,
+                deferred: true,
+                server,
+                flowId: started.flowId,
+                status: started.status,
+                transport: started.transport,
+                authorizationUrl: Redacted.value(started.authorizationUrl),
+                expiresAt: DateTime.formatIso(started.expiresAt)
+              }, "")
+            }
+            const flow = yield* restore(accompany(client, server, started, input.noBrowser)).pipe(
+              Effect.onExit((exit) =>
+                Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
+                  ? client.cancel(started.flowId).pipe(
+                    Effect.timeoutOption("3 seconds"),
+                    Effect.ignore,
+                    Effect.andThen(output.say("Cancelled"))
+                  )
+                  : Effect.void
+              )
             )
-          )
-          yield* report(server, flow)
-        })
-      )
-    }))).pipe(
-    Command.withDescription("Connect to a server: get a person's consent, once"),
-    Command.withExamples([
-      { command: "valetkey connect https://mcp.example.com/mcp", description: "Connect by URL" },
-      {
-        command: "valetkey connect notes --scope read --no-browser",
-        description: "Print the URL in place of opening it"
-      }
-    ])
-  )
+            yield* report(server, flow)
+          })
+        )
+      }))
+  })
+).pipe(
+  Command.withDescription("Connect to a server: get a person's consent, once"),
+  Command.withExamples([
+    { command: "valetkey connect https://mcp.example.com/mcp", description: "Connect by URL" },
+    {
+      command: "valetkey connect notes --scope read --no-browser",
+      description: "Print the URL in place of opening it"
+    }
+  ])
+)
 
-/** The name of what to connect to; a URL that is new is added under a name derived from it. */
-const serverOf = Effect.fnUntraced(function*(client: Client, target: string, chosen: string | undefined) {
+/** A URL with the name it is to have, or the name of what is there already. */
+const targetOf = Effect.fnUntraced(function*(target: string, chosen: string | undefined) {
   if (!target.includes("://")) {
     if (chosen !== undefined) return yield* failure("usage", "--name goes with a URL")
-    return target
+    return { server: target, url: undefined }
   }
   const url = URL.parse(target)
   if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
     return yield* failure("usage", "The URL must begin with https:// or http://")
   }
   url.hash = ""
-  const server = chosen ?? slugOf(url)
+  return { server: chosen ?? slugOf(url), url }
+})
+
+/** The name of what to connect to; a URL that is new is added under its name. */
+const serverOf = Effect.fnUntraced(function*(
+  client: Client,
+  { server, url }: { readonly server: string; readonly url: URL | undefined }
+) {
+  if (url === undefined) return server
   const found = yield* client.server(server).pipe(
     Effect.catchTag(
       "ApiProblem",

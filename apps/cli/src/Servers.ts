@@ -69,15 +69,16 @@ const AddServer = Command.make("add", {
     Flag.optional
   )
 }, (input) =>
-  withClient({ start: true }, (client) =>
-    Effect.gen(function*() {
-      const output = yield* Output
-      const created = yield* client.putServer(input.name, yield* payloadOf(input)).pipe(Effect.mapError(fromClient))
-      yield* output.result(
-        { ok: true, server: input.name, created },
-        `${created ? "Added" : "Replaced"} ${input.name}`
-      )
-    }))).pipe(Command.withDescription("Add a server, or replace it"))
+  Effect.gen(function*() {
+    const output = yield* Output
+    const payload = yield* payloadOf(input)
+    const created = yield* withClient({ start: true }, (client) =>
+      client.putServer(input.name, payload).pipe(Effect.mapError(fromClient)))
+    yield* output.result(
+      { ok: true, server: input.name, created },
+      `${created ? "Added" : "Replaced"} ${input.name}`
+    )
+  })).pipe(Command.withDescription("Add a server, or replace it"))
 
 const RemoveServer = Command.make(
   "remove",

@@ -28,7 +28,7 @@ describe("names", () => {
       "https://mcp.example.com/mcp": "mcp.example.com-mcp",
       "https://www.Example.com/": "example.com",
       "http://127.0.0.1:8080/a/b": "127.0.0.1-8080-a-b",
-      "https://x.example/%2e%2e/..%2f..%2fetc": "x.example-.-2f..-2fetc",
+      "https://x.example/%2e%2e/..%2f..%2fetc": "x.example-..-2f..-2fetc",
       [`https://x.example/${"a".repeat(100)}`]: `x.example-${"a".repeat(53)}`
     }
     for (const [url, name] of Object.entries(names)) {

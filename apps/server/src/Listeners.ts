@@ -1,12 +1,13 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { maxSocketPath } from "@valetkey/client/Home"
+import * as HotToken from "@valetkey/http/HotToken"
 import { Context, Effect, Layer, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { chmodSync, lstatSync, unlinkSync } from "node:fs"
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { createServer, type Server } from "node:http"
 import { Draining } from "./Draining.ts"
 import type { ListenAddress } from "./Settings.ts"
 
@@ -27,14 +28,12 @@ export class ListenError extends Schema.TaggedError<ListenError>("valetkey/serve
   }
 }
 
-/** Answers a request before the router sees it, or leaves it alone. */
-export type Bypass = (request: IncomingMessage, response: ServerResponse) => boolean
-
 /** One socket and what it serves. */
 export interface Listener<R> {
   readonly address: ListenAddress | { readonly path: string }
   readonly routes: Layer.Layer<never, never, R>
-  readonly bypass?: Bypass | undefined
+  /** The short way to a stored token, on listeners that serve the API. */
+  readonly hot?: HotToken.HotToken | undefined
 }
 
 /** How long a drain waits for responses under way. */
@@ -49,7 +48,7 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
       disableLogger: true,
       disableListenLog: true
     }).pipe(
-      Layer.provideMerge(NodeHttpServer.layerServer(() => make(listener.bypass), {
+      Layer.provideMerge(NodeHttpServer.layerServer(() => make(listener.hot), {
         ...("path" in address ? { path: address.path } : { host: address.host, port: address.port }),
         gracefulShutdownTimeout: graceful
       })),
@@ -67,7 +66,7 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
 })
 
 /** Limits of every listener: slow, large or numerous requests end early. */
-const make = (bypass: Bypass | undefined): Server => {
+const make = (hot: HotToken.HotToken | undefined): Server => {
   const server = createServer({
     headersTimeout: 10_000,
     requestTimeout: 30_000,
@@ -75,10 +74,7 @@ const make = (bypass: Bypass | undefined): Server => {
     maxHeaderSize: 16 * 1024
   })
   server.maxConnections = 10_000
-  if (bypass === undefined) return server
-  const emit = server.emit.bind(server)
-  server.emit = (event: string, ...args: Array<unknown>) =>
-    event === "request" && bypass(args[0] as IncomingMessage, args[1] as ServerResponse) || emit(event, ...args)
+  if (hot !== undefined) HotToken.attach(server, hot)
   return server
 }
 

@@ -1,5 +1,6 @@
 import type { Environment } from "@valetkey/client/Home"
 import type { StoreError } from "@valetkey/domain/StoreError"
+import * as HotToken from "@valetkey/http/HotToken"
 import type { WeakSecret } from "@valetkey/http/JwtAuthenticator"
 import * as Routes from "@valetkey/http/Routes"
 import type { MigrationError } from "@valetkey/store-postgres/Migrations"
@@ -73,7 +74,11 @@ export const startLocal = (
     return yield* Effect.gen(function*() {
       // The store's lock is held from here on, so what an earlier process left may be replaced.
       yield* LocalFiles.publish(home, bootToken)
-      const socket = yield* Listeners.open({ address: { path: home.socket }, routes: Routes.layerApi() })
+      const socket = yield* Listeners.open({
+        address: { path: home.socket },
+        routes: Routes.layerApi(),
+        hot: yield* HotToken.make()
+      })
       const rest = yield* openTcp(settings, settings.listen)
       return {
         ready: true as const,
@@ -108,6 +113,7 @@ const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen:
     settings.profile === "server" && settings.publicListen === undefined
   const api = listen === undefined ? undefined : yield* Listeners.open({
     address: listen,
+    hot: yield* HotToken.make({ hosts }),
     routes: shared
       ? Layer.mergeAll(Routes.layerApi({ hosts }), browsers)
       : Routes.layerApi({ hosts })
