@@ -91,7 +91,7 @@ describe("a failing flow", () => {
     withLog((lines) =>
       Effect.gen(function*() {
         const provider = yield* Provider
-        const token = Canary.make("refresh-token")
+        const token = Canary.make("refresh_token")
         provider.exchange = () =>
           Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" }, cause: { token } }))
         yield* connect(yield* keyOf("mcp"))

@@ -81,8 +81,8 @@ const layerAuthorizationServer = Layer.effect(
     const provider = yield* Provider
     const issue = Effect.gen(function*() {
       const issuedAt = yield* DateTime.now
-      const accessToken = Canary.make("access-token")
-      const refreshToken = Canary.make("refresh-token")
+      const accessToken = Canary.make("access_token")
+      const refreshToken = Canary.make("refresh_token")
       provider.issued.push(Redacted.value(accessToken))
       return provider.answer({
         accessToken,

@@ -47,6 +47,6 @@ export const all = (): ReadonlyArray<Canary> => {
 
 // Every JWT of one issuer starts alike, and every canary of one kind does: only the tail identifies the secret.
 const uniquePart = (secret: string): string =>
-  /^CANARY-\w+-([0-9A-Za-z]{32})$/.exec(secret)?.[1] ??
+  /^CANARY-[\w-]+-([0-9A-Za-z]{32})$/.exec(secret)?.[1] ??
     /^[\w-]+\.[\w-]+\.([\w-]+)$/.exec(secret)?.[1] ??
     secret
