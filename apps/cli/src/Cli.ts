@@ -30,7 +30,7 @@ const Valetkey = Command.make("valetkey").pipe(
  * Runs a command line and returns its exit code. Everything that is printed goes through `Output`; `onInterrupt` takes
  * what a signal must call.
  */
-export const run = (args: ReadonlyArray<string>, onInterrupt: (interrupt: () => void) => void): Effect.Effect<number> =>
+const run = (args: ReadonlyArray<string>, onInterrupt: (interrupt: () => void) => void): Effect.Effect<number> =>
   Effect.gen(function*() {
     const output = yield* Output
     const command = yield* Effect.forkChild(

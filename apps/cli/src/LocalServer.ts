@@ -41,7 +41,7 @@ export const ensureRunning = (home: Home): Effect.Effect<void, CliFailure, Outpu
   })
 
 /** Whether somebody answers on the socket. A short request decides it, so that a dying server does not count. */
-export const probe = (home: Home): Effect.Effect<"running" | "not_running" | "not_ours"> =>
+const probe = (home: Home): Effect.Effect<"running" | "not_running" | "not_ours"> =>
   Effect.tryPromise({
     try: (signal) => LocalSocket.request({ socket: home.socket, method: "GET", path: "/livez", signal }),
     catch: (error) =>

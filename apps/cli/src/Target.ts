@@ -7,7 +7,7 @@ import { failure } from "./CliFailure.ts"
 import { ensureRunning } from "./LocalServer.ts"
 
 /** Flag of every command: the server to ask in place of the local one. */
-export const ServerFlag = GlobalFlag.Setting("server")({
+const ServerFlag = GlobalFlag.Setting("server")({
   flag: Flag.String("server").pipe(
     Flag.withMetavar("URL"),
     Flag.withDescription("Ask the server at this URL, with VALETKEY_TOKEN, in place of the local one"),
@@ -16,7 +16,7 @@ export const ServerFlag = GlobalFlag.Setting("server")({
 })
 
 /** Flag of every command: what stdout carries. */
-export const JsonFlag = GlobalFlag.Setting("json")({
+const JsonFlag = GlobalFlag.Setting("json")({
   flag: Flag.Boolean("json").pipe(
     Flag.withDescription("Print exactly one JSON document on stdout"),
     Flag.withDefault(false),
@@ -25,7 +25,7 @@ export const JsonFlag = GlobalFlag.Setting("json")({
 })
 
 /** Flag of every command: never start the local server. */
-export const NoStartFlag = GlobalFlag.Setting("no-start")({
+const NoStartFlag = GlobalFlag.Setting("no-start")({
   flag: Flag.Boolean("no-start").pipe(
     Flag.withDescription("Never start the local server"),
     Flag.withDefault(false),

@@ -17,7 +17,7 @@ export const newKey = (part: { readonly tenant?: string; readonly subject?: stri
   })
 
 /** A grant at an authorization server that does not exist. */
-export const grant: Grant = {
+const grant: Grant = {
   issuer: "https://as.example",
   tokenEndpoint: "https://as.example/token",
   clientId: "client",
@@ -26,7 +26,7 @@ export const grant: Grant = {
 }
 
 /** Credentials whose secrets are random bytes. */
-export const newCredentials = (): SealedCredentials => ({
+const newCredentials = (): SealedCredentials => ({
   accessToken: newSealed(),
   refreshToken: newSealed(),
   tokenType: "Bearer",
