@@ -118,12 +118,27 @@ export class Flows extends Context.Service<Flows, {
         const callbacks = yield* makeCallbacks(listeners)
         const starter = yield* makeStarter({ ttl, listeners, complete: callbacks.complete })
 
-        // A flow that settles on another replica must not keep a port open here.
-        yield* signals.listen((topic) => listeners.closeTopic(topic))
-
         const status = Effect.fnUntraced(function*(owner: FlowOwner) {
           const flow = yield* flows.get(owner)
           return Option.isNone(flow) ? yield* new FlowNotFound() : flow.value
+        })
+
+        /** Closes the transports of flows that are over, whoever ended them. */
+        const closeSettled = (open: ReadonlyArray<Flow>) =>
+          Effect.forEach(open, ({ id, key }) =>
+            status({ id, tenant: key.tenant, subject: key.subject }).pipe(
+              Effect.map(({ state }) => isTerminal(state)),
+              Effect.catchTags({
+                FlowNotFound: () => Effect.succeed(true),
+                StoreError: (error) => Effect.as(Effect.logWarning("flow of an open transport not read", error), false)
+              }),
+              Effect.flatMap((over) => over ? listeners.close(id) : Effect.void)
+            ), { discard: true })
+
+        // A flow that settles on another replica, or with its connection, must not keep a port open here.
+        yield* signals.listen((topic) => {
+          const flow = listeners.ofConnection(topic)
+          return flow === undefined ? listeners.closeTopic(topic) : closeSettled([flow])
         })
 
         const wait = Effect.fnUntraced(function*(owner: FlowOwner, atMost: Duration.Input) {
@@ -153,7 +168,11 @@ export class Flows extends Context.Service<Flows, {
             return yield* callbacks.untilSettled(status(owner), owner.id)
           }),
           cancel,
-          release: (ids) => Effect.forEach(ids, listeners.close, { discard: true })
+          release: Effect.fnUntraced(function*(ids) {
+            yield* Effect.forEach(ids, listeners.close, { discard: true })
+            // Signals may be lost: what has been open for longer than a flow lives is looked at.
+            yield* closeSettled(yield* listeners.olderThan(ttl))
+          })
         })
       })
     )

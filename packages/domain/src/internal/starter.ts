@@ -100,7 +100,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     choice: StartOptions
   ) {
     const { id, key } = flow
-    const scope = yield* listeners.open(id)
+    const scope = yield* listeners.open(flow)
     const metadata = yield* authorizationServer.discover(server)
     const context = entropy.digestOf(rowOf(key.tenant, key.server))
     const registered = yield* clients.known(server, metadata, transport.kind)
