@@ -15,6 +15,7 @@ import { RegistrationStore } from "../RegistrationStore.ts"
 import { RevocationOutbox } from "../RevocationOutbox.ts"
 import type { Sealed } from "../Sealed.ts"
 import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
+import { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
 import type { Listeners } from "./listeners.ts"
 import { sealCredentials } from "./sealing.ts"
@@ -23,9 +24,24 @@ import { sealCredentials } from "./sealing.ts"
 const exchangeLease = Duration.seconds(75)
 const exchangeDeadline = Duration.seconds(45)
 const storingDeadline = Duration.seconds(15)
+const reserve = Duration.seconds(5)
 /** Backstop for a lost signal while waiting for a flow. */
 const pollInterval = Duration.seconds(1)
-const storeRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+const storeRetries = Schedule.max([
+  Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]),
+  Schedule.during(storingDeadline)
+])
+
+/** Tries for the storing deadline to write what may not be lost; a store that hangs counts as one that is away. */
+const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A, E | StoreError> =>
+  write.pipe(
+    Effect.retry({ schedule: storeRetries, while: (error) => error instanceof StoreError }),
+    Effect.timeoutOrElse({
+      duration: Duration.sum(storingDeadline, reserve),
+      orElse: () => Effect.fail(new StoreError({ code: "store_unavailable", operation: "Flows.exchange" }))
+    }),
+    Effect.interruptible
+  )
 
 /** Builds `Flows.complete` and `Flows.finalize`: the claim, the exchange in an application-owned fiber, the fenced write. */
 export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
@@ -62,7 +78,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.value.id })
     const accepted = CallbackAccepted.accept(received, claimed.value)
     if (Result.isFailure(accepted)) {
-      yield* settle(claimed.value, accepted.failure)
+      yield* FiberSet.run(fibers, refuse(claimed.value, accepted.failure))
     } else if (claimed.value.confirmation === "finalize") {
       yield* hold(accepted.success)
     } else {
@@ -85,16 +101,16 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     )
   })
 
-  /** Re-reads a flow at every signal, and at every poll behind it, until it is settled. */
-  const untilSettled = <E>(read: Effect.Effect<Flow, E>, id: FlowId): Effect.Effect<Flow, E> =>
-    Effect.scoped(Effect.gen(function*() {
-      while (true) {
-        const wake = yield* signals.subscribe(flowTopic(id))
-        const flow = yield* read
-        if (isTerminal(flow.state)) return flow
-        yield* Effect.raceFirst(wake, Effect.sleep(pollInterval))
-      }
+  /** Re-reads a flow at every signal, and at every poll behind it, until it is settled. It listens before it looks. */
+  const untilSettled = <E>(read: Effect.Effect<Flow, E>, id: FlowId): Effect.Effect<Flow, E> => {
+    const look = Effect.scoped(Effect.gen(function*() {
+      const wake = yield* signals.subscribe(flowTopic(id))
+      const flow = yield* read
+      if (!isTerminal(flow.state)) yield* Effect.raceFirst(wake, Effect.sleep(pollInterval))
+      return flow
     }))
+    return Effect.repeat(look, { until: (flow) => isTerminal(flow.state) })
+  }
 
   const finalize = Effect.fnUntraced(function*(owner: FlowOwner) {
     const held = yield* flows.resume({ ...owner, lease: exchangeLease })
@@ -114,7 +130,17 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
       Effect.flatMap((sealed) => flows.hold(flow.id, flow.fence, sealed)),
       Effect.andThen(listeners.close(flow.id)),
+      // The code is lost with this request; nothing was sent.
+      Effect.tapErrorTag("StoreError", () => Effect.ignore(settle(flow, "storage_failed"))),
       Effect.catchTag("CipherError", () => settle(flow, "encryption_key_missing"))
+    )
+
+  /** Ends a flow whose response grants nothing. */
+  const refuse = (flow: ClaimedFlow, failure: FlowFailure): Effect.Effect<void> =>
+    persist(settle(flow, failure)).pipe(
+      Effect.catchCause((cause) => Effect.logError("flow not settled; its lease settles it", cause)),
+      Effect.ensuring(listeners.close(flow.id)),
+      Effect.uninterruptible
     )
 
   /** Posts the code once and stores what comes back. Whatever happens, the flow settles or its lease runs out. */
@@ -135,8 +161,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       yield* Checkpoint.reach("flow.tokens_received")
       if (Result.isSuccess(answer)) return yield* store(flow, answer.success, secrets.clientSecret)
       yield* Effect.logWarning("code exchange failed", answer.failure)
-      yield* forgetRefusedClient(flow, answer.failure)
-      yield* settle(flow, failureOf(answer.failure))
+      yield* forgetRefusedClient(flow, answer.failure).pipe(
+        Effect.catch((error) => Effect.logWarning("refused client not forgotten", error))
+      )
+      yield* persist(settle(flow, failureOf(answer.failure)))
     }).pipe(
       Effect.catchTags({
         CipherError: (error) =>
@@ -194,11 +222,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
         previous = completion.current
       }
     })
-    const { completion, connection } = yield* attempt.pipe(
-      Effect.retry({ schedule: storeRetries, while: (error) => error._tag === "StoreError" }),
-      Effect.timeoutOrElse({ duration: storingDeadline, orElse: () => attempt }),
-      Effect.interruptible
-    )
+    const { completion, connection } = yield* persist(attempt)
     yield* Checkpoint.reach("flow.after_commit")
     if (completion._tag === "Completed") {
       yield* signals.notify(connectionTopic(key))
@@ -206,10 +230,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       return
     }
     // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
-    const now = yield* connections.get(key)
+    const now = yield* persist(connections.get(key))
     if (Option.isSome(now) && now.value.epoch === epoch) return yield* settled(flow, "completed")
     yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
-    yield* revokeUnstored(flow, connection.epoch, connection)
+    yield* persist(revokeUnstored(flow, connection.epoch, connection))
   })
 
   const revokeUnstored = Effect.fnUntraced(function*(
