@@ -2,8 +2,9 @@ import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { join } from "node:path"
 
-/** The `valetkey` command of this checkout. */
-export const program = join(import.meta.dirname, "../../apps/cli/bin/valetkey.cjs")
+/** The `valetkey` command: the one that a test run has built, else the one of this checkout. */
+export const program = process.env["VALETKEY_TEST_COMMAND"] ??
+  join(import.meta.dirname, "../../apps/cli/bin/valetkey.cjs")
 
 /** What a command that ended left behind. */
 export interface Finished {
