@@ -19,7 +19,7 @@ export class ListenError extends Schema.TaggedError<ListenError>("valetkey/serve
   override get message() {
     switch (this.code) {
       case "address_unavailable":
-        return `${this.address} cannot be listened on; another process may hold it, or the address is not of this machine`
+        return `${this.address} cannot be listened on: another process holds it, or the address is not of this machine; free it or choose another`
       case "socket_path_too_long":
         return `${this.address} is longer than a socket path may be (${maxSocketPath} bytes); set VALETKEY_HOME to a shorter path`
       case "socket_path_taken":
