@@ -1,6 +1,18 @@
-import setup, { variable } from "../../apps/cli/test/support/bundle.ts"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
+
+/** Environment variable with the path of the command under test. */
+const variable = "VALETKEY_TEST_COMMAND"
 
 /** Vitest `globalSetup`: the suites run the command as it is published, built once for the run. */
-export default async function once(): Promise<(() => void) | undefined> {
-  return process.env[variable] === undefined ? setup() : undefined
+export default async function setup(): Promise<(() => void) | undefined> {
+  if (process.env[variable] !== undefined) return undefined
+  const build = pathToFileURL(join(import.meta.dirname, "../../apps/cli/build.mjs")).href
+  const { bundle } = await import(build) as { readonly bundle: (directory: string) => Promise<void> }
+  const directory = mkdtempSync(join(tmpdir(), "valetkey-bundle-"))
+  await bundle(directory)
+  process.env[variable] = join(directory, "valetkey.cjs")
+  return () => rmSync(directory, { recursive: true, force: true })
 }
