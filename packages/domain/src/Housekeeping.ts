@@ -1,14 +1,14 @@
-import { Context, Duration, Effect, Layer, Schedule } from "effect"
+import { Cause, Context, Duration, Effect, Layer, Schedule } from "effect"
 import type { AuditLog } from "./AuditLog.ts"
-import { AuthorizationServer } from "./AuthorizationServer.ts"
-import { Cipher } from "./Cipher.ts"
+import { AuthorizationServer, type RevocationError } from "./AuthorizationServer.ts"
+import { Cipher, CipherError } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { Flows } from "./Flows.ts"
 import { FlowStore } from "./FlowStore.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
 import { connectionTopic, flowTopic, Signals } from "./Signals.ts"
-import { Spool } from "./Spool.ts"
+import { Spool, type SpoolEntry } from "./Spool.ts"
 import type { StoreError } from "./StoreError.ts"
 
 const batch = 100
@@ -62,10 +62,10 @@ export class Housekeeping extends Context.Service<Housekeeping, {
 
       const settleOne = (revocation: Revocation) =>
         revokeOne(revocation).pipe(
-          Effect.catch((error) =>
+          Effect.catchCause((cause) =>
             Effect.as(
-              Effect.logWarning("revocation not confirmed", error),
-              revocation.attempts >= maxRevocationAttempts ? "given_up" : "retry"
+              Effect.logWarning("revocation not confirmed", cause),
+              revocation.attempts >= maxRevocationAttempts && !isKeyMissing(cause) ? "given_up" : "retry"
             )
           ),
           Effect.flatMap((outcome) =>
@@ -76,37 +76,39 @@ export class Housekeeping extends Context.Service<Housekeeping, {
                 outcome === "ok" ? 1 : 0
               )
           ),
-          Effect.tap(() => signals.notify(connectionTopic(revocation.key)))
+          Effect.tap(() => signals.notify(connectionTopic(revocation.key))),
+          // The lease of this entry brings it back; the others of the round have their turn.
+          Effect.catch((error) => Effect.as(Effect.logWarning("revocation not recorded", error), 0))
         )
+
+      const adopt = Effect.fnUntraced(function*(entry: SpoolEntry) {
+        const committed = yield* connections.commit(entry.key, {
+          generation: entry.redeemed,
+          epoch: entry.epoch,
+          credentials: entry.credentials,
+          resultId: entry.id
+        })
+        yield* spool.remove(entry.id)
+        if (committed) yield* signals.notify(connectionTopic(entry.key))
+        return committed ? 1 : 0
+      }, Effect.catch((error) => Effect.as(Effect.logWarning("spooled credentials not adopted yet", error), 0)))
 
       return Housekeeping.of({
         sweep: Effect.gen(function*() {
-          const settled = yield* flowStore.sweep({ retention: Duration.days(1), limit: batch })
-          yield* flows.release(settled)
-          yield* Effect.forEach(settled, (id) => signals.notify(flowTopic(id)), { discard: true })
-          return settled.length
+          let total = 0
+          while (true) {
+            const settled = yield* flowStore.sweep({ retention: Duration.days(1), limit: batch })
+            yield* flows.release(settled)
+            yield* Effect.forEach(settled, (id) => signals.notify(flowTopic(id)), { discard: true })
+            total += settled.length
+            if (settled.length < batch) return total
+          }
         }),
         revoke: Effect.gen(function*() {
           const due = yield* outbox.take({ limit: batch, lease: revocationLease })
-          const done = yield* Effect.forEach(due, settleOne, { concurrency: 8 })
-          return done.reduce((sum, one) => sum + one, 0)
+          return sum(yield* Effect.forEach(due, settleOne, { concurrency: 8 }))
         }),
-        replay: Effect.gen(function*() {
-          let adopted = 0
-          for (const entry of yield* spool.list) {
-            const committed = yield* connections.commit(entry.key, {
-              generation: entry.redeemed,
-              epoch: entry.epoch,
-              credentials: entry.credentials,
-              resultId: entry.id
-            })
-            yield* spool.remove(entry.id)
-            if (!committed) continue
-            adopted++
-            yield* signals.notify(connectionTopic(entry.key))
-          }
-          return adopted
-        })
+        replay: Effect.flatMap(spool.list, (entries) => Effect.map(Effect.forEach(entries, adopt), sum))
       })
     })
   )
@@ -133,6 +135,13 @@ const pieces = (housekeeping: Housekeeping["Service"]) => ({
   revoke: housekeeping.revoke,
   replay: housekeeping.replay
 })
+
+const isKeyMissing = (cause: Cause.Cause<CipherError | RevocationError>): boolean => {
+  const error = Cause.squash(cause)
+  return error instanceof CipherError && error.code !== "integrity_error"
+}
+
+const sum = (counts: ReadonlyArray<number>): number => counts.reduce((total, one) => total + one, 0)
 
 const retryDelay = (attempts: number): Duration.Duration =>
   Duration.min(Duration.seconds(2 ** attempts), Duration.hours(1))
