@@ -76,7 +76,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(error.code, "authorization_server_unavailable")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("a caller that goes away does not stop the refresh", () =>
+  it.effect("REF-06 a caller that goes away does not stop the refresh", () =>
     Effect.gen(function*() {
       const { provider, value } = yield* connected()
       yield* TestClock.adjust("2 hours")
@@ -171,7 +171,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* Fiber.join(caller), provider.issued[1])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("I4 REF-17 a refresh that comes late does not overwrite what a new consent stored", () =>
+  it.effect("I4 REF-07 a refresh that comes late does not overwrite what a new consent stored", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       const points = yield* InjectionPoints
@@ -188,7 +188,7 @@ describe("AccessTokens.get", () => {
       assert.deepStrictEqual(provider.revoked, [])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("the loser of a race does not mark what the winner stored", () =>
+  it.effect("REF-09 the loser of a race does not mark what the winner stored", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       const points = yield* InjectionPoints

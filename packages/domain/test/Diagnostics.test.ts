@@ -3,9 +3,11 @@ import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { failureSentence, type Flow } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
+import { FlowStore } from "@valetkey/domain/FlowStore"
 import { StoreError } from "@valetkey/domain/StoreError"
 import * as Canary from "@valetkey/testing/Canary"
-import { Cause, Effect, Fiber, Layer, Logger, Redacted } from "effect"
+import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { Cause, Duration, Effect, Fiber, Layer, Logger, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { Browser, comeBack, connect, keyOf, layer, Provider, response } from "./World.ts"
 
@@ -84,6 +86,31 @@ describe("a failing flow", () => {
           1,
           lines.join("\n")
         )
+      })
+    ))
+
+  it.effect("S1.34 warns once when its record vanished in mid-run, and stores nothing", () =>
+    withLog((lines) =>
+      Effect.gen(function*() {
+        const [flows, points, store] = [yield* Flows, yield* InjectionPoints, yield* FlowStore]
+        const key = yield* keyOf("mcp")
+        const started = yield* flows.start(key)
+        if (started._tag !== "Started") return assert.fail(started._tag)
+        const owner = { id: started.flow.id, tenant: key.tenant, subject: key.subject }
+        yield* points.pause("flow.before_commit")
+        yield* comeBack(started.flow.id, response(started.authorizationUrl))
+        yield* points.awaitReached("flow.before_commit")
+        yield* flows.cancel(owner)
+        // The newest flow of a connection is kept; this one is the newest no more.
+        yield* flows.start(key)
+        yield* TestClock.adjust("3 days")
+        yield* store.sweep({ retention: Duration.zero, limit: 10 })
+        assert.isTrue(Option.isNone(yield* store.get(owner)))
+        yield* points.release("flow.before_commit")
+        yield* points.awaitReached("flow.after_commit")
+        yield* Effect.yieldNow
+        assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
+        assert.strictEqual(lines.filter((line) => line.startsWith("Warn")).length, 1, lines.join("\n"))
       })
     ))
 

@@ -186,7 +186,7 @@ describe("an exchange", () => {
 
   for (const parameters of [{ error: "access_denied" }, {}] as ReadonlyArray<Record<string, string>>) {
     const failure = "error" in parameters ? "access_denied" : "code_rejected"
-    it.effect(`FLOW-40 that ends with ${failure} says so although the store was away for a moment`, () =>
+    it.effect(`that ends with ${failure} says so although the store was away for a moment`, () =>
       Effect.gen(function*() {
         const { authorizationUrl, flow } = yield* begin("mcp")
         ;(yield* Provider).exchange = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
@@ -199,7 +199,7 @@ describe("an exchange", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.effect("REF-06 goes on when the request that delivered the code is interrupted", () =>
+  it.effect("goes on when the request that delivered the code is interrupted", () =>
     Effect.gen(function*() {
       const { authorizationUrl, flow, owner } = yield* begin("mcp")
       const [asked, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
@@ -213,7 +213,7 @@ describe("an exchange", () => {
       assert.strictEqual((yield* (yield* Flows).wait(owner, "1 minute")).state, "completed")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("CR-11 is waited for when the application closes", () =>
+  it.effect("is waited for when the application closes", () =>
     Effect.gen(function*() {
       const order: Array<string> = []
       yield* Effect.scoped(
@@ -283,7 +283,7 @@ describe("a held code", () => {
 })
 
 describe("waiting", () => {
-  it.effect("DOS-07 holds one subscription at a time, however long it takes", () =>
+  it.effect("holds one subscription at a time, however long it takes", () =>
     Effect.gen(function*() {
       const { owner } = yield* begin("mcp")
       const signals = yield* Signals
@@ -358,7 +358,7 @@ describe("a transport whose flow ended elsewhere", () => {
       assert.strictEqual((yield* Browser).open.size, 1)
     }).pipe(Effect.provide(layer)))
 
-  it.effect("DB-10 I18 is closed by the sweep when the signal was lost", () =>
+  it.effect("DB-10 is closed by the sweep when the signal was lost", () =>
     Effect.gen(function*() {
       const { owner } = yield* begin("mcp")
       yield* (yield* FlowStore).cancel(owner)

@@ -4,10 +4,9 @@ import { TransportError } from "@valetkey/domain/CallbackTransport"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowId } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
-import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { Deferred, Duration, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, Vault } from "./World.ts"
 
@@ -567,20 +566,5 @@ describe("the transport of a flow", () => {
       assert.strictEqual(yield* (yield* Housekeeping).sweep, 1)
       assert.strictEqual((yield* Browser).open.size, 0)
       assert.strictEqual((yield* (yield* Flows).status(owner)).state, "expired")
-    }).pipe(Effect.provide(layer)))
-
-  it.effect("S1.34 a flow whose record vanished in mid-run is an error in the log, and nothing is stored", () =>
-    Effect.gen(function*() {
-      const { authorizationUrl, flow, key } = yield* begin("mcp")
-      const points = yield* InjectionPoints
-      yield* points.pause("flow.before_commit")
-      yield* comeBack(flow.id, response(authorizationUrl))
-      yield* points.awaitReached("flow.before_commit")
-      yield* (yield* FlowStore).cancel({ id: flow.id, tenant: key.tenant, subject: key.subject })
-      yield* TestClock.adjust("3 days")
-      yield* (yield* FlowStore).sweep({ retention: Duration.zero, limit: 10 })
-      yield* points.release("flow.before_commit")
-      yield* points.awaitReached("flow.after_commit")
-      assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
     }).pipe(Effect.provide(layer)))
 })

@@ -212,7 +212,7 @@ describe("another replica", () => {
       assert.isDefined(waiting.pollUnsafe())
     }).pipe(Effect.provide(layer)))
 
-  it.effect("DB-10 hears of a result and of a failure by signal", () =>
+  it.effect("hears of a result and of a failure by signal", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* expired()
       const signals = yield* Signals
