@@ -5,7 +5,8 @@ export default defineConfig({
     name: "server",
     include: ["test/**/*.test.ts"],
     globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup"],
-    testTimeout: 30_000,
+    setupFiles: ["@valetkey/testing/OutputSetup"],
+    testTimeout: 60_000,
     hookTimeout: 60_000
   }
 })

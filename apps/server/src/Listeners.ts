@@ -37,7 +37,7 @@ export interface Listener<R> {
 }
 
 /** How long a drain waits for responses under way. */
-const graceful = "50 seconds"
+const graceful = "20 seconds"
 
 /** Opens the listener for the life of the scope and returns where it can be reached: a URL, or the socket's path. */
 export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
@@ -75,7 +75,20 @@ const make = (hot: HotToken.HotToken | undefined): Server => {
   })
   server.maxConnections = 10_000
   if (hot !== undefined) HotToken.attach(server, hot)
+  closeAsTheyFallIdle(server)
   return server
+}
+
+/** Node.js closes what is idle when a close begins; a connection that answers its last request later would stay open. */
+const closeAsTheyFallIdle = (server: Server): void => {
+  const close = server.close.bind(server)
+  server.close = (done) => {
+    const sweep = setInterval(() => server.closeIdleConnections(), 50)
+    return close((error) => {
+      clearInterval(sweep)
+      done?.(error)
+    })
+  }
 }
 
 /** Ends long polls when the drain begins: whoever waits asks another replica. Everything else is answered in full. */

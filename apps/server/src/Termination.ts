@@ -14,6 +14,8 @@ export const terminated: Effect.Effect<Effect.Effect<void>, never, Scope.Scope> 
     if (count > 1) process.exit(signal === "SIGINT" ? 130 : 143)
     wake()
   }
+  // Without a listener Node.js opens its inspector, and the memory with it, to whoever may send the signal.
+  process.on("SIGUSR1", () => {})
   yield* Effect.acquireRelease(
     Effect.sync(() => signals.forEach((signal) => process.on(signal, onSignal))),
     () => Effect.sync(() => signals.forEach((signal) => process.off(signal, onSignal)))

@@ -1,0 +1,199 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as Reply from "@valetkey/testing/Reply"
+import * as TcpProxy from "@valetkey/testing/TcpProxy"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
+import * as Replica from "./support/Replica.ts"
+
+const described = (provider: FakeProvider.FakeProvider) => ({ resource: provider.resource, scopes: ["read"] })
+
+/** Deposits of credentials that the provider issued, each with a refresh token of its own. */
+const depositOf = (provider: FakeProvider.FakeProvider) =>
+  Effect.promise(async () => {
+    const response = await fetch(`${provider.issuer}/.well-known/oauth-authorization-server`)
+    const { token_endpoint: tokenEndpoint } = await response.json() as { readonly token_endpoint: string }
+    return () => ({
+      tokenEndpoint,
+      clientId: "fake-client",
+      refreshToken: Redacted.value(provider.grant({ clientId: "fake-client" }).refreshToken)
+    })
+  })
+
+const installed = Effect.gen(function*() {
+  const database = yield* EmbeddedPostgres.database
+  const provider = yield* FakeProvider.make()
+  const publicPort = yield* Replica.freePort
+  const databasePort = new URL(Replica.text(database.url))
+  const proxy = yield* TcpProxy.make({ host: databasePort.hostname, port: Number(databasePort.port || 5432) })
+  const deployment = Replica.deployment({
+    databaseUrl: proxy.through(Replica.text(database.url)),
+    publicPort,
+    allowEgress: new URL(provider.origin).host
+  })
+  const start = (env: Replica.Env = {}) => Replica.start({ ...deployment.env, ...env }, deployment.token)
+  return { start, provider, publicPort, proxy, deployment }
+})
+
+describe("replicas on one Postgres", () => {
+  it.live("S2.4 S2.5 S2.6 S1.7 FLOW-26 start on one, callback on a second, status from a third", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, publicPort, start } = yield* installed
+      const [a, b, c] = yield* Effect.all([
+        start(),
+        start({ VALETKEY_PUBLIC_LISTEN: `127.0.0.1:${publicPort}` }),
+        start()
+      ], { concurrency: 3 })
+      assert.strictEqual((yield* a.call("PUT", "/v1/servers/fake", described(provider))).status, 201)
+      const started = yield* a.call("POST", "/v1/flows", { server: "fake" })
+      assert.strictEqual(started.status, 201)
+      const { authorizationUrl, flowId } = started.body
+      const waiting = yield* Effect.forkChild(c.call("GET", `/v1/flows/${flowId}?wait=30`))
+
+      const page = yield* UserAgent.make().authorize(String(authorizationUrl))
+      assert.strictEqual(page.status, 200)
+      assert.strictEqual(page.url.origin, `http://127.0.0.1:${publicPort}`)
+      assert.include(page.body, "Connected")
+
+      const settled = yield* Fiber.join(waiting)
+      assert.strictEqual(settled.body["status"], "completed")
+      assert.deepInclude(settled.body["connection"], { status: "active", scopes: ["read"] })
+      for (const replica of [a, b, c]) {
+        const token = yield* replica.call("POST", "/v1/connections/fake/token", {})
+        assert.strictEqual(token.status, 200)
+        assert.isTrue(provider.isActive(String(token.body["accessToken"])))
+        assert.strictEqual(token.headers.get("cache-control"), "no-store")
+      }
+      assert.strictEqual(provider.requests("token").length, 1)
+    })))
+
+  it.live("LIFE-08 answers 503 with a stable code while the database is away, and works again when it is back", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { proxy, start } = yield* installed
+      const replica = yield* start()
+      assert.strictEqual((yield* replica.call("GET", "/readyz")).status, 200)
+      proxy.setMode("reset")
+      proxy.resetAll()
+      const refused = yield* replica.call("GET", "/v1/connections")
+      assert.strictEqual(refused.status, 503)
+      assert.strictEqual(refused.body["code"], "store_unavailable")
+      assert.isNotNull(refused.headers.get("retry-after"))
+      const away = yield* replica.call("GET", "/readyz")
+      assert.strictEqual(away.status, 503)
+      assert.deepInclude(away.body["checks"], { name: "store", ok: false, reason: "database_unreachable" })
+      assert.strictEqual((yield* replica.call("GET", "/livez")).status, 200)
+      proxy.setMode("forward")
+      yield* Effect.repeat(replica.call("GET", "/readyz"), { until: ({ status }) => status === 200 })
+      assert.strictEqual((yield* replica.call("GET", "/v1/connections")).status, 200)
+    })))
+
+  it.live("CR-11 on SIGTERM finishes a hundred calls that wait for refreshes, takes no new ones and exits with 0", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, start } = yield* installed
+      const replica = yield* start()
+      const other = yield* start()
+      const names = Array.from({ length: 10 }, (_, index) => `fake-${index}`)
+      const deposit = yield* depositOf(provider)
+      for (const name of names) {
+        assert.strictEqual((yield* replica.call("PUT", `/v1/connections/${name}`, deposit())).status, 201)
+      }
+      const gate = yield* Deferred.make<void>()
+      provider.always("token", Reply.before(Deferred.await(gate)))
+      const calls = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 100 }, (_, index) => names[index % names.length]),
+          (name) => replica.call("POST", `/v1/connections/${name}/token`, {}),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* provider.arrived("token", names.length)
+      // Every caller is in before the signal: a status that comes after them on the same listener says so.
+      yield* Effect.repeat(replica.call("GET", "/livez"), { times: 20 })
+      replica.signal("SIGTERM")
+      yield* Effect.repeat(Effect.exit(replica.tryLive), { until: Exit.isFailure })
+      yield* Deferred.succeed(gate, undefined)
+      for (const answer of yield* Fiber.join(calls)) {
+        assert.strictEqual(answer.status, 200)
+        assert.strictEqual(answer.body["generation"], 2)
+      }
+      const ended = yield* replica.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.strictEqual(provider.requests("token").length, names.length)
+      for (const name of names) {
+        assert.strictEqual((yield* other.call("POST", `/v1/connections/${name}/token`, {})).body["generation"], 2)
+      }
+    })))
+
+  it.live("CR-11 lets long polls go at once when it drains", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, start } = yield* installed
+      const replica = yield* start()
+      yield* replica.call("PUT", "/v1/servers/fake", described(provider))
+      const open = yield* replica.call("POST", "/v1/flows", { server: "fake" })
+      const polling = yield* Effect.forkChild(replica.call("GET", `/v1/flows/${open.body["flowId"]}?wait=60`))
+      yield* Effect.repeat(replica.call("GET", "/livez"), { times: 5 })
+      replica.signal("SIGTERM")
+      const left = yield* Fiber.join(polling)
+      assert.strictEqual(left.status, 503)
+      assert.strictEqual(left.headers.get("retry-after"), "1")
+      assert.strictEqual((yield* replica.ended).code, 0)
+    })))
+
+  it.live("API-17 without a key everything that needs no secret works and everything that does fails closed", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, start } = yield* installed
+      const whole = yield* start()
+      const deposit = yield* depositOf(provider)
+      yield* whole.call("PUT", "/v1/connections/fake", deposit())
+      assert.strictEqual((yield* whole.call("POST", "/v1/connections/fake/token", {})).status, 200)
+
+      const keyless = yield* start({ VALETKEY_KEYS: undefined })
+      assert.strictEqual((yield* keyless.call("PUT", "/v1/servers/other", described(provider))).status, 201)
+      for (
+        const refused of [
+          yield* keyless.call("POST", "/v1/flows", { server: "other" }),
+          yield* keyless.call("POST", "/v1/connections/fake/token", {}),
+          yield* keyless.call("PUT", "/v1/connections/other", deposit())
+        ]
+      ) {
+        assert.strictEqual(refused.status, 503)
+        assert.strictEqual(refused.body["code"], "encryption_key_missing")
+      }
+      assert.lengthOf((yield* keyless.call("GET", "/v1/connections")).body["connections"] as Array<unknown>, 1)
+      assert.strictEqual((yield* keyless.call("GET", "/livez")).status, 200)
+      const ready = yield* keyless.call("GET", "/readyz")
+      assert.deepInclude(ready.body["checks"], { name: "key", ok: true, reason: "degraded: encryption_key_missing" })
+      assert.strictEqual((yield* keyless.call("DELETE", "/v1/connections/fake")).status, 204)
+    })))
+
+  it.live("S2x.7 without a public URL a start fails with its code, not the callback", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, start } = yield* installed
+      const replica = yield* start({ VALETKEY_PUBLIC_URL: undefined })
+      yield* replica.call("PUT", "/v1/servers/fake", described(provider))
+      const started = yield* replica.call("POST", "/v1/flows", { server: "fake" })
+      assert.strictEqual(started.status, 422)
+      assert.strictEqual(started.body["code"], "public_url_missing")
+      assert.strictEqual(
+        (yield* replica.call("POST", "/v1/flows", { server: "fake", transport: "loopback" })).body["code"],
+        "transport_unavailable"
+      )
+    })))
+
+  it.live("serves probes on a port of their own and nothing else there", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { start } = yield* installed
+      const replica = yield* start({ VALETKEY_ADMIN_LISTEN: "127.0.0.1:0" })
+      const status = (path: string) =>
+        Effect.promise(async () => {
+          const response = await fetch(`${replica.ready.admin}${path}`)
+          await response.arrayBuffer()
+          return response.status
+        })
+      assert.deepStrictEqual(
+        yield* Effect.all([status("/livez"), status("/readyz"), status("/v1/connections"), status("/callback/x")]),
+        [200, 200, 404, 404]
+      )
+    })))
+})
