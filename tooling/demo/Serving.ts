@@ -1,3 +1,4 @@
+import * as Emitted from "@valetkey/testing/Emitted"
 import { Deferred, Effect, Schema, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import { type Environment, program } from "./Command.ts"
@@ -49,6 +50,7 @@ export const start = (
         })
         child.stderr.setEncoding("utf8").on("data", (text: string) => output.stderr += text)
         child.once("close", (code) => {
+          Emitted.record("log", `${output.stdout}\n${output.stderr}`)
           Deferred.doneUnsafe(exited, Effect.succeed(code ?? 128))
           Deferred.doneUnsafe(ready, Effect.fail(new NotServing({ code: code ?? 128, ...output })))
         })
