@@ -233,6 +233,18 @@ describe("bad input", () =>
         })))
     }
 
+    it.effect("a URL that leads nowhere does not keep the name that was given to it", () =>
+      Effect.gen(function*() {
+        const { api, newName, person, provider, valetkey } = yield* Playground
+        const name = newName()
+        const nowhere = `http://127.0.0.1:${yield* Api.freePort}/mcp`
+        const finished = yield* valetkey(["connect", nowhere, "--name", name, "--json"])
+        Refusal.command(finished, { code: "resource_unreachable", exit: 1 })
+        assert.strictEqual((yield* api.call("GET", `/v1/servers/${name}`)).status, 404)
+        const [right] = yield* Person.during(person, valetkey(["connect", provider.resource, "--name", name]))
+        assert.strictEqual(right.code, 0, right.stderr)
+      }))
+
     it.effect("DAEM-12 Ctrl-C cancels the flow, ends with 130, and a late answer changes nothing", () =>
       leavesNothing(Effect.gen(function*() {
         const { api, newName, provider, valetkey } = yield* Playground

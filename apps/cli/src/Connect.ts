@@ -49,7 +49,7 @@ export const Connect = Command.make(
     yield* withClient({ start: true }, (client) =>
       Effect.gen(function*() {
         const output = yield* Output
-        const server = yield* serverOf(client, target)
+        const { added, server } = yield* serverOf(client, target)
         const scopes = input.scope.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== "")
         // From the start on, whoever goes away takes the flow along.
         yield* Effect.uninterruptibleMask((restore) =>
@@ -60,7 +60,15 @@ export const Connect = Command.make(
               ...(scopes.length === 0 ? {} : { scopes }),
               ...(input.replace ? { onConflict: "supersede" as const } : {}),
               ...(input.again ? { reauthorize: true } : {})
-            })).pipe(Effect.mapError(explainStart))
+            })).pipe(
+              Effect.mapError(explainStart),
+              // A URL that leads nowhere does not keep the name that is meant for the right one.
+              Effect.onExit((exit) =>
+                added && Exit.isFailure(exit)
+                  ? Effect.ignore(Effect.timeoutOption(client.removeServer(server), "3 seconds"))
+                  : Effect.void
+              )
+            )
             if ("alreadyConnected" in started) {
               return yield* output.result(
                 {
@@ -135,7 +143,7 @@ const serverOf = Effect.fnUntraced(function*(
   client: Client,
   { server, url }: { readonly server: string; readonly url: URL | undefined }
 ) {
-  if (url === undefined) return server
+  if (url === undefined) return { server, added: false }
   const found = yield* client.server(server).pipe(
     Effect.catchTag(
       "ApiProblem",
@@ -144,14 +152,14 @@ const serverOf = Effect.fnUntraced(function*(
     Effect.mapError(fromClient)
   )
   if (found !== undefined) {
-    if (URL.parse(found.resource)?.href === url.href) return server
+    if (URL.parse(found.resource)?.href === url.href) return { server, added: false }
     return yield* failure(
       "name_taken",
       `The name ${server} belongs to ${plain(found.resource)}; choose another with --name`
     )
   }
-  yield* client.putServer(server, { resource: url.href }).pipe(Effect.mapError(fromClient))
-  return server
+  const added = yield* client.putServer(server, { resource: url.href }).pipe(Effect.mapError(fromClient))
+  return { server, added }
 })
 
 const explainStart = (error: Parameters<typeof fromClient>[0]): CliFailure => {
