@@ -12,14 +12,7 @@ import { StoreError } from "@valetkey/domain/StoreError"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Deferred, Effect, Fiber, Latch, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { Browser, comeBack, connect, keyOf, layer, Provider, refuse, response } from "./World.ts"
-
-const begin = Effect.fnUntraced(function*(slug: string) {
-  const key = yield* keyOf(slug)
-  const started = yield* (yield* Flows).start(key, { reauthorize: true })
-  if (started._tag !== "Started") return yield* Effect.die(started._tag)
-  return { key, owner: { id: started.flow.id, tenant: key.tenant, subject: key.subject }, ...started }
-})
+import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response } from "./World.ts"
 
 /** Fails the first calls of a method with an outage, after or instead of what it does. */
 const failing = <Args extends ReadonlyArray<unknown>, A, E>(

@@ -253,3 +253,11 @@ export const connect = Effect.fnUntraced(function*(key: ConnectionKey) {
   const delivery = yield* comeBack(started.flow.id, response(started.authorizationUrl))
   return yield* delivery.settled
 })
+
+/** Starts a flow on a key of its own; asks the person again although the connection may be there. */
+export const begin = Effect.fnUntraced(function*(slug: string) {
+  const key = yield* keyOf(slug)
+  const started = yield* (yield* Flows).start(key, { reauthorize: true })
+  if (started._tag !== "Started") return yield* Effect.die(started._tag)
+  return { key, owner: { id: started.flow.id, tenant: key.tenant, subject: key.subject }, ...started }
+})
