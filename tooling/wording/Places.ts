@@ -24,5 +24,7 @@ const registry = new RegExp(
 )
 
 const before = String.raw`(?:^|[\s"'\`(=:])`
-const anywhere = new RegExp(`${before}${String.raw`\/(work\/|root\/|Users\/\w|home\/(?!me\/|you\/|user\/)[a-z]+\/)`}`)
+const anywhere = new RegExp(
+  `${before}${String.raw`\/(work\/|root\/|Users\/\w|home\/(?!me\/|you\/|user\/|nobody\/)[a-z]+\/)`}`
+)
 const inDocuments = new RegExp(`${before}${String.raw`\/(tmp|var\/folders)\/`}`)

@@ -38,10 +38,11 @@ const assigned = (line: string, unquoted: boolean): string | undefined => {
   return literal !== undefined && looksRandom(literal) ? "a secret" : undefined
 }
 
-// Long, of one alphabet, with digits among letters, and no word-like repetition: what a generator makes and nobody types.
+// Long, of one alphabet, with digits among letters, and neither words nor the alphabet in order: what a generator makes and nobody types.
 const looksRandom = (value: string): boolean =>
   value.length >= 20 && /^[A-Za-z0-9+/_=.~-]+$/.test(value) && /\d/.test(value) && /[A-Za-z]/.test(value) &&
-  !/[-_.](?:[a-z]+[-_.])+/.test(value) && entropy(value) >= (/^[0-9a-f]{32,}$/i.test(value) ? 3 : 3.6)
+  !/[-_.](?:[a-z]+[-_.])+|01234567|abcdefgh/i.test(value) &&
+  entropy(value) >= (/^[0-9a-f]{32,}$/i.test(value) ? 3 : 3.6)
 
 const entropy = (value: string): number => {
   const counts = new Map<string, number>()
