@@ -50,7 +50,7 @@ export const tell = Effect.fnUntraced(function*(stage: Stage, { step }: Telling)
     })
   )
 
-  const first = yield* step("A program calls an MCP tool with the token", callWithToken(stage))
+  const { token: first } = yield* step("A program calls an MCP tool with the token", callWithToken(stage))
 
   yield* step(
     "The access token expires",
@@ -64,14 +64,12 @@ export const tell = Effect.fnUntraced(function*(stage: Stage, { step }: Telling)
     })
   )
 
-  const before = refreshes(stage)
-  const second = yield* step("The next call gets a silently refreshed token", callWithToken(stage))
+  const { redeemed, token: second } = yield* step("The next call gets a silently refreshed token", callWithToken(stage))
   yield* step(
     "The provider saw one redemption",
     Effect.gen(function*() {
       yield* told(print(second) !== print(first), `${print(first)} was handed out again`)
-      const count = refreshes(stage) - before
-      yield* told(count === 1, `The provider saw ${count} refreshes`)
+      yield* told(redeemed === 1, `The provider saw ${redeemed} refreshes`)
       return [undefined, {
         saw: `${print(first)} became ${print(second)} with 1 refresh at the provider, nobody asked`
       }]
@@ -153,20 +151,26 @@ export const end = (stage: Stage, { step }: Telling) =>
     })
   )
 
-/** A program: asks for the token and calls the tool with it. */
+/** A program: asks for the token and calls the tool with it, and asks again when the token ended on the way. */
 const callWithToken = (stage: Stage) =>
   Effect.gen(function*() {
-    const finished = yield* stage.valetkey("token", name)
-    yield* succeeded(finished)
-    const token = Redacted.make(finished.stdout.trim())
-    const who = yield* McpClient.whoami(stage.resource.url, { token })
-    yield* told(who.sub === "alice", `The tool answered for ${who.sub}`, line(finished))
-    return [token, {
-      ran: line(finished),
-      saw: `token ${print(token)} in ${ms(finished.millis)}; the tool "whoami" answers: ${who.sub}, ${
-        who.scopes.join(" ")
-      }`
-    }] as const
+    for (let attempt = 1;; attempt++) {
+      const before = refreshes(stage)
+      const finished = yield* stage.valetkey("token", name)
+      yield* succeeded(finished)
+      const redeemed = refreshes(stage) - before
+      const token = Redacted.make(finished.stdout.trim())
+      const answer = yield* Effect.result(McpClient.whoami(stage.resource.url, { token }))
+      if (answer._tag === "Failure" && answer.failure.status === 401 && attempt < 5) continue
+      const who = yield* Effect.fromResult(answer)
+      yield* told(who.sub === "alice", `The tool answered for ${who.sub}`, line(finished))
+      return [{ token, redeemed }, {
+        ran: line(finished),
+        saw: `token ${print(token)} in ${ms(finished.millis)}; the tool "whoami" answers: ${who.sub}, ${
+          who.scopes.join(" ")
+        }`
+      }] as const
+    }
   })
 
 const askAtOnce = (stage: Stage) =>

@@ -43,7 +43,7 @@ const demo = Effect.gen(function*() {
   const stage = yield* telling.step(
     "Everything starts",
     Effect.map(
-      Stage.make({ chromium: browser, accessTokenTtlSeconds: 4 }),
+      Stage.make({ chromium: browser, accessTokenTtlSeconds: 3 }),
       (stage) => [stage, { saw: `on 127.0.0.1, with its files in ${stage.home.data}` }] as const
     )
   )

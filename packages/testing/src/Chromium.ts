@@ -42,7 +42,16 @@ const flags = [
 
 /** Launches an installed Chromium, or the one from npm, without a window until the scope closes. */
 export const make: Effect.Effect<Chromium, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.promise(async () => chromium.launch({ executablePath: await executable(), args: flags, headless: true })),
+  Effect.promise(async () =>
+    chromium.launch({
+      executablePath: await executable(),
+      args: flags,
+      headless: true,
+      // A signal ends the program in its own order; the scope closes the browser.
+      handleSIGINT: false,
+      handleSIGTERM: false
+    })
+  ),
   (browser) => Effect.promise(() => browser.close())
 ).pipe(
   Effect.map((browser) => ({
