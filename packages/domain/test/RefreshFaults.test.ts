@@ -9,7 +9,7 @@ import { connectionTopic, Signals } from "@valetkey/domain/Signals"
 import { Spool } from "@valetkey/domain/Spool"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { DateTime, Duration, Effect, Fiber, Latch, Option, Redacted } from "effect"
+import { DateTime, Deferred, Duration, Effect, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { connect, keyOf, layer, Provider, refuse } from "./World.ts"
 
@@ -286,5 +286,25 @@ describe("closing the application", () => {
       yield* asked.await
       yield* TestClock.adjust("45 seconds")
       yield* Fiber.join(closed)
+    }))
+
+  it.effect("I3 keeps in the spool what has arrived, even beyond the time it waits", () =>
+    Effect.gen(function*() {
+      const world = yield* Deferred.make<readonly [InjectionPoints["Service"], Spool["Service"]]>()
+      const closed = yield* Effect.forkChild(Effect.scoped(
+        Effect.gen(function*() {
+          const { value } = yield* expired()
+          const points = yield* InjectionPoints
+          yield* points.pause("refresh.response_received")
+          yield* Effect.forkChild(value)
+          yield* points.awaitReached("refresh.response_received")
+          yield* Deferred.succeed(world, [points, yield* Spool])
+        }).pipe(Effect.provide(layer))
+      ))
+      const [points, spool] = yield* Deferred.await(world)
+      yield* TestClock.adjust("45 seconds")
+      yield* points.release("refresh.response_received")
+      yield* Fiber.join(closed)
+      assert.strictEqual((yield* spool.list).length, 1)
     }))
 })
