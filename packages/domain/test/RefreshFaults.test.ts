@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
-import type { Connection } from "@valetkey/domain/Connection"
+import { type Connection, sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { Sealed } from "@valetkey/domain/Sealed"
 import type { RedemptionPolicy } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { connectionTopic, Signals } from "@valetkey/domain/Signals"
@@ -39,6 +40,23 @@ const expired = Effect.fnUntraced(function*(redemptionPolicy: RedemptionPolicy =
 
 const redemptions = (provider: Provider["Service"]) =>
   [...provider.redemptions].filter(([token]) => token.includes("refresh")).map(([, count]) => count)
+
+/** The same secrets for the next generation, as another replica would have stored them. */
+const resealed = Effect.fnUntraced(function*(
+  { accessToken, refreshToken }: Connection["credentials"],
+  { epoch, generation, key }: Pick<Connection, "epoch" | "generation" | "key">
+) {
+  const cipher = yield* Cipher
+  const reseal = (field: "access_token" | "refresh_token", sealed: Sealed) =>
+    Effect.flatMap(
+      cipher.open(sealContext(key, epoch, field, generation), sealed),
+      (secret) => cipher.seal(sealContext(key, epoch, field, generation + 1), secret)
+    )
+  return {
+    accessToken: yield* reseal("access_token", accessToken),
+    refreshToken: yield* reseal("refresh_token", refreshToken!)
+  }
+})
 
 /** Runs, and lets the clock go on until it is done. */
 const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>, atMost: Duration.Input) =>
@@ -227,6 +245,28 @@ describe("another replica", () => {
       }
     }).pipe(Effect.provide(layer)))
 
+  it.effect("is waited for with one subscription at a time", () =>
+    Effect.gen(function*() {
+      const { connection, key, store, tokens } = yield* expired()
+      yield* elsewhere(store, yield* connection)
+      const signals = yield* Signals
+      const { subscribe } = signals
+      let [live, most] = [0, 0]
+      Object.assign(signals, {
+        subscribe: (topic: string) =>
+          Effect.andThen(
+            Effect.acquireRelease(
+              Effect.sync(() => most = Math.max(most, ++live)),
+              () => Effect.sync(() => live--)
+            ),
+            subscribe(topic)
+          )
+      })
+      yield* inTime(Effect.exit(tokens.get(key)), "75 seconds")
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([live, most], [0, 1])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("I7 that never finishes is waited for no longer than the waiter's deadline", () =>
     Effect.gen(function*() {
       const { connection, real, store, tokens, key } = yield* expired()
@@ -267,6 +307,52 @@ describe("a caller who joins a refresh under way", () => {
       const { key, store, tokens } = yield* expired()
       Object.assign(store, { get: () => Effect.never })
       const error = yield* Effect.flip(inTime(tokens.get(key, { patience: "10 seconds" }), "10 seconds"))
+      assert.strictEqual(error.code, "refresh_in_progress")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("I6 is given what it asks for although the refresh under way is content with less", () =>
+    Effect.gen(function*() {
+      const { connection, key, provider, store, tokens } = yield* expired()
+      const { get } = store
+      const [reading, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
+      let reads = 0
+      // The refresh of the first caller is held before it looks, and finds a token that is good for two minutes.
+      Object.assign(store, {
+        get: (...input: Parameters<typeof get>) =>
+          Effect.suspend(() =>
+            ++reads === 2
+              ? Effect.andThen(reading.open, Effect.andThen(Deferred.await(gate), get(...input)))
+              : get(...input)
+          )
+      })
+      const modest = yield* Effect.forkChild(Effect.exit(tokens.get(key)), { startImmediately: true })
+      yield* reading.await
+      const demanding = yield* Effect.forkChild(tokens.get(key, { minValidity: "10 minutes" }), {
+        startImmediately: true
+      })
+      const { credentials, epoch, generation } = yield* connection
+      const now = yield* DateTime.now
+      yield* store.commit(key, {
+        generation,
+        epoch,
+        resultId: "elsewhere",
+        credentials: {
+          ...credentials,
+          ...(yield* resealed(credentials, { key, epoch, generation })),
+          issuedAt: DateTime.subtract(now, { minutes: 58 }),
+          expiresAt: DateTime.add(now, { minutes: 2 })
+        }
+      })
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(modest)
+      assert.strictEqual(Redacted.value((yield* Fiber.join(demanding)).accessToken), provider.issued[1])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("I7 is bounded by the waiter's deadline when it names no patience and the store hangs", () =>
+    Effect.gen(function*() {
+      const { key, store, tokens } = yield* expired()
+      Object.assign(store, { get: () => Effect.never })
+      const error = yield* Effect.flip(inTime(tokens.get(key), "75 seconds"))
       assert.strictEqual(error.code, "refresh_in_progress")
     }).pipe(Effect.provide(layer)))
 })
