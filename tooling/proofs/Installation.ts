@@ -1,6 +1,7 @@
 import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
@@ -20,6 +21,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
@@ -51,10 +53,12 @@ export const freshKeys = (): Redacted.Redacted => {
 export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys()) =>
   Housekeeping.layer.pipe(
     Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+    Layer.provideMerge(AuditTrail.layer()),
     Layer.provideMerge(Layer.mergeAll(
       stores,
       OAuth.layer,
       KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
+      KeyRingFingerprints.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       CallbackTransports.layer([LoopbackTransport.make()]),
       NodeEntropy.layer
     )),

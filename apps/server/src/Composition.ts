@@ -1,6 +1,8 @@
 import * as GatewayTransport from "@valetkey/callback-gateway/GatewayTransport"
 import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { Audit } from "@valetkey/domain/Audit"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { Flows } from "@valetkey/domain/Flows"
@@ -11,6 +13,7 @@ import { Egress } from "@valetkey/egress/Egress"
 import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
@@ -75,6 +78,9 @@ const layerUseCases = (settings: Settings) =>
     Layer.provideMerge(Housekeeping.layer),
     Layer.provideMerge(
       Layer.mergeAll(Flows.layer({ ttl: settings.flowTtl }), AccessTokens.layer(), Connections.layer, Servers.layer)
+    ),
+    Layer.provideMerge(
+      Layer.mergeAll(AuditTrail.layer(), Audit.layer, Audit.layerRetention({ retention: settings.auditRetention }))
     )
   )
 
@@ -82,6 +88,7 @@ const layerUseCases = (settings: Settings) =>
 const layerOutside = (settings: Settings, instanceId: string) =>
   Layer.mergeAll(
     KeyRingCipher.layer({ instanceId, source: keysOf(settings) }),
+    KeyRingFingerprints.layer({ instanceId, source: keysOf(settings) }),
     NodeEntropy.layer,
     OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
   )

@@ -44,6 +44,7 @@ interface Common {
   readonly publicUrl: string | undefined
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
+  readonly auditRetention: Duration.Duration
   readonly logFormat: "logfmt" | "json"
   readonly logLevel: "Debug" | "Info" | "Warn" | "Error"
   readonly readyLine: boolean
@@ -72,6 +73,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       publicUrl: yield* optional("VALETKEY_PUBLIC_URL", parsed(parsePublicUrl)),
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
+      auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
       logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
       logLevel: levels[
         (yield* optional("VALETKEY_LOG_LEVEL", schema(Schema.Literals(["debug", "info", "warn", "error"])))) ?? "info"
@@ -170,6 +172,13 @@ function parseSecret(text: string): Redacted.Redacted | undefined {
 
 function parseAllowed(text: string): ReadonlyArray<string> | undefined {
   return Result.getOrUndefined(parseEndpoints(text))
+}
+
+function parseRetention(text: string): Duration.Duration | undefined {
+  const found = /^(\d{1,4})\s*(d|days?|y|years?)$/.exec(text.trim())
+  if (found === null) return undefined
+  const count = Number(found[1]) * (found[2]?.startsWith("y") === true ? 365 : 1)
+  return count >= 1 && count <= 3650 ? Duration.days(count) : undefined
 }
 
 function parseTtl(text: string): Duration.Duration | undefined {

@@ -98,6 +98,12 @@ export const variables = [
     "a duration of 1 second to 1 hour, such as 600s or 10m",
     "How long a person has to consent."
   ),
+  define(
+    "VALETKEY_AUDIT_RETENTION",
+    "365d",
+    "1d to 3650d, or years such as 2y",
+    "How long audit events are kept; what is left of a chain still verifies."
+  ),
   define("VALETKEY_LOG_FORMAT", "logfmt", "logfmt or json", "Format of the log on stderr."),
   define("VALETKEY_LOG_LEVEL", "info", "debug, info, warn or error", "The least severe entries that are written."),
   define(

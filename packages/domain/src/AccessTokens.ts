@@ -6,7 +6,7 @@ import {
   openAccessToken,
   TokenError
 } from "./AccessToken.ts"
-import type { AuditLog } from "./AuditLog.ts"
+import { AuditTrail } from "./AuditTrail.ts"
 import type { AuthorizationServer } from "./AuthorizationServer.ts"
 import { Cipher } from "./Cipher.ts"
 import type { Connection, ConnectionKey } from "./Connection.ts"
@@ -41,7 +41,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
   static readonly layer = (options?: { readonly deadlines?: Deadlines }): Layer.Layer<
     AccessTokens,
     never,
-    AuditLog | AuthorizationServer | Cipher | ConnectionStore | Entropy | RevocationOutbox | Signals | Spool
+    AuditTrail | AuthorizationServer | Cipher | ConnectionStore | Entropy | RevocationOutbox | Signals | Spool
   > =>
     Layer.effect(
       AccessTokens,
@@ -50,6 +50,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const connections = yield* ConnectionStore
         const cipher = yield* Cipher
         const entropy = yield* Entropy
+        const trail = yield* AuditTrail
         const refresher = yield* makeRefresher(deadlines)
         const fibers = yield* FiberSet.make<void>()
         yield* Effect.addFinalizer(() =>
@@ -114,7 +115,9 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             const rejected = demand.rejected && entropy.digest(demand.rejected)
             while (true) {
               const token = yield* attempt(key, minValidity, rejected)
-              if (token !== undefined) return token
+              if (token === undefined) continue
+              yield* trail.used(key, token)
+              return token
             }
           },
           (effect, _, demand) =>

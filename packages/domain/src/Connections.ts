@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { TokenError } from "./AccessToken.ts"
-import type { AuditLog } from "./AuditLog.ts"
+import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
@@ -37,7 +37,7 @@ export class Connections extends Context.Service<Connections, {
   disconnect(key: ConnectionKey): Effect.Effect<void, StoreError>
 }>()("@valetkey/domain/Connections") {
   /** Layer of the use case. */
-  static readonly layer: Layer.Layer<Connections, never, AuditLog | Cipher | ConnectionStore | Entropy | Signals> =
+  static readonly layer: Layer.Layer<Connections, never, AuditTrail | Cipher | ConnectionStore | Entropy | Signals> =
     Layer
       .effect(
         Connections,
@@ -81,7 +81,16 @@ export class Connections extends Context.Service<Connections, {
                 })
                 if (!stored) continue
                 yield* signals.notify(connectionTopic(key))
-                yield* audit(key, "connection.deposited", "ok", previous + 1)
+                const { accessToken, refreshToken } = deposit.credentials
+                yield* audit(
+                  key,
+                  "connection.deposited",
+                  "ok",
+                  previous + 1,
+                  refreshToken === undefined
+                    ? { purpose: "access_token", value: accessToken }
+                    : { purpose: "refresh_token", value: refreshToken }
+                )
                 return Option.isNone(current)
               }
             }),

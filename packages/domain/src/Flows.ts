@@ -1,5 +1,5 @@
 import { Context, Duration, Effect, Layer, Option, type Redacted } from "effect"
-import type { AuditLog } from "./AuditLog.ts"
+import type { AuditTrail } from "./AuditTrail.ts"
 import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
 import type { AuthorizationServer } from "./AuthorizationServer.ts"
 import { type DiscoveryError } from "./AuthorizationServer.ts"
@@ -96,7 +96,7 @@ export class Flows extends Context.Service<Flows, {
   static readonly layer = (options?: FlowsOptions): Layer.Layer<
     Flows,
     never,
-    | AuditLog
+    | AuditTrail
     | AuthorizationServer
     | CallbackTransports
     | Cipher

@@ -1,5 +1,5 @@
 import { Cause, Context, Duration, Effect, Layer, Schedule } from "effect"
-import type { AuditLog } from "./AuditLog.ts"
+import type { AuditTrail } from "./AuditTrail.ts"
 import { AuthorizationServer, type RevocationError } from "./AuthorizationServer.ts"
 import { Cipher, CipherError } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
@@ -29,7 +29,7 @@ export class Housekeeping extends Context.Service<Housekeeping, {
   static readonly layer: Layer.Layer<
     Housekeeping,
     never,
-    AuditLog | AuthorizationServer | Cipher | ConnectionStore | Flows | FlowStore | RevocationOutbox | Signals | Spool
+    AuditTrail | AuthorizationServer | Cipher | ConnectionStore | Flows | FlowStore | RevocationOutbox | Signals | Spool
   > = Layer.effect(
     Housekeeping,
     Effect.gen(function*() {

@@ -1,4 +1,6 @@
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { Audit } from "@valetkey/domain/Audit"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackReceived } from "@valetkey/domain/Authorization"
 import {
   AuthorizationServer,
@@ -14,6 +16,7 @@ import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { Credentials } from "@valetkey/domain/Credentials"
+import { Fingerprints } from "@valetkey/domain/Fingerprints"
 import type { FlowId } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
@@ -27,6 +30,7 @@ import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Context, DateTime, Effect, Layer, Redacted, Result } from "effect"
+import { hash } from "node:crypto"
 
 /** The provider as the domain sees it: counts what arrives and answers what the test scripts, or issues tokens. */
 export class Provider extends Context.Service<Provider, {
@@ -198,11 +202,17 @@ const layerTransports = CallbackTransports.layer([
   }))
 ])
 
+/** Names secrets by their SHA-256; a key adds nothing to what these tests look at. */
+const layerFingerprints = Layer.succeed(Fingerprints)({
+  of: (purpose, secret) => Effect.succeed(`1:${hash("sha256", purpose + Redacted.value(secret)).slice(0, 16)}`)
+})
+
 const layerPorts = Layer.mergeAll(
   layerAuthorizationServer,
   layerCipher,
   layerTransports,
   NodeEntropy.layer,
+  layerFingerprints,
   MemoryStore.layer
 )
   .pipe(
@@ -213,10 +223,9 @@ const layerPorts = Layer.mergeAll(
 /** Every use case over the memory store, a scripted provider and a scripted browser. */
 export const layer = Housekeeping.layer.pipe(
   Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+  Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
   Layer.provideMerge(layerPorts)
 )
-
-export const tenant = TenantId.make("acme")
 
 /** A key of its own for a case; its server exists. */
 export const keyOf = Effect.fnUntraced(function*(slug: string, owner: { tenant?: string; subject?: string } = {}) {

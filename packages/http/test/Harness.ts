@@ -1,4 +1,6 @@
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { Audit } from "@valetkey/domain/Audit"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { type CallbackTransport, CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
@@ -12,6 +14,7 @@ import { Servers } from "@valetkey/domain/Servers"
 import { ServerStore } from "@valetkey/domain/ServerStore"
 import { TenantId } from "@valetkey/domain/Tenant"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
@@ -167,15 +170,22 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
     Servers.layer,
     layerServer
   ).pipe(
+    Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
     Layer.provideMerge(Layer.mergeAll(
       noted(ConnectionStore, "ConnectionStore"),
       flowStore,
       noted(ServerStore, "ServerStore"),
       layerAuthorizationServer,
       CallbackTransports.layer([Effect.succeed(transport("gateway")), Effect.succeed(transport("loopback"))]),
-      KeyRingCipher.layer({ instanceId: "test", source: KeySource.fromText(keys === null ? undefined : freshKeys()) })
+      layerKeys(KeySource.fromText(keys === null ? undefined : freshKeys()))
     )),
     Layer.provideMerge(Layer.mergeAll(MemoryStore.layer, NodeEntropy.layer, Script.layer))
+  )
+
+const layerKeys = (source: KeySource.KeySource) =>
+  Layer.merge(
+    KeyRingCipher.layer({ instanceId: "test", source }),
+    KeyRingFingerprints.layer({ instanceId: "test", source })
   )
 
 export function freshKeys(): Redacted.Redacted {

@@ -1,13 +1,55 @@
-import { AuditLog } from "@valetkey/domain/AuditLog"
-import { Effect, Layer } from "effect"
+import * as AuditChain from "@valetkey/domain/AuditChain"
+import { type AuditEntry, AuditLog } from "@valetkey/domain/AuditLog"
+import { Digest } from "@valetkey/domain/Entropy"
+import { DateTime, Duration, Effect, Layer } from "effect"
+import { hash } from "node:crypto"
 import { atomically } from "./internal/atomically.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `AuditLog` over the shared state; read the events in `MemoryWorld.audit`. */
 export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
   AuditLog,
-  Effect.map(MemoryWorld, ({ audit }) =>
+  Effect.map(MemoryWorld, ({ audit, auditHeads }) =>
     AuditLog.of({
-      append: (event) => atomically((now) => void audit.push({ ...event, at: now }))
+      append: (events) =>
+        atomically((now) => {
+          for (const [tenant, own] of AuditChain.byTenant(events)) {
+            const head = auditHeads.get(tenant) ?? AuditChain.empty
+            const entries = AuditChain.link(hasher, head, own, now)
+            audit.push(...entries)
+            const { hash, seq } = entries.at(-1)!
+            auditHeads.set(tenant, { ...head, seq, hash })
+          }
+        }),
+
+      read: ({ after, limit, tenant }) =>
+        atomically(() =>
+          audit.filter((entry) => entry.tenant === tenant && entry.seq > after)
+            .sort((one, other) => one.seq - other.seq)
+            .slice(0, limit)
+        ),
+
+      head: (tenant) => atomically(() => auditHeads.get(tenant) ?? AuditChain.empty),
+
+      prune: ({ limit, olderThan }) =>
+        atomically((now) => {
+          const kept: Array<AuditEntry> = []
+          const removed = new Map<string, number>()
+          for (const entry of audit) {
+            const count = removed.get(entry.tenant) ?? 0
+            const head = auditHeads.get(entry.tenant)
+            const old = DateTime.toEpochMillis(entry.at) < now - Duration.toMillis(olderThan)
+            if (head === undefined || !old || count >= limit || entry.seq !== head.anchor.seq + 1) {
+              kept.push(entry)
+              continue
+            }
+            removed.set(entry.tenant, count + 1)
+            auditHeads.set(entry.tenant, { ...head, anchor: { seq: entry.seq, hash: entry.hash } })
+          }
+          audit.splice(0, audit.length, ...kept)
+          return [...removed.values()].reduce((sum, count) => sum + count, 0)
+        })
     }))
 )
+
+const hasher: AuditChain.Hasher = (text) => Digest.make(hash("sha256", text, "base64url"))

@@ -1,4 +1,4 @@
-import type { AuditEvent } from "@valetkey/domain/AuditLog"
+import type { AuditEntry, AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"
@@ -8,6 +8,7 @@ import type { Revocation } from "@valetkey/domain/RevocationOutbox"
 import type { Sealed } from "@valetkey/domain/Sealed"
 import type { Server } from "@valetkey/domain/Server"
 import type { SpoolEntry } from "@valetkey/domain/Spool"
+import type { TenantId } from "@valetkey/domain/Tenant"
 import { Context, Layer } from "effect"
 
 /** A flow with what only the store knows of it. Rows are replaced, never changed in place. */
@@ -48,7 +49,9 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly registrations: Map<string, Registration>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
-  readonly audit: Array<AuditEvent & { readonly at: number }>
+  /** Every tenant's chain, in the order of appending. */
+  readonly audit: Array<AuditEntry>
+  readonly auditHeads: Map<TenantId, AuditHead>
 }>()("@valetkey/store-memory/MemoryWorld") {
   /** Layer that begins with nothing. */
   static readonly layer: Layer.Layer<MemoryWorld> = Layer.sync(MemoryWorld, () => ({
@@ -60,6 +63,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     registrations: new Map(),
     servers: new Map(),
     spool: new Map(),
-    audit: []
+    audit: [],
+    auditHeads: new Map()
   }))
 }

@@ -1,16 +1,157 @@
-import { AuditLog } from "@valetkey/domain/AuditLog"
-import { Effect, Layer } from "effect"
+import * as AuditChain from "@valetkey/domain/AuditChain"
+import { AuditEntry, type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import { Digest } from "@valetkey/domain/Entropy"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import type { TenantId } from "@valetkey/domain/Tenant"
+import { DateTime, Duration, Effect, Layer, Schema } from "effect"
+import { createHash } from "node:crypto"
 import { Database } from "./Database.ts"
+import { storeError } from "./internal/failure.ts"
 
-/** Layer of `AuditLog` on the table `audit`. */
+/** Layer of `AuditLog` on the tables `audit` and `audit_heads`. */
 export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
   AuditLog,
-  Effect.map(Database, (database) =>
-    AuditLog.of({
-      append: (event) =>
-        database.write("AuditLog.append", (sql) =>
-          Effect.asVoid(sql`INSERT INTO audit (tenant, at, subject, server, action, outcome, generation)
-            VALUES (${event.tenant}, clock_timestamp(), ${event.subject}, ${event.server}, ${event.action},
-              ${event.outcome}, ${event.generation ?? null})`))
-    }))
+  Effect.map(Database, (database) => {
+    const appendOwn = (tenant: TenantId, events: Parameters<AuditLog["Service"]["append"]>[0]) =>
+      database.transaction("AuditLog.append", (sql) =>
+        Effect.gen(function*() {
+          // Makes or locks the row that holds the end of the chain, and says what it is, in one statement.
+          const [row] = yield* sql`INSERT INTO audit_heads (tenant, seq, hash, anchor_seq, anchor_hash)
+            VALUES (${tenant}, 0, ${AuditChain.genesis}, 0, ${AuditChain.genesis})
+            ON CONFLICT (tenant) DO UPDATE SET tenant = excluded.tenant
+            RETURNING seq::float8, hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`
+          const head = yield* decodeEnd(row)
+          const entries = AuditChain.link(hasher, head, events, head.now)
+          const [first, ...others] = entries.map(rowOf)
+          if (first === undefined) return
+          yield* sql`INSERT INTO audit ${sql.insert([first, ...others])}`
+          const { hash, seq } = entries.at(-1)!
+          yield* sql`UPDATE audit_heads SET seq = ${seq}, hash = ${hash} WHERE tenant = ${tenant}`
+        }).pipe(corrupt("AuditLog.append")))
+
+    return AuditLog.of({
+      append: (events) =>
+        Effect.forEach(AuditChain.byTenant(events), ([tenant, own]) => appendOwn(tenant, own), {
+          discard: true,
+          concurrency: 4
+        }),
+
+      read: ({ after, limit, tenant }) =>
+        database.read(
+          "AuditLog.read",
+          (sql) =>
+            sql`SELECT tenant, seq::float8, at, subject, server, action, outcome, principal, origin, generation,
+              fingerprint, count, previous, hash
+            FROM audit WHERE tenant = ${tenant} AND seq > ${after} ORDER BY seq LIMIT ${limit}`.pipe(
+              Effect.flatMap((rows) => Effect.forEach(rows, read)),
+              corrupt("AuditLog.read")
+            )
+        ),
+
+      head: (tenant) =>
+        database.read(
+          "AuditLog.head",
+          (sql) =>
+            sql`SELECT seq::float8, hash, anchor_seq::float8, anchor_hash FROM audit_heads WHERE tenant = ${tenant}`
+              .pipe(
+                Effect.flatMap(([row]) => row === undefined ? Effect.succeed(AuditChain.empty) : readHead(row)),
+                corrupt("AuditLog.head")
+              )
+        ),
+
+      prune: ({ limit, olderThan }) =>
+        Effect.gen(function*() {
+          const millis = Duration.toMillis(olderThan)
+          const tenants = yield* database.read("AuditLog.prune", (sql) =>
+            sql<{ tenant: string }>`SELECT DISTINCT tenant FROM audit
+              WHERE at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'`)
+          let removed = 0
+          for (const { tenant } of tenants) {
+            removed += yield* database.transaction("AuditLog.prune", (sql) =>
+              Effect.gen(function*() {
+                // The oldest events that are old enough and follow the anchor without a gap; the last is the new anchor.
+                const [row] = yield* sql`WITH head AS (
+                    SELECT anchor_seq FROM audit_heads WHERE tenant = ${tenant} FOR UPDATE
+                  ), old AS (
+                    SELECT a.seq, a.hash,
+                      bool_and(a.at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'
+                        AND a.seq = head.anchor_seq + a.place) OVER (ORDER BY a.seq) AS fits
+                    FROM head, LATERAL (
+                      SELECT seq, hash, at, row_number() OVER (ORDER BY seq) AS place FROM audit
+                      WHERE tenant = ${tenant} AND seq > head.anchor_seq ORDER BY seq LIMIT ${limit}
+                    ) a
+                  )
+                  SELECT seq::float8, hash FROM old WHERE fits ORDER BY seq DESC LIMIT 1`
+                if (row === undefined) {
+                  return 0
+                }
+                const { hash, seq } = yield* decodeAnchor(row)
+                yield* sql`UPDATE audit_heads SET anchor_seq = ${seq}, anchor_hash = ${hash} WHERE tenant = ${tenant}`
+                return (yield* sql`DELETE FROM audit WHERE tenant = ${tenant} AND seq <= ${seq} RETURNING 1`).length
+              }).pipe(corrupt("AuditLog.prune")))
+          }
+          return removed
+        })
+    })
+  })
 )
+
+const hasher: AuditChain.Hasher = (text) => Digest.make(createHash("sha256").update(text).digest("base64url"))
+
+const Anchor = Schema.Struct({ seq: Schema.Natural, hash: Digest })
+const decodeAnchor = Schema.decodeUnknownEffect(Anchor)
+const decodeEnd = Schema.decodeUnknownEffect(Schema.Struct({ ...Anchor.fields, now: Schema.Finite }))
+const decodeHead = Schema.decodeUnknownEffect(
+  Schema.Struct({ ...Anchor.fields, anchorSeq: Schema.Natural, anchorHash: Digest })
+)
+const { count, fingerprint, from, generation, ...columns } = AuditEntry.fields
+const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
+  ...columns,
+  at: Schema.DateTimeUtcFromDate,
+  origin: from,
+  generation: Schema.NullOr(Schema.Natural),
+  fingerprint: Schema.NullOr(Schema.String),
+  count: Schema.NullOr(Schema.Natural)
+}))
+
+/** A row that does not have its shape was not written by us. */
+const corrupt =
+  (operation: string) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, Exclude<E, Schema.SchemaError> | StoreError> =>
+    Effect.mapError(
+      effect,
+      (error) => Schema.isSchemaError(error) ? storeError(operation, error) : error as Exclude<E, Schema.SchemaError>
+    )
+
+const readHead = (row: unknown): Effect.Effect<AuditHead, Schema.SchemaError> =>
+  Effect.map(decodeHead(row), ({ anchorHash, anchorSeq, hash, seq }) => ({
+    seq,
+    hash,
+    anchor: { seq: anchorSeq, hash: anchorHash }
+  }))
+
+const read = (row: unknown): Effect.Effect<AuditEntry, Schema.SchemaError> =>
+  Effect.map(decodeRow(row), ({ count, fingerprint, generation, origin, ...rest }) => ({
+    ...rest,
+    from: origin,
+    ...(generation === null ? undefined : { generation }),
+    ...(fingerprint === null ? undefined : { fingerprint }),
+    ...(count === null ? undefined : { count })
+  }))
+
+const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
+  tenant: entry.tenant,
+  seq: entry.seq,
+  at: DateTime.toDateUtc(entry.at),
+  subject: entry.subject,
+  server: entry.server,
+  action: entry.action,
+  outcome: entry.outcome,
+  principal: entry.principal,
+  origin: entry.from,
+  generation: entry.generation ?? null,
+  fingerprint: entry.fingerprint ?? null,
+  count: entry.count ?? null,
+  previous: entry.previous,
+  hash: entry.hash
+})

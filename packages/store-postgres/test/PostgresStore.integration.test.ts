@@ -9,13 +9,13 @@ import * as SignalsContract from "@valetkey/testing/SignalsContract"
 import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { PostgresHealth } from "../src/PostgresHealth.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
-import { advance, auditTrail, TestDatabase } from "./internal/realPostgres.ts"
+import { advance, tamper, TestDatabase } from "./internal/realPostgres.ts"
 
 const layer = Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.layer({ url }))).pipe(
   Layer.provideMerge(TestDatabase.layer)
 )
 
-const options = { advance, auditTrail }
+const options = { advance, tamper }
 
 describe("PostgresStore", () =>
   it.layer(layer, { timeout: "60 seconds" })((it) => {

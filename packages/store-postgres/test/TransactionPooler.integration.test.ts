@@ -5,7 +5,7 @@ import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxCon
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
 import { Context, Effect, Layer } from "effect"
 import * as PostgresStore from "../src/PostgresStore.ts"
-import { advance, auditTrail, TestDatabase } from "./internal/realPostgres.ts"
+import { advance, tamper, TestDatabase } from "./internal/realPostgres.ts"
 import * as TransactionPooler from "./internal/transactionPooler.ts"
 
 class Pooler extends Context.Service<Pooler, TransactionPooler.TransactionPooler>()("test/Pooler") {
@@ -21,7 +21,7 @@ const layer = Layer.unwrap(Effect.gen(function*() {
   return PostgresStore.layer({ url, directUrl, pooler: true, maxConnections: 4 })
 })).pipe(Layer.provideMerge(Pooler.layer), Layer.provideMerge(TestDatabase.layer))
 
-const options = { advance, auditTrail, histories: 20 }
+const options = { advance, tamper, histories: 20 }
 
 describe("behind a pooler in transaction mode", () =>
   it.layer(layer, { timeout: "60 seconds" })((it) => {

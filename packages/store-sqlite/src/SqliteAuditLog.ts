@@ -1,5 +1,10 @@
-import { AuditLog } from "@valetkey/domain/AuditLog"
-import { Effect, Layer } from "effect"
+import * as AuditChain from "@valetkey/domain/AuditChain"
+import { type AuditEntry, type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import { Digest } from "@valetkey/domain/Entropy"
+import type { TenantId } from "@valetkey/domain/Tenant"
+import { DateTime, Duration, Effect, Layer } from "effect"
+import { hash } from "node:crypto"
+import type { Session } from "./internal/openDatabase.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `AuditLog` over the database. */
@@ -7,18 +12,121 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
   AuditLog,
   Effect.map(SqliteDatabase, (database) =>
     AuditLog.of({
-      append: (event) =>
+      append: (events) =>
         database.write("append", (session, now) => {
-          session.run(
-            `INSERT INTO audit (tenant, at, subject, server, action, outcome, generation) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-            event.tenant,
-            now,
-            event.subject,
-            event.server,
-            event.action,
-            event.outcome,
-            event.generation ?? null
+          for (const [tenant, own] of AuditChain.byTenant(events)) {
+            const head = headOf(session, tenant)
+            const entries = AuditChain.link(hasher, head, own, now)
+            for (const entry of entries) insert(session, entry)
+            const { hash, seq } = entries.at(-1)!
+            writeHead(session, tenant, { ...head, seq, hash })
+          }
+        }),
+
+      read: ({ after, limit, tenant }) =>
+        database.read("read", (session) =>
+          session.all<AuditColumns>(
+            "SELECT * FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?",
+            tenant,
+            after,
+            limit
+          ).map(entryOf)),
+
+      head: (tenant) => database.read("head", (session) => headOf(session, tenant)),
+
+      prune: ({ limit, olderThan }) =>
+        database.write("prune", (session, now) => {
+          const before = now - Duration.toMillis(olderThan)
+          const tenants = session.all<{ readonly tenant: TenantId }>(
+            "SELECT DISTINCT tenant FROM audit WHERE at < ?",
+            before
           )
+          let removed = 0
+          for (const { tenant } of tenants) {
+            const head = headOf(session, tenant)
+            let anchor = head.anchor
+            for (
+              const entry of session.all<AuditColumns>(
+                "SELECT * FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?",
+                tenant,
+                anchor.seq,
+                limit
+              )
+            ) {
+              if (entry.at >= before || entry.seq !== anchor.seq + 1) break
+              anchor = { seq: entry.seq, hash: entry.hash }
+            }
+            if (anchor === head.anchor) continue
+            removed += session.run("DELETE FROM audit WHERE tenant = ? AND seq <= ?", tenant, anchor.seq)
+            writeHead(session, tenant, { ...head, anchor })
+          }
+          return removed
         })
     }))
 )
+
+interface AuditColumns extends Omit<AuditEntry, "at" | "from" | "generation" | "fingerprint" | "count"> {
+  readonly at: number
+  readonly origin: AuditEntry["from"]
+  readonly generation: number | null
+  readonly fingerprint: string | null
+  readonly count: number | null
+}
+
+interface HeadColumns {
+  readonly seq: number
+  readonly hash: Digest
+  readonly anchor_seq: number
+  readonly anchor_hash: Digest
+}
+
+const hasher: AuditChain.Hasher = (text) => Digest.make(hash("sha256", text, "base64url"))
+
+const headOf = (session: Session, tenant: TenantId): AuditHead => {
+  const row = session.one<HeadColumns>("SELECT * FROM audit_heads WHERE tenant = ?", tenant)
+  return row === undefined
+    ? AuditChain.empty
+    : { seq: row.seq, hash: row.hash, anchor: { seq: row.anchor_seq, hash: row.anchor_hash } }
+}
+
+const writeHead = (session: Session, tenant: TenantId, { anchor, hash, seq }: AuditHead): void => {
+  session.run(
+    "INSERT OR REPLACE INTO audit_heads (tenant, seq, hash, anchor_seq, anchor_hash) VALUES (?, ?, ?, ?, ?)",
+    tenant,
+    seq,
+    hash,
+    anchor.seq,
+    anchor.hash
+  )
+}
+
+const insert = (session: Session, entry: AuditEntry): void => {
+  session.run(
+    `INSERT INTO audit (tenant, seq, at, subject, server, action, outcome, principal, origin, generation, fingerprint,
+       count, previous, hash)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    entry.tenant,
+    entry.seq,
+    DateTime.toEpochMillis(entry.at),
+    entry.subject,
+    entry.server,
+    entry.action,
+    entry.outcome,
+    entry.principal,
+    entry.from,
+    entry.generation ?? null,
+    entry.fingerprint ?? null,
+    entry.count ?? null,
+    entry.previous,
+    entry.hash
+  )
+}
+
+const entryOf = ({ at, count, fingerprint, generation, origin, ...row }: AuditColumns): AuditEntry => ({
+  ...row,
+  from: origin,
+  at: DateTime.makeUnsafe(at),
+  ...(generation === null ? undefined : { generation }),
+  ...(fingerprint === null ? undefined : { fingerprint }),
+  ...(count === null ? undefined : { count })
+})

@@ -1,9 +1,13 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
-import { type AuditEvent, AuditLog } from "@valetkey/domain/AuditLog"
-import { Effect, type Layer } from "effect"
+import * as AuditChain from "@valetkey/domain/AuditChain"
+import { type AuditEntry, type AuditEvent, AuditLog } from "@valetkey/domain/AuditLog"
+import { Digest } from "@valetkey/domain/Entropy"
+import type { TenantId } from "@valetkey/domain/Tenant"
+import { DateTime, Duration, Effect, type Layer } from "effect"
+import { createHash } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
 
-/** Runs the contract of `AuditLog` on a layer; the log is read through `options.auditTrail`. */
+/** Runs the contract of `AuditLog` on a layer. */
 export const suite = <R>(
   name: string,
   layer: Layer.Layer<AuditLog | R, unknown>,
@@ -14,28 +18,114 @@ export const suite = <R>(
 
 /** The cases of the contract, for a suite that shares its layer with others. */
 export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixture.ContractOptions<R>): void => {
-  it.effect("keeps every event in the order of appending", () =>
+  it.effect("LEAK-12 keeps every event whole and in the order of appending", () =>
     Effect.gen(function*() {
       const log = yield* AuditLog
       const key = Fixture.newKey()
       const events: ReadonlyArray<AuditEvent> = [
         { ...eventOf(key), action: "flow.started", outcome: "pending" },
-        { ...eventOf(key), action: "flow.settled", outcome: "completed", generation: 1 },
-        { ...eventOf(key), action: "token.refresh_failed", outcome: "refresh_token_rejected", generation: 1 },
+        { ...eventOf(key), action: "flow.settled", outcome: "completed", generation: 1, principal: "system" },
+        { ...eventOf(key), action: "token.read", generation: 1, fingerprint: "1:00ff", count: 7, from: "global" },
         { ...eventOf(key), action: "connection.disconnected", outcome: "done" }
       ]
-      for (const event of events) yield* log.append(event)
-      assert.deepStrictEqual(yield* options.auditTrail(key.tenant), events)
+      yield* log.append(events.slice(0, 3))
+      yield* log.append(events.slice(3))
+      const entries = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
+      assert.deepStrictEqual(entries.map(({ at: _, hash: __, previous: ___, seq: ____, ...event }) => event), events)
+      assert.deepStrictEqual(entries.map(({ seq }) => seq), [1, 2, 3, 4])
+      const page = yield* log.read({ tenant: key.tenant, after: 1, limit: 2 })
+      assert.deepStrictEqual(page, entries.slice(1, 3))
+    }))
+
+  it.effect("LIFE-10 links every event to the one before by SHA-256, from the genesis to the head", () =>
+    Effect.gen(function*() {
+      const log = yield* AuditLog
+      const key = Fixture.newKey()
+      assert.deepStrictEqual(yield* log.head(key.tenant), AuditChain.empty)
+      for (let index = 0; index < 5; index++) yield* log.append([eventOf(key), eventOf(key)])
+      assert.isUndefined(yield* findFault(log, key.tenant))
+      const head = yield* log.head(key.tenant)
+      assert.strictEqual(head.seq, 10)
+      // The format that the documentation promises, computed without the code under test.
+      const first = (yield* log.read({ tenant: key.tenant, after: 0, limit: 1 }))[0]!
+      const text = JSON.stringify([
+        "valetkey/audit/v1",
+        "A".repeat(43),
+        key.tenant,
+        1,
+        DateTime.toEpochMillis(first.at),
+        key.subject,
+        key.server,
+        "token.refreshed",
+        "done",
+        "local",
+        "socket",
+        null,
+        null,
+        null
+      ])
+      assert.strictEqual(first.hash, createHash("sha256").update(text).digest("base64url"))
+    }))
+
+  it.effect("LIFE-10 keeps one chain when many append at once", () =>
+    Effect.gen(function*() {
+      const log = yield* AuditLog
+      const keys = [Fixture.newKey(), Fixture.newKey()] as const
+      yield* Effect.forEach(
+        Array.from({ length: 40 }, (_, index) => index),
+        (index) => log.append([eventOf(keys[index % 2]!), eventOf(keys[0])]),
+        { concurrency: 40, discard: true }
+      )
+      assert.deepStrictEqual([(yield* log.head(keys[0].tenant)).seq, (yield* log.head(keys[1].tenant)).seq], [60, 20])
+      for (const { tenant } of keys) assert.isUndefined(yield* findFault(log, tenant))
     }))
 
   it.effect("I10 keeps the events of tenants apart", () =>
     Effect.gen(function*() {
       const log = yield* AuditLog
       const [mine, theirs] = [Fixture.newKey(), Fixture.newKey()]
-      yield* log.append(eventOf(mine))
-      yield* log.append(eventOf(theirs))
-      assert.deepStrictEqual(yield* options.auditTrail(mine.tenant), [eventOf(mine)])
+      yield* log.append([eventOf(mine), eventOf(theirs)])
+      const read = (tenant: TenantId) => log.read({ tenant, after: 0, limit: 10 })
+      assert.deepStrictEqual((yield* read(mine.tenant)).map(({ subject }) => subject), [mine.subject])
+      assert.deepStrictEqual((yield* read(theirs.tenant)).map(({ seq }) => seq), [1])
+      assert.deepStrictEqual(yield* read(Fixture.newTenant()), [])
     }))
+
+  it.effect("LIFE-10 removes what is past its retention and leaves a chain that verifies from its anchor", () =>
+    Effect.gen(function*() {
+      const log = yield* AuditLog
+      const key = Fixture.newKey()
+      yield* log.append([eventOf(key), eventOf(key), eventOf(key)])
+      yield* options.advance(Duration.days(2))
+      yield* log.append([eventOf(key)])
+      const before = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
+      const prune = log.prune({ olderThan: Duration.days(1), limit: 2 })
+      while ((yield* prune) > 0) yield* Effect.yieldNow
+      assert.deepStrictEqual(yield* log.read({ tenant: key.tenant, after: 0, limit: 10 }), before.slice(3))
+      const head = yield* log.head(key.tenant)
+      assert.deepStrictEqual(head.anchor, { seq: 3, hash: before[2]!.hash })
+      assert.isUndefined(yield* findFault(log, key.tenant))
+      yield* options.advance(Duration.days(2))
+      while ((yield* prune) > 0) yield* Effect.yieldNow
+      assert.deepStrictEqual((yield* log.head(key.tenant)).anchor.seq, 4)
+      yield* log.append([eventOf(key)])
+      assert.isUndefined(yield* findFault(log, key.tenant))
+    }))
+
+  for (const tampering of ["edit", "delete", "reorder", "cut"] as const) {
+    it.effect(`LIFE-10 shows a tampered chain to the verifier: ${tampering}`, () =>
+      Effect.gen(function*() {
+        const log = yield* AuditLog
+        const key = Fixture.newKey()
+        yield* log.append([0, 1, 2, 3].map((generation) => ({ ...eventOf(key), generation })))
+        assert.isUndefined(yield* findFault(log, key.tenant))
+        yield* options.tamper(key.tenant, tampering)
+        assert.deepStrictEqual(
+          yield* findFault(log, key.tenant),
+          { edit: "altered at 2", delete: "missing at 2", reorder: "unlinked at 2", cut: "missing at 4" }[tampering]
+        )
+      }))
+  }
 }
 
 const eventOf = (key: ReturnType<typeof Fixture.newKey>): AuditEvent => ({
@@ -43,5 +133,22 @@ const eventOf = (key: ReturnType<typeof Fixture.newKey>): AuditEvent => ({
   subject: key.subject,
   server: key.server,
   action: "token.refreshed",
-  outcome: "done"
+  outcome: "done",
+  principal: "local",
+  from: "socket"
+})
+
+const hasher: AuditChain.Hasher = (text) => Digest.make(createHash("sha256").update(text).digest("base64url"))
+
+/** Walks a chain from its anchor to its head and says where it breaks. */
+const findFault = Effect.fnUntraced(function*(log: AuditLog["Service"], tenant: TenantId) {
+  const head = yield* log.head(tenant)
+  let before: { readonly seq: number; readonly hash: Digest } = head.anchor
+  const entries: ReadonlyArray<AuditEntry> = yield* log.read({ tenant, after: before.seq, limit: 1000 })
+  for (const entry of entries) {
+    const fault = AuditChain.faultOf(hasher, before, entry)
+    if (fault !== undefined) return `${fault} at ${before.seq + 1}`
+    before = entry
+  }
+  return before.seq === head.seq && before.hash === head.hash ? undefined : `missing at ${before.seq + 1}`
 })

@@ -152,7 +152,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     yield* Checkpoint.reach("refresh.response_received")
     return Result.isSuccess(answer)
       ? yield* store(connection, secrets, answer.success)
-      : yield* settleFailure(connection, fence, answer.failure)
+      : yield* settleFailure(connection, fence, secrets, answer.failure)
   })
 
   /** Seals, spools and commits by generation and epoch. A result that lost is dropped; one of a connection that ended is revoked. */
@@ -198,7 +198,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       return again
     }
     yield* signals.notify(connectionTopic(key))
-    yield* audit(key, "token.refreshed", "ok", next)
+    yield* audit(key, "token.refreshed", "ok", next, usedBy(secrets))
     return { _tag: "Done", token } satisfies Step
   })
 
@@ -226,11 +226,18 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const settleFailure = (
     connection: Connection,
     fence: number,
+    secrets: Secrets,
     error: RedemptionError
   ): Effect.Effect<Step, AccessTokenError> =>
     Effect.gen(function*() {
       yield* Effect.logWarning("refresh failed", error)
-      yield* audit(connection.key, "token.refresh_failed", error.reason._tag, connection.generation)
+      yield* audit(
+        connection.key,
+        "token.refresh_failed",
+        error.reason._tag,
+        connection.generation,
+        usedBy(secrets)
+      )
       switch (error.reason._tag) {
         case "Terminal": {
           yield* fail(connection, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
@@ -265,6 +272,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       Effect.andThen(signals.notify(connectionTopic(connection.key))),
       Effect.catch((error) => Effect.logError("failure of a refresh not recorded", error))
     )
+
+  const usedBy = ({ refreshToken }: Secrets) => ({ purpose: "refresh_token", value: refreshToken } as const)
 
   return { refresh }
 })

@@ -1,5 +1,6 @@
 import type { Migration } from "../Migrations.ts"
 import { migration1 } from "./migration1.ts"
+import { migration2 } from "./migration2.ts"
 
 /** Every migration in the order of its id. A released one is never edited; a new one is added. */
-export const migrations: ReadonlyArray<Migration> = [migration1]
+export const migrations: ReadonlyArray<Migration> = [migration1, migration2]

@@ -1,8 +1,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { AuditEvent } from "@valetkey/domain/AuditLog"
-import type { TenantId } from "@valetkey/domain/Tenant"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
-import { Context, Duration, Effect, Layer, type Redacted, Schema, String } from "effect"
+import type { ContractOptions } from "@valetkey/testing/StoreContract"
+import { Context, Duration, Effect, Layer, type Redacted, String } from "effect"
 
 /** A database of the test file's own and a client that looks into it past the stores. */
 export class TestDatabase extends Context.Service<TestDatabase, {
@@ -34,15 +33,21 @@ export const advance = (duration: Duration.Duration) =>
       sql`UPDATE test_clock.shift SET by = by + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
   )
 
-/** The audit events of a tenant, oldest first. */
-export const auditTrail = (tenant: TenantId) =>
-  Effect.flatMap(TestDatabase, ({ sql }) =>
-    Effect.flatMap(
-      sql`SELECT tenant, subject, server, action, outcome, generation FROM audit WHERE tenant = ${tenant} ORDER BY id`,
-      Effect.forEach(({ generation, ...event }) => decodeEvent(generation === null ? event : { ...event, generation }))
-    ))
+const tampering = {
+  edit: "UPDATE audit SET outcome = 'other' WHERE tenant = $1 AND seq = 2",
+  delete: "DELETE FROM audit WHERE tenant = $1 AND seq = 2",
+  cut: "DELETE FROM audit WHERE tenant = $1 AND seq = 4"
+}
 
-const decodeEvent = Schema.decodeUnknownEffect(AuditEvent)
+/** Tampers with a tenant's audit chain past the stores. */
+export const tamper: ContractOptions<TestDatabase>["tamper"] = (tenant, how) =>
+  Effect.flatMap(TestDatabase, ({ sql }) =>
+    how === "reorder"
+      ? sql.withTransaction(Effect.andThen(
+        sql`UPDATE audit SET seq = -seq WHERE tenant = ${tenant} AND seq IN (2, 3)`,
+        sql`UPDATE audit SET seq = 5 + seq WHERE tenant = ${tenant} AND seq IN (-2, -3)`
+      ))
+      : sql.unsafe(tampering[how], [tenant]))
 
 // The stores take the time from `clock_timestamp()` alone, so a function of that name that is found first is their clock.
 const installClock = Effect.fnUntraced(function*(sql: PgClient.PgClient) {

@@ -1,3 +1,5 @@
+import { auditChain } from "./migration2.ts"
+
 const credentialColumns = `
   access_token BLOB,
   refresh_token BLOB,
@@ -126,7 +128,8 @@ export const storeMigrations: ReadonlyArray<string> = [
     generation INTEGER
   ) STRICT;
   CREATE INDEX audit_tenant ON audit (tenant, seq);
-  `
+  `,
+  auditChain
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

@@ -1,4 +1,4 @@
-import type { AuditEvent, AuditLog } from "@valetkey/domain/AuditLog"
+import type { AuditLog } from "@valetkey/domain/AuditLog"
 import {
   type Connection,
   ConnectionKey,
@@ -38,8 +38,11 @@ export type StorePorts =
 export interface ContractOptions<R> {
   /** Lets the time of the store's clock pass: `TestClock.adjust`, or a shift of the stored times. */
   readonly advance: (duration: Duration.Duration) => Effect.Effect<void, unknown, R>
-  /** Reads the events that a tenant's log holds, oldest first; the port itself only writes. */
-  readonly auditTrail: (tenant: TenantId) => Effect.Effect<ReadonlyArray<AuditEvent>, unknown, R>
+  /**
+   * Tampers with a tenant's chain of four events as somebody with the store at hand would: gives the second another
+   * outcome, deletes it, exchanges it with the third, or deletes the fourth.
+   */
+  readonly tamper: (tenant: TenantId, how: "edit" | "delete" | "reorder" | "cut") => Effect.Effect<void, unknown, R>
   /** How many random histories the property tests play. Default 100. */
   readonly histories?: number | undefined
 }
