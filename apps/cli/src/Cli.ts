@@ -5,6 +5,7 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import { ApiKeys } from "./ApiKeys.ts"
 import { ChildExit } from "./ChildExit.ts"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Connect } from "./Connect.ts"
@@ -22,7 +23,7 @@ import { version } from "./Version.ts"
 
 const Valetkey = Command.make("valetkey").pipe(
   Command.withDescription("Connect once; ask for fresh tokens from then on."),
-  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, Serve, Doctor]),
+  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, ApiKeys, Serve, Doctor]),
   Command.withGlobalFlags(globalFlags)
 )
 

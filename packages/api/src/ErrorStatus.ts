@@ -1,10 +1,11 @@
 import type { AccessTokenError } from "@valetkey/domain/AccessToken"
+import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 
 /** Every error that a use case may give to the HTTP boundary. */
-export type DomainError = AccessTokenError | CallbackRejected | FlowNotFound | StartError
+export type DomainError = AccessTokenError | ApiKeyNotFound | CallbackRejected | FlowNotFound | StartError
 
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
@@ -24,6 +25,7 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
+  api_key_not_found: 404,
   authentication_unavailable: 503,
   authorization_server_unavailable: 503,
   authorization_server_unreachable: 502,

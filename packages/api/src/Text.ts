@@ -21,6 +21,9 @@ export const WireSecret = Schema.RedactedFromValue(
   Schema.String.check(Schema.isPattern(/^[\x20-\x7E]+$/, { expected: "a non-empty string of printable ASCII" }))
 )
 
+/** Filter for what names a tenant or a subject in a credential: printable ASCII (OpenID Connect Core §2). */
+export const Identity = Schema.isPattern(/^(?!__proto__$)[\x21-\x7E]{1,255}$/, { expected: "an identifier" })
+
 /** Schema for an instant: ISO 8601 with a zone. */
 export const Instant = Schema.DateTimeUtcFromString
 

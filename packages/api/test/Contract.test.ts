@@ -44,6 +44,7 @@ describe("the contract", () => {
       [...endpoint.success].flatMap((schema) => secretsOf(schema.ast).map((name) => `${named(endpoint)} ${name}`))
     )
     assert.deepStrictEqual([...new Set(secrets)].toSorted(), [
+      "POST /v1/api-keys credential",
       "POST /v1/connections/:server/token accessToken",
       "POST /v1/flows authorizationUrl"
     ])

@@ -1,3 +1,4 @@
+import { type ApiKeyCreated, ApiKeyPayload, type ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { Authorization } from "@valetkey/api/Authorization"
 import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
@@ -53,6 +54,12 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   putServer(server: string, payload: ServerPayload): Effect.Effect<boolean, ClientError>
   /** Connections to it stay. Idempotent. */
   removeServer(server: string): Effect.Effect<void, ClientError>
+  /** Makes an API key. Its credential is in this answer alone. */
+  createApiKey(payload: typeof ApiKeyPayload.Encoded): Effect.Effect<ApiKeyCreated, ClientError>
+  /** Every API key of the tenant, through all pages; ended ones too. */
+  readonly apiKeys: Effect.Effect<ReadonlyArray<ApiKeyView>, ClientError>
+  /** Ends an API key for good. Idempotent. */
+  revokeApiKey(id: string): Effect.Effect<void, ClientError>
   /** Whether the server can do its work, condition by condition. */
   readonly ready: Effect.Effect<
     { readonly ready: boolean; readonly checks: ReadonlyArray<ReadinessCheck> },
@@ -64,7 +71,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { connections, flows, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
+      const { apiKeys, connections, flows, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
         httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
         baseUrl: transport.baseUrl
       }).pipe(Effect.provide(bearer(transport)))
@@ -91,7 +98,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
           })),
         cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
         finalize: (flowId) => call(flows.finalize({ params: { flowId } })),
-        connections: pages((after) =>
+        connections: pages<ConnectionView, ServerView["server"]>((after) =>
           Effect.map(
             call(connections.list({ query: { limit: 100, ...after } })),
             (page) => ({ items: page.connections, next: page.next })
@@ -115,7 +122,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
                 ...(options?.rejected === undefined ? {} : { rejectedToken: options.rejected })
               }
             })),
-        servers: pages((after) =>
+        servers: pages<ServerView, ServerView["server"]>((after) =>
           Effect.map(
             call(servers.list({ query: { limit: 100, ...after } })),
             (page) => ({ items: page.servers, next: page.next })
@@ -128,6 +135,18 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
             ({ created }) => created
           ),
         removeServer: (name) => named(name, (server) => servers.remove({ params: { server } })),
+        createApiKey: (wanted) =>
+          decodeApiKeyPayload(wanted).pipe(
+            Effect.mapError(() => invalidApiKey),
+            Effect.flatMap((payload) => call(apiKeys.create({ payload })))
+          ),
+        apiKeys: pages<ApiKeyView, ApiKeyView["id"]>((after) =>
+          Effect.map(
+            call(apiKeys.list({ query: { limit: 100, ...after } })),
+            (page) => ({ items: page.apiKeys, next: page.next })
+          )
+        ),
+        revokeApiKey: (id) => call(apiKeys.revoke({ params: { id } })),
         ready: call(system.ready({}))
       })
     })
@@ -154,6 +173,13 @@ const isSlug = Schema.is(StartPayload.fields.server)
 const invalidName = ApiProblem.of(
   "invalid_request",
   "A server's name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+)
+
+const decodeApiKeyPayload = Schema.decodeEffect(ApiKeyPayload)
+
+const invalidApiKey = ApiProblem.of(
+  "invalid_request",
+  "An API key needs a name of 1 to 255 characters, at least one scope, and a subject of printable ASCII if it has one"
 )
 
 const bearer = (transport: Transport["Service"]) =>
@@ -203,13 +229,13 @@ const translate = (error: unknown, address: string): ClientError => {
   })
 }
 
-interface Page<A> {
+interface Page<A, Cursor> {
   readonly items: ReadonlyArray<A>
-  readonly next: ServerView["server"] | undefined
+  readonly next: Cursor | undefined
 }
 
-const pages = <A>(
-  load: (after: { readonly after?: ServerView["server"] }) => Effect.Effect<Page<A>, ClientError>
+const pages = <A, Cursor>(
+  load: (after: { readonly after?: Cursor }) => Effect.Effect<Page<A, Cursor>, ClientError>
 ): Effect.Effect<ReadonlyArray<A>, ClientError> =>
   Effect.gen(function*() {
     const all: Array<A> = []

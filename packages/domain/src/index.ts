@@ -1,5 +1,8 @@
 export * as AccessToken from "./AccessToken.ts"
 export * as AccessTokens from "./AccessTokens.ts"
+export * as ApiKey from "./ApiKey.ts"
+export * as ApiKeys from "./ApiKeys.ts"
+export * as ApiKeyStore from "./ApiKeyStore.ts"
 export * as Audit from "./Audit.ts"
 export * as AuditChain from "./AuditChain.ts"
 export * as AuditLog from "./AuditLog.ts"

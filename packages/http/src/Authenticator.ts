@@ -8,7 +8,7 @@ export class Unauthorized extends Schema.TaggedError<Unauthorized>("valetkey/Una
   override get message() {
     return this.code === "unauthorized"
       ? "A valid credential is needed; send it as Authorization: Bearer"
-      : "Credentials cannot be verified right now; check that the key set is reachable, then retry"
+      : "Credentials cannot be verified right now; check that the key set and the store are reachable, then retry"
   }
 }
 

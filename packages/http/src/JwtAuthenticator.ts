@@ -1,4 +1,5 @@
 import { ApiScope, Principal } from "@valetkey/api/Principal"
+import { Identity } from "@valetkey/api/Text"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Layer, Redacted, Result, Schema } from "effect"
@@ -64,11 +65,9 @@ export const decodeClaims = (claims: unknown): Result.Result<Principal, Schema.S
       })
   )
 
-const identity = Schema.isPattern(/^(?!__proto__$)[\x21-\x7E]{1,255}$/, { expected: "an identifier" })
-
 const decode = Schema.decodeUnknownResult(Schema.Struct({
-  sub: SubjectId.check(identity),
-  tenant: TenantId.check(identity),
+  sub: SubjectId.check(Identity),
+  tenant: TenantId.check(Identity),
   scope: Schema.optionalKey(Schema.String)
 }))
 

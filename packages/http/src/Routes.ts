@@ -5,6 +5,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as DocsPage from "./DocsPage.ts"
@@ -19,6 +20,7 @@ import * as TokensHandlers from "./TokensHandlers.ts"
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
+    ApiKeysHandlers.layer,
     ConnectionsHandlers.layer,
     FlowsHandlers.layer,
     ServersHandlers.layer,

@@ -1,3 +1,5 @@
+export * as ApiKeyAuthenticator from "./ApiKeyAuthenticator.ts"
+export * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 export * as Authenticator from "./Authenticator.ts"
 export * as CallbackRoute from "./CallbackRoute.ts"
 export * as ConnectionsHandlers from "./ConnectionsHandlers.ts"

@@ -1,3 +1,4 @@
+import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
@@ -7,6 +8,7 @@ import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
 import { Layer } from "effect"
+import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
 import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
@@ -24,6 +26,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | ApiKeyStore
   | AuditLog
   | Spool
   | Signals
@@ -35,6 +38,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryRevocationOutbox.layer,
   MemoryRegistrationStore.layer,
   MemoryServerStore.layer,
+  MemoryApiKeyStore.layer,
   MemoryAuditLog.layer,
   MemorySpool.layer,
   MemorySignals.layer

@@ -1,3 +1,4 @@
+import type { ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
 import type { AuditEntry, AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
@@ -49,6 +50,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly registrations: Map<string, Registration>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
+  readonly apiKeys: Map<ApiKeyId, { readonly key: ApiKey; readonly digest: Digest }>
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
@@ -63,6 +65,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     registrations: new Map(),
     servers: new Map(),
     spool: new Map(),
+    apiKeys: new Map(),
     audit: [],
     auditHeads: new Map()
   }))

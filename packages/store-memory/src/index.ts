@@ -1,3 +1,4 @@
+export * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 export * as MemoryAuditLog from "./MemoryAuditLog.ts"
 export * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
 export * as MemoryFlowStore from "./MemoryFlowStore.ts"

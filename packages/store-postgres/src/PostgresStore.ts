@@ -1,3 +1,4 @@
+import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
@@ -9,6 +10,7 @@ import type { StoreError } from "@valetkey/domain/StoreError"
 import { Config, Effect, Layer } from "effect"
 import { Database, type DatabaseOptions } from "./Database.ts"
 import * as Migrations from "./Migrations.ts"
+import * as PostgresApiKeyStore from "./PostgresApiKeyStore.ts"
 import * as PostgresAuditLog from "./PostgresAuditLog.ts"
 import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
 import * as PostgresFlowStore from "./PostgresFlowStore.ts"
@@ -31,6 +33,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | ApiKeyStore
   | AuditLog
   | Signals
 
@@ -44,6 +47,7 @@ export const layer = (
     PostgresRevocationOutbox.layer,
     PostgresRegistrationStore.layer,
     PostgresServerStore.layer,
+    PostgresApiKeyStore.layer,
     PostgresAuditLog.layer,
     PostgresSignals.layer(options),
     PostgresHealth.layer

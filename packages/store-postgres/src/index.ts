@@ -1,5 +1,6 @@
 export * as Database from "./Database.ts"
 export * as Migrations from "./Migrations.ts"
+export * as PostgresApiKeyStore from "./PostgresApiKeyStore.ts"
 export * as PostgresAuditLog from "./PostgresAuditLog.ts"
 export * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
 export * as PostgresFlowStore from "./PostgresFlowStore.ts"

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as ApiKeyStoreContract from "@valetkey/testing/ApiKeyStoreContract"
 import * as AuditLogContract from "@valetkey/testing/AuditLogContract"
 import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
@@ -24,6 +25,7 @@ describe("PostgresStore", () =>
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
     describe("ServerStore", () => ServerStoreContract.cases(it))
+    describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
     describe("AuditLog", () => AuditLogContract.cases(it, options))
     describe("Signals", () => SignalsContract.cases(it))
 

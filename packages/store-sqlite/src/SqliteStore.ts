@@ -1,3 +1,4 @@
+import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
@@ -8,6 +9,7 @@ import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Layer } from "effect"
+import * as SqliteApiKeyStore from "./SqliteApiKeyStore.ts"
 import * as SqliteAuditLog from "./SqliteAuditLog.ts"
 import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
@@ -25,6 +27,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | ApiKeyStore
   | AuditLog
   | Spool
   | Signals
@@ -40,6 +43,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteRevocationOutbox.layer,
     SqliteRegistrationStore.layer,
     SqliteServerStore.layer,
+    SqliteApiKeyStore.layer,
     SqliteAuditLog.layer,
     SqliteSpool.layer({ path: options.path === ":memory:" ? ":memory:" : `${options.path}.spool` }),
     SqliteSignals.layer

@@ -1,3 +1,4 @@
+export * as SqliteApiKeyStore from "./SqliteApiKeyStore.ts"
 export * as SqliteAuditLog from "./SqliteAuditLog.ts"
 export * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
 export * as SqliteDatabase from "./SqliteDatabase.ts"

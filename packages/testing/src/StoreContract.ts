@@ -1,5 +1,6 @@
 import { describe, it } from "@effect/vitest"
 import type { Layer } from "effect"
+import * as ApiKeyStoreContract from "./ApiKeyStoreContract.ts"
 import * as AuditLogContract from "./AuditLogContract.ts"
 import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
 import * as FlowStoreContract from "./FlowStoreContract.ts"
@@ -25,6 +26,7 @@ export const suite = <R>(
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
       describe("ServerStore", () => ServerStoreContract.cases(it))
+      describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
       describe("AuditLog", () => AuditLogContract.cases(it, options))
       describe("Spool", () => SpoolContract.cases(it))
       describe("Signals", () => SignalsContract.cases(it))

@@ -1,3 +1,4 @@
+export * as ApiKeyStoreContract from "./ApiKeyStoreContract.ts"
 export * as AuditLogContract from "./AuditLogContract.ts"
 export * as Canary from "./Canary.ts"
 export * as CanaryScan from "./CanaryScan.ts"

@@ -129,7 +129,22 @@ export const storeMigrations: ReadonlyArray<string> = [
   ) STRICT;
   CREATE INDEX audit_tenant ON audit (tenant, seq);
   `,
-  auditChain
+  auditChain,
+  `
+  CREATE TABLE api_keys (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    subject TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    last_used_at INTEGER,
+    PRIMARY KEY (tenant, id)
+  ) STRICT;
+  `
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

@@ -1,3 +1,4 @@
+import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import {
   type Connection,
@@ -30,6 +31,7 @@ export type StorePorts =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | ApiKeyStore
   | AuditLog
   | Spool
   | Signals

@@ -1,0 +1,125 @@
+import { ApiKeyCreated, ApiKeyView } from "@valetkey/api/ApiKeysApi"
+import { ApiScope } from "@valetkey/api/Principal"
+import { DateTime, Effect, Option, Redacted, Schema } from "effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { failure, fromClient } from "./CliFailure.ts"
+import { Output, plain, table } from "./Output.ts"
+import { withClient } from "./Target.ts"
+import { formatDuration } from "./Words.ts"
+
+const CreateKey = Command.make("create", {
+  name: Argument.String("name").pipe(Argument.withDescription("What to call the key, such as the program's name")),
+  scope: Flag.String("scope").pipe(
+    Flag.withDescription(`What it may do; may be repeated: ${ApiScope.literals.join(", ")}`),
+    Flag.atLeast(1)
+  ),
+  subject: Flag.String("subject").pipe(
+    Flag.withDescription("On whose behalf it acts; default the caller"),
+    Flag.optional
+  ),
+  expiresIn: Flag.String("expires-in").pipe(
+    Flag.withDescription("How long it lives, such as 12h or 30d; default 90d, at most 3650d"),
+    Flag.optional
+  )
+}, (input) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const payload = yield* payloadOf(input)
+    const created = yield* withClient({ start: true }, (client) =>
+      client.createApiKey(payload).pipe(Effect.mapError(fromClient)))
+    // The credential is data: it goes where a pipe takes it, and the talk about it does not.
+    yield* output.result({ ok: true, ...createdDocument(created) }, Redacted.value(created.credential))
+    yield* output.say(
+      `Made ${created.apiKey.id}, which ends ${
+        DateTime.formatIso(created.apiKey.expiresAt)
+      }. Its credential is shown once: keep it now.`
+    )
+  })).pipe(Command.withDescription("Make an API key and print its credential, once"))
+
+const ListKeys = Command.make("list", {}, () =>
+  withClient({ start: false }, (client) =>
+    Effect.gen(function*() {
+      const output = yield* Output
+      const keys = yield* client.apiKeys.pipe(Effect.mapError(fromClient))
+      const now = yield* DateTime.now
+      yield* output.result(
+        { ok: true, apiKeys: keys.map((key) => keyDocument(key)) },
+        keys.length === 0 ? "" : table([
+          ["ID", "NAME", "SUBJECT", "SCOPES", "STATE", "LAST USED"],
+          ...keys.map((key) => [
+            key.id,
+            plain(key.name),
+            plain(key.subject),
+            key.scopes.join(" "),
+            formatState(key, now),
+            key.lastUsedAt === undefined ? "never" : `${formatDuration(DateTime.distance(key.lastUsedAt, now))} ago`
+          ])
+        ])
+      )
+      if (keys.length === 0) {
+        yield* output.say("There are no API keys. Make one with: valetkey api-keys create NAME --scope tokens:read")
+      }
+    }))).pipe(Command.withDescription("List the API keys, ended ones included"))
+
+const RevokeKey = Command.make(
+  "revoke",
+  { id: Argument.String("id").pipe(Argument.withDescription("Id of the key, as `valetkey api-keys list` shows it")) },
+  ({ id }) =>
+    withClient({ start: true }, (client) =>
+      Effect.gen(function*() {
+        const output = yield* Output
+        yield* client.revokeApiKey(id).pipe(Effect.mapError(fromClient))
+        yield* output.result({ ok: true, id, revoked: true }, `Revoked ${plain(id)}`)
+      }))
+).pipe(Command.withDescription("Revoke an API key; it is refused within a second"))
+
+/** `valetkey api-keys`: credentials for programs. */
+export const ApiKeys = Command.make("api-keys").pipe(
+  Command.withDescription("Manage the credentials of programs"),
+  Command.withSubcommands([CreateKey, ListKeys, RevokeKey])
+)
+
+interface Wanted {
+  readonly name: string
+  readonly scope: ReadonlyArray<string>
+  readonly subject: Option.Option<string>
+  readonly expiresIn: Option.Option<string>
+}
+
+const payloadOf = Effect.fnUntraced(function*({ expiresIn, name, scope, subject }: Wanted) {
+  const scopes = ApiScope.literals.filter((one) => scope.includes(one))
+  if (scope.some((one) => !isScope(one))) {
+    return yield* failure("usage", `--scope must be one of ${ApiScope.literals.join(", ")}`)
+  }
+  const seconds = Option.map(expiresIn, parseSeconds)
+  if (Option.isSome(seconds) && seconds.value === undefined) {
+    return yield* failure("usage", "--expires-in must look like 3600s, 90m, 12h or 30d, and be at most 3650d")
+  }
+  const [first, ...rest] = scopes
+  return {
+    name,
+    scopes: [first!, ...rest] as const,
+    ...(Option.isNone(subject) ? {} : { subject: subject.value }),
+    ...(Option.isNone(seconds) ? {} : { expiresInSeconds: seconds.value! })
+  }
+})
+
+const isScope = Schema.is(ApiScope)
+
+const parseSeconds = (text: string): number | undefined => {
+  const found = /^(\d{1,9})(s|m|h|d)?$/.exec(text.trim())
+  if (found === null) return undefined
+  const seconds = Number(found[1]) * ({ s: 1, m: 60, h: 3600, d: 86_400 }[found[2] ?? "s"] ?? 1)
+  return seconds >= 1 && seconds <= 3650 * 86_400 ? seconds : undefined
+}
+
+const formatState = ({ expiresAt, revokedAt }: ApiKeyView, now: DateTime.Utc): string => {
+  if (revokedAt !== undefined) return "revoked"
+  const left = DateTime.toEpochMillis(expiresAt) - DateTime.toEpochMillis(now)
+  return left <= 0 ? "expired" : `ends in ${formatDuration(DateTime.distance(now, expiresAt))}`
+}
+
+const keyDocument = Schema.encodeSync(ApiKeyView)
+const createdDocument = Schema.encodeSync(ApiKeyCreated)

@@ -1,0 +1,71 @@
+import { type ApiKeyCreated, apiKeyLifetime, type ApiKeyView } from "@valetkey/api/ApiKeysApi"
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import { ApiScope, CurrentPrincipal } from "@valetkey/api/Principal"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { type ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
+import { ApiKeyNotFound, ApiKeys } from "@valetkey/domain/ApiKeys"
+import { Duration, Effect, Option, Schema } from "effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import { orProblem } from "./DomainProblem.ts"
+
+const defaultLimit = 50
+
+const decodeId = Schema.decodeUnknownOption(ApiKeyId)
+
+/** Layer of the API key endpoints. */
+export const layer = HttpApiBuilder.group(
+  ValetkeyApi,
+  "apiKeys",
+  Effect.fnUntraced(function*(handlers) {
+    const apiKeys = yield* ApiKeys
+    return handlers.handleAll({
+      create: Effect.fnUntraced(function*({ payload }) {
+        const principal = yield* CurrentPrincipal
+        const missing = payload.scopes.filter((scope) => !principal.scopes.includes(scope))
+        // Else whoever may make keys could give itself every scope.
+        if (missing.length > 0) {
+          return yield* ApiProblem.of(
+            "forbidden",
+            "A key may have no scope that its maker lacks; leave it out, or ask somebody who has it",
+            { requiredScopes: missing }
+          )
+        }
+        const { credential, key } = yield* orProblem(apiKeys.create({
+          tenant: principal.tenant,
+          subject: payload.subject ?? principal.subject,
+          name: payload.name,
+          scopes: payload.scopes,
+          lifetime: Duration.seconds(payload.expiresInSeconds ?? apiKeyLifetime.usual)
+        }))
+        return { credential, apiKey: viewOf(key) } satisfies ApiKeyCreated
+      }),
+      list: Effect.fnUntraced(function*({ query }) {
+        const { tenant } = yield* CurrentPrincipal
+        const limit = query.limit ?? defaultLimit
+        const found = yield* orProblem(apiKeys.list({ tenant, after: query.after, limit: limit + 1 }))
+        const page = found.slice(0, limit)
+        return { apiKeys: page.map(viewOf), ...(found.length > limit ? { next: page.at(-1)!.id } : {}) }
+      }),
+      revoke: Effect.fnUntraced(function*({ params }) {
+        const { tenant } = yield* CurrentPrincipal
+        const id = decodeId(params.id)
+        yield* orProblem(Option.isNone(id) ? Effect.fail(new ApiKeyNotFound()) : apiKeys.revoke(tenant, id.value))
+      })
+    })
+  })
+)
+
+/** The scopes of a key that mean something here. */
+export const scopesOf = ({ scopes }: ApiKey): ReadonlyArray<ApiScope> =>
+  ApiScope.literals.filter((scope) => scopes.includes(scope))
+
+const viewOf = (key: ApiKey): ApiKeyView => ({
+  id: key.id,
+  name: key.name,
+  subject: key.subject,
+  scopes: scopesOf(key),
+  createdAt: key.createdAt,
+  expiresAt: key.expiresAt,
+  ...(key.revokedAt === undefined ? {} : { revokedAt: key.revokedAt }),
+  ...(key.lastUsedAt === undefined ? {} : { lastUsedAt: key.lastUsedAt })
+})

@@ -1,0 +1,87 @@
+import { type ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
+import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
+import { Digest } from "@valetkey/domain/Entropy"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { Database } from "./Database.ts"
+import { storeError } from "./internal/failure.ts"
+
+/** Layer of `ApiKeyStore` on the table `api_keys`. */
+export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
+  ApiKeyStore,
+  Effect.map(Database, (database) =>
+    ApiKeyStore.of({
+      create: (draft, { digest, lifetime }) =>
+        database.write("ApiKeyStore.create", (sql) =>
+          Effect.flatMap(
+            sql`INSERT INTO api_keys (tenant, id, subject, name, digest, scopes, created_at, expires_at)
+              SELECT ${draft.tenant}, ${draft.id}, ${draft.subject}, ${draft.name}, ${digest}, ${draft.scopes}::text[],
+                now, now + ${Duration.toMillis(lifetime)}::float8 * interval '1 millisecond'
+              FROM (SELECT date_trunc('milliseconds', clock_timestamp()) AS now) AS clock
+              RETURNING ${sql.literal(columns)}`,
+            ([row]) => Effect.map(read("ApiKeyStore.create", row), ({ key }) => key)
+          )),
+
+      findLive: (id) =>
+        database.read("ApiKeyStore.findLive", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${sql.literal(columns)} FROM api_keys
+              WHERE id = ${id} AND revoked_at IS NULL AND expires_at > clock_timestamp()`,
+            ([row]) =>
+              row === undefined ? Effect.succeedNone : Effect.map(read("ApiKeyStore.findLive", row), Option.some)
+          )),
+
+      list: (input) =>
+        database.read("ApiKeyStore.list", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${sql.literal(columns)} FROM api_keys
+              WHERE tenant = ${input.tenant} AND id > ${input.after ?? ""} ORDER BY id LIMIT ${input.limit}`,
+            Effect.forEach((row) => Effect.map(read("ApiKeyStore.list", row), ({ key }) => key))
+          )),
+
+      revoke: (tenant, id) =>
+        database.write("ApiKeyStore.revoke", (sql) =>
+          Effect.map(
+            sql`UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp())
+              WHERE tenant = ${tenant} AND id = ${id} RETURNING id`,
+            (rows) => rows.length > 0
+          )),
+
+      touch: (tenant, id, coarseness) =>
+        database.write("ApiKeyStore.touch", (sql) =>
+          Effect.asVoid(sql`UPDATE api_keys SET last_used_at = clock_timestamp()
+            WHERE tenant = ${tenant} AND id = ${id} AND (last_used_at IS NULL OR last_used_at
+              <= clock_timestamp() - ${Duration.toMillis(coarseness)}::float8 * interval '1 millisecond')`))
+    }))
+)
+
+const columns = "tenant, id, subject, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
+
+const Instant = Schema.DateTimeUtcFromDate
+
+const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
+  tenant: TenantId,
+  id: ApiKeyId,
+  subject: SubjectId,
+  name: Schema.String,
+  digest: Digest,
+  scopes: Schema.Array(Schema.String),
+  createdAt: Instant,
+  expiresAt: Instant,
+  revokedAt: Schema.NullOr(Instant),
+  lastUsedAt: Schema.NullOr(Instant)
+}))
+
+const read = (operation: string, row: unknown) =>
+  decodeRow(row).pipe(
+    Effect.map(({ digest, lastUsedAt, revokedAt, ...rest }) => {
+      const key: ApiKey = {
+        ...rest,
+        ...(revokedAt === null ? {} : { revokedAt }),
+        ...(lastUsedAt === null ? {} : { lastUsedAt })
+      }
+      return { key, digest }
+    }),
+    Effect.mapError((error) => storeError(operation, error))
+  )
