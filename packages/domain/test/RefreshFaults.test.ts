@@ -248,7 +248,7 @@ describe("another replica", () => {
   it.effect("is waited for with one subscription at a time", () =>
     Effect.gen(function*() {
       const { connection, key, store, tokens } = yield* expired()
-      yield* elsewhere(store, yield* connection)
+      yield* Effect.asVoid(elsewhere(store, yield* connection))
       const signals = yield* Signals
       const { subscribe } = signals
       let [live, most] = [0, 0]
