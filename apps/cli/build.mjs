@@ -32,8 +32,37 @@ export const bundle = async (outdir) => {
     logLevel: "warning",
     define: { VALETKEY_VERSION: JSON.stringify(version), "import.meta.url": "__valetkeyUrl" },
     banner: { js: "const __valetkeyUrl = require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [lazily({ "./Cli.ts": "./cli.cjs", "@valetkey/server/Serve": "./serve.cjs" })]
+    plugins: [moduleByModule, segmentOnDemand, lazily({ "./Cli.ts": "./cli.cjs", "@valetkey/server/Serve": "./serve.cjs" })]
   })
+}
+
+/** Namespaces of the barrel are kept whole by the bundler; imported one by one they lose what nobody uses. */
+const moduleByModule = {
+  name: "module-by-module",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+      if (path.includes("node_modules")) return undefined
+      const source = await readFile(path, "utf8")
+      const contents = source.replace(/^import \{([^}]*)\} from "effect"$/gm, (_, names) =>
+        names.split(",").map((name) => name.trim()).filter((name) => name !== "" && !name.startsWith("type "))
+          .map((name) => `import * as ${name} from "effect/${name}"`).join("; "))
+      return { contents, loader: "ts" }
+    })
+  }
+}
+
+/** The segmenter of the help text takes longer to make than the rest of the command line, and few commands print help. */
+const segmentOnDemand = {
+  name: "segment-on-demand",
+  setup: ({ onLoad }) => {
+    onLoad({ filter: /effect[/\\]dist[/\\]cli[/\\]CliOutput\.js$/ }, async ({ path }) => {
+      const source = await readFile(path, "utf8")
+      const made = /const graphemeSegmenter = ([^;]*?new Intl\.Segmenter\([^)]*\));/
+      if (!made.test(source)) throw new Error(`${path} makes its segmenter in another way; adapt the build`)
+      const contents = source.replace(made, "let segmenter; const graphemeSegmenter = { segment: (text) => (segmenter ??= $1).segment(text) };")
+      return { contents, loader: "js" }
+    })
+  }
 }
 
 /** What is imported on demand stays in a file of its own, which is not read before. */

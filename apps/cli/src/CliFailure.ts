@@ -1,9 +1,8 @@
-import type { ApiProblem } from "@valetkey/api/ApiProblem"
-import type { ClientError } from "@valetkey/client/ClientError"
 import { Schema } from "effect"
 
 /** Codes of what only the command itself can find wrong. */
 export const CliCode = Schema.Literals([
+  "audit_chain_broken",
   "browser_unavailable",
   "command_not_started",
   "doctor_found_problems",
@@ -24,7 +23,9 @@ export class CliFailure extends Schema.TaggedError<CliFailure>("valetkey/cli/Cli
   code: Schema.String,
   sentence: Schema.String,
   /** What the JSON document says besides. */
-  details: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown))
+  details: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
+  /** Whether asking again may help without anybody doing something. */
+  transient: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message() {
     return this.sentence
@@ -35,22 +36,6 @@ export class CliFailure extends Schema.TaggedError<CliFailure>("valetkey/cli/Cli
 export const failure = (code: CliCode, sentence: string, details?: Readonly<Record<string, unknown>>): CliFailure =>
   new CliFailure({ code, sentence, ...(details === undefined ? {} : { details }) })
 
-/** What a client error is to the person at the terminal: the server's own safe sentence, and where to go from here. */
-export const fromClient = (error: ClientError): CliFailure =>
-  new CliFailure({
-    code: error.code,
-    sentence: error._tag === "ApiProblem" ? error.detail : error.message,
-    ...(error._tag === "ApiProblem" ? { details: detailsOf(error) } : {})
-  })
-
 /** The same error with another sentence. */
 export const reworded = ({ code, details }: CliFailure, sentence: string): CliFailure =>
   new CliFailure({ code, sentence, ...(details === undefined ? {} : { details }) })
-
-const detailsOf = (problem: ApiProblem): Readonly<Record<string, unknown>> => ({
-  ...(problem.correlationId === undefined ? {} : { correlationId: problem.correlationId }),
-  ...(problem.errors === undefined ? {} : { errors: problem.errors }),
-  ...(problem.reason === undefined ? {} : { reason: problem.reason }),
-  ...(problem.running === undefined ? {} : { running: problem.running }),
-  ...(problem.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: problem.retryAfterSeconds })
-})

@@ -1,11 +1,10 @@
-import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
-import { DateTime, Effect, Option } from "effect"
+import { Clock, Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
-import { fromClient } from "./CliFailure.ts"
-import { connectionDocument } from "./Documents.ts"
 import { Output, plain, table } from "./Output.ts"
-import { withClient } from "./Target.ts"
+import { everyPage } from "./Remote.ts"
+import { reach } from "./Target.ts"
+import { type Connection, operations } from "./Wire.ts"
 import { formatExpiry, formatScopes, formatStatus, Name } from "./Words.ts"
 
 /** `valetkey list`: every connection. */
@@ -21,51 +20,50 @@ export const Status = Command.make(
 )
 
 /** `valetkey disconnect`: refuse tokens at once, revoke, forget. */
-export const Disconnect = Command.make(
-  "disconnect",
-  { name: Name },
-  ({ name }) =>
-    withClient({ start: true }, (client) =>
-      Effect.gen(function*() {
-        const output = yield* Output
-        yield* client.disconnect(name).pipe(Effect.mapError(fromClient))
-        yield* output.result(
-          { ok: true, server: name, disconnected: true },
-          `Disconnected ${name}; its tokens are being revoked`
-        )
-      }))
-).pipe(Command.withDescription("Revoke and forget a connection"))
-
-const listAll = withClient({ start: false }, (client) =>
+export const Disconnect = Command.make("disconnect", { name: Name }, ({ name }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const connections = yield* client.connections.pipe(Effect.mapError(fromClient))
-    const now = yield* DateTime.now
+    const remote = yield* reach({ start: true })
+    yield* remote.call(operations.disconnect, name)
     yield* output.result(
-      { ok: true, connections: connections.map(connectionDocument) },
-      connections.length === 0 ? "" : table([
-        ["NAME", "STATUS", "TOKEN ENDS", "SCOPES"],
-        ...connections.map((one) => [
-          one.server,
-          formatStatus(one),
-          formatExpiry(one.expiresAt, now),
-          formatScopes(one.scopes)
-        ])
-      ])
+      { ok: true, server: name, disconnected: true },
+      `Disconnected ${name}; its tokens are being revoked`
     )
-    if (connections.length === 0) yield* output.say("Nothing is connected. Begin with: valetkey connect https://...")
-  }))
+  })).pipe(Command.withDescription("Revoke and forget a connection"))
+
+const listAll = Effect.gen(function*() {
+  const output = yield* Output
+  const remote = yield* reach({ start: false })
+  const connections = yield* everyPage(
+    (after) => remote.call(operations.connections, after),
+    (page) => page.connections
+  )
+  const now = yield* Clock.currentTimeMillis
+  yield* output.result(
+    { ok: true, connections },
+    connections.length === 0 ? "" : table([
+      ["NAME", "STATUS", "TOKEN ENDS", "SCOPES"],
+      ...connections.map((one) => [
+        one.server,
+        formatStatus(one),
+        formatExpiry(one.expiresAt, now),
+        formatScopes(one.scopes)
+      ])
+    ])
+  )
+  if (connections.length === 0) yield* output.say("Nothing is connected. Begin with: valetkey connect https://...")
+})
 
 const showOne = (name: string) =>
-  withClient({ start: false }, (client) =>
-    Effect.gen(function*() {
-      const output = yield* Output
-      const connection = yield* client.connection(name).pipe(Effect.mapError(fromClient))
-      const now = yield* DateTime.now
-      yield* output.result({ ok: true, connection: connectionDocument(connection) }, describe(connection, now))
-    }))
+  Effect.gen(function*() {
+    const output = yield* Output
+    const remote = yield* reach({ start: false })
+    const connection = yield* remote.call(operations.connection, name)
+    const now = yield* Clock.currentTimeMillis
+    yield* output.result({ ok: true, connection }, describe(connection, now))
+  })
 
-const describe = (connection: ConnectionView, now: DateTime.Utc): string =>
+const describe = (connection: Connection, now: number): string =>
   table([
     ["name", connection.server],
     ["status", formatStatus(connection)],
@@ -74,6 +72,6 @@ const describe = (connection: ConnectionView, now: DateTime.Utc): string =>
     ["issuer", plain(connection.issuer)],
     ["client", plain(connection.clientId)],
     ["generation", String(connection.generation)],
-    ["connected", DateTime.formatIso(connection.createdAt)],
-    ["updated", DateTime.formatIso(connection.updatedAt)]
+    ["connected", plain(connection.createdAt)],
+    ["updated", plain(connection.updatedAt)]
   ])

@@ -1,10 +1,10 @@
-import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
-import { Context, Effect, Layer } from "effect"
+import { Effect } from "effect"
 import * as Command from "effect/cli/Command"
 import { lstatSync } from "node:fs"
 import { failure } from "./CliFailure.ts"
 import { Output, plain, table } from "./Output.ts"
-import { resolve, type Target } from "./Target.ts"
+import { remoteOf, resolve, type Target } from "./Target.ts"
+import { operations } from "./Wire.ts"
 
 /** What one check found, and what to do about it. */
 interface Finding {
@@ -97,14 +97,9 @@ const existing = (path: string): boolean => lstatSync(path, { throwIfNoEntry: fa
 /** Asks the server for its readiness; its own checks (store, key) are findings of ours. */
 const reachable = (target: Target) =>
   Effect.gen(function*() {
-    const context = yield* Layer.build(
-      target._tag === "remote"
-        ? ValetkeyClient.layerUrl(target)
-        : ValetkeyClient.layerSocket({ socket: target.home.socket, tokenFile: target.home.token })
-    )
-    const client = Context.get(context, ValetkeyClient)
-    const { checks, ready } = yield* client.ready
-    const authorized = yield* Effect.result(client.connections)
+    const remote = remoteOf(target)
+    const { checks, ready } = yield* remote.call(operations.ready, undefined)
+    const authorized = yield* Effect.result(remote.call(operations.connections, undefined))
     return [
       finding(
         "server",
@@ -120,12 +115,18 @@ const reachable = (target: Target) =>
           plain(authorized.failure.message),
           "check VALETKEY_TOKEN or restart the server"
         ),
-      ...checks.map((check) => finding(`server: ${plain(check.name)}`, check.ok ? "ok" : "fail", plain(check.reason)))
+      ...checks.map((check) =>
+        finding(
+          `server: ${plain(check.name)}`,
+          check.ok ? check.reason.startsWith("degraded") ? "warn" : "ok" : "fail",
+          plain(check.reason)
+        )
+      )
     ]
   }).pipe(
     Effect.catch((error) =>
       Effect.succeed([
-        target._tag === "local" && error.code === "server_unreachable" && error.reason === "not_running"
+        target._tag === "local" && !existing(target.home.socket)
           ? finding(
             "server",
             "warn",
@@ -134,8 +135,7 @@ const reachable = (target: Target) =>
           )
           : finding("server", "fail", error.message, "start the server, or check its address")
       ])
-    ),
-    Effect.scoped
+    )
   )
 
 const publicUrl = (value: string | undefined): Finding => {

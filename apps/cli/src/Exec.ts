@@ -1,4 +1,4 @@
-import { Effect, Redacted } from "effect"
+import { Effect } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -33,7 +33,7 @@ export const Exec = Command.make("exec", {
       return yield* failure("usage", "--env must be the name of an environment variable")
     }
     const token = yield* fetchToken(name, minValidity)
-    const code = yield* run(command, { [env]: Redacted.value(token.accessToken) })
+    const code = yield* run(command, { [env]: token.accessToken })
     return yield* new ChildExit({ exitCode: code })
   })).pipe(
     Command.withDescription("Run a command with a fresh access token in its environment"),

@@ -1,41 +1,36 @@
-import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
-import { Effect, Option, Redacted } from "effect"
+import { Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { text } from "node:stream/consumers"
-import { failure, fromClient } from "./CliFailure.ts"
-import { serverDocument } from "./Documents.ts"
+import { failure } from "./CliFailure.ts"
 import { Output, plain, table } from "./Output.ts"
-import { withClient } from "./Target.ts"
+import { everyPage } from "./Remote.ts"
+import { reach } from "./Target.ts"
+import { operations, type Server } from "./Wire.ts"
 import { formatScopes, Name } from "./Words.ts"
 
 const ListServers = Command.make("list", {}, () =>
-  withClient({ start: false }, (client) =>
-    Effect.gen(function*() {
-      const output = yield* Output
-      const servers = yield* client.servers.pipe(Effect.mapError(fromClient))
-      yield* output.result(
-        { ok: true, servers: servers.map(serverDocument) },
-        servers.length === 0 ? "" : table([
-          ["NAME", "RESOURCE", "SCOPES"],
-          ...servers.map((one) => [one.server, plain(one.resource), formatScopes(one.scopes)])
-        ])
-      )
-      if (servers.length === 0) yield* output.say("There are no servers. Add one with: valetkey servers add NAME URL")
-    }))).pipe(Command.withDescription("List the servers"))
+  Effect.gen(function*() {
+    const output = yield* Output
+    const remote = yield* reach({ start: false })
+    const servers = yield* everyPage((after) => remote.call(operations.servers, after), (page) => page.servers)
+    yield* output.result(
+      { ok: true, servers },
+      servers.length === 0 ? "" : table([
+        ["NAME", "RESOURCE", "SCOPES"],
+        ...servers.map((one) => [one.server, plain(one.resource), formatScopes(one.scopes)])
+      ])
+    )
+    if (servers.length === 0) yield* output.say("There are no servers. Add one with: valetkey servers add NAME URL")
+  })).pipe(Command.withDescription("List the servers"))
 
-const ShowServer = Command.make(
-  "show",
-  { name: Name },
-  ({ name }) =>
-    withClient({ start: false }, (client) =>
-      Effect.gen(function*() {
-        const output = yield* Output
-        const server = yield* client.server(name).pipe(Effect.mapError(fromClient))
-        yield* output.result({ ok: true, server: serverDocument(server) }, describe(server))
-      }))
-).pipe(Command.withDescription("Show one server"))
+const ShowServer = Command.make("show", { name: Name }, ({ name }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const remote = yield* reach({ start: false })
+    const server = yield* remote.call(operations.server, name)
+    yield* output.result({ ok: true, server }, describe(server))
+  })).pipe(Command.withDescription("Show one server"))
 
 const AddServer = Command.make("add", {
   name: Name,
@@ -71,26 +66,22 @@ const AddServer = Command.make("add", {
 }, (input) =>
   Effect.gen(function*() {
     const output = yield* Output
-    const payload = yield* payloadOf(input)
-    const created = yield* withClient({ start: true }, (client) =>
-      client.putServer(input.name, payload).pipe(Effect.mapError(fromClient)))
+    const description = yield* descriptionOf(input)
+    const remote = yield* reach({ start: true })
+    const { created } = yield* remote.call(operations.putServer, { server: input.name, description })
     yield* output.result(
       { ok: true, server: input.name, created },
       `${created ? "Added" : "Replaced"} ${input.name}`
     )
   })).pipe(Command.withDescription("Add a server, or replace it"))
 
-const RemoveServer = Command.make(
-  "remove",
-  { name: Name },
-  ({ name }) =>
-    withClient({ start: true }, (client) =>
-      Effect.gen(function*() {
-        const output = yield* Output
-        yield* client.removeServer(name).pipe(Effect.mapError(fromClient))
-        yield* output.result({ ok: true, server: name, removed: true }, `Removed ${name}`)
-      }))
-).pipe(Command.withDescription("Remove a server; its connection stays until it is disconnected"))
+const RemoveServer = Command.make("remove", { name: Name }, ({ name }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const remote = yield* reach({ start: true })
+    yield* remote.call(operations.removeServer, name)
+    yield* output.result({ ok: true, server: name, removed: true }, `Removed ${name}`)
+  })).pipe(Command.withDescription("Remove a server; its connection stays until it is disconnected"))
 
 /** `valetkey servers`: what a person can connect to. */
 export const Servers = Command.make("servers").pipe(
@@ -111,8 +102,8 @@ interface Added {
   readonly revocationEndpoint: Option.Option<string>
 }
 
-const payloadOf = Effect.fnUntraced(
-  function*(input: Added): Effect.fn.Return<ServerPayload, ReturnType<typeof failure>> {
+const descriptionOf = Effect.fnUntraced(
+  function*(input: Added) {
     const issuer = Option.getOrUndefined(input.issuer)
     const clientId = Option.getOrUndefined(input.clientId)
     const redirectUri = Option.getOrUndefined(input.redirectUri)
@@ -126,7 +117,7 @@ const payloadOf = Effect.fnUntraced(
       return yield* failure("usage", "--authorization-endpoint and --token-endpoint go together")
     }
     // A secret in an argument would stand in the shell's history and in every process list.
-    const secret = input.clientSecretStdin ? (yield* Effect.promise(() => text(process.stdin))).trim() : undefined
+    const secret = input.clientSecretStdin ? (yield* Effect.promise(readStdin)).trim() : undefined
     if (secret === "") return yield* failure("usage", "There was no secret on stdin")
     return {
       resource: input.resource,
@@ -138,8 +129,8 @@ const payloadOf = Effect.fnUntraced(
       ...(clientId === undefined ? {} : {
         client: {
           clientId,
-          authMethod: secret === undefined ? "none" : input.authMethod,
-          ...(secret === undefined ? {} : { clientSecret: Redacted.make(secret) }),
+          authMethod: secret === undefined ? "none" as const : input.authMethod,
+          ...(secret === undefined ? {} : { clientSecret: secret }),
           ...(redirectUri === undefined ? {} : { redirectUri })
         }
       })
@@ -147,7 +138,12 @@ const payloadOf = Effect.fnUntraced(
   }
 )
 
-const describe = (server: ServerView): string =>
+const readStdin = async (): Promise<string> => {
+  const { text } = await import("node:stream/consumers")
+  return text(process.stdin)
+}
+
+const describe = (server: Server): string =>
   table([
     ["name", server.server],
     ["resource", plain(server.resource)],

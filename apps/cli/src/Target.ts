@@ -1,10 +1,10 @@
 import { type Home, locate } from "@valetkey/client/Home"
-import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
-import { Context, Effect, Layer, Option, Redacted } from "effect"
+import { Effect, Option, Redacted } from "effect"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { failure } from "./CliFailure.ts"
 import { ensureRunning } from "./LocalServer.ts"
+import * as Remote from "./Remote.ts"
 
 /** Flag of every command: the server to ask in place of the local one. */
 const ServerFlag = GlobalFlag.Setting("server")({
@@ -67,21 +67,17 @@ export const resolve = Effect.gen(function*() {
   return { _tag: "remote", url: parsed.href.replace(/\/+$/, ""), token: Redacted.make(token) } as const
 })
 
-/** Runs with a client of the server; `start` says whether the command may start the local one. */
-export const withClient = <A, E, R>(
-  options: { readonly start: boolean },
-  use: (client: ValetkeyClient["Service"]) => Effect.Effect<A, E, R>
-) =>
+/** The server of a command; `start` says whether the command may start the local one. */
+export const reach = (options: { readonly start: boolean }) =>
   Effect.gen(function*() {
     const target = yield* resolve
     if (target._tag === "local" && options.start && target.mayStart) yield* ensureRunning(target.home)
-    const context = yield* Layer.build(
-      target._tag === "remote"
-        ? ValetkeyClient.layerUrl(target)
-        : ValetkeyClient.layerSocket({ socket: target.home.socket, tokenFile: target.home.token })
-    )
-    return yield* use(Context.get(context, ValetkeyClient))
-  }).pipe(Effect.scoped)
+    return remoteOf(target)
+  })
+
+/** The server at a target. */
+export const remoteOf = (target: Target): Remote.Remote =>
+  target._tag === "remote" ? Remote.at(target.url, Redacted.value(target.token)) : Remote.local(target.home)
 
 const isLoopback = (host: string): boolean => host === "localhost" || host === "[::1]" || /^127\.[\d.]+$/.test(host)
 

@@ -1,10 +1,11 @@
-import { DateTime, Effect, Option, Redacted } from "effect"
+import { Effect, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { failure, fromClient, reworded } from "./CliFailure.ts"
+import { failure, reworded } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
-import { withClient } from "./Target.ts"
-import { Name, parseDuration } from "./Words.ts"
+import { reach } from "./Target.ts"
+import { operations } from "./Wire.ts"
+import { Name, parseSeconds } from "./Words.ts"
 
 /** Flag of how long a token must stay valid. */
 export const MinValidity = Flag.String("min-validity").pipe(
@@ -14,21 +15,24 @@ export const MinValidity = Flag.String("min-validity").pipe(
 )
 
 /** Asks for a token, for `token` and `exec`. */
-export const fetchToken = (name: string, minValidity: Option.Option<string>) =>
+export const fetchToken = (server: string, minValidity: Option.Option<string>) =>
   Effect.gen(function*() {
-    const wanted = Option.map(minValidity, parseDuration)
+    const wanted = Option.map(minValidity, parseSeconds)
     if (Option.isSome(wanted) && wanted.value === undefined) {
       return yield* failure("usage", "--min-validity must be a number with s, m or h, such as 60s")
     }
-    return yield* withClient({ start: true }, (client) =>
-      client.token(name, { minValidity: Option.getOrUndefined(wanted) }).pipe(
-        Effect.mapError((error) => {
-          const told = fromClient(error)
-          return told.code === "reauthorization_required" || told.code === "connection_not_found"
-            ? reworded(told, `${told.sentence}: valetkey connect ${name}`)
-            : told
-        })
-      ))
+    const seconds = Option.getOrUndefined(wanted)
+    const remote = yield* reach({ start: true })
+    return yield* remote.call(operations.token, {
+      server,
+      ...(seconds === undefined ? {} : { minValiditySeconds: seconds })
+    }).pipe(
+      Effect.mapError((told) =>
+        told.code === "reauthorization_required" || told.code === "connection_not_found"
+          ? reworded(told, `${told.sentence}: valetkey connect ${server}`)
+          : told
+      )
+    )
   })
 
 /** `valetkey token`: the access token, fresh. */
@@ -44,7 +48,7 @@ export const Token = Command.make("token", {
   Effect.gen(function*() {
     const output = yield* Output
     const token = yield* fetchToken(name, minValidity)
-    const secret = Redacted.value(token.accessToken)
+    const secret = token.accessToken
     const line = `Authorization: ${token.tokenType.toLowerCase() === "bearer" ? "Bearer" : token.tokenType} ${secret}`
     yield* output.result({
       ok: true,
@@ -52,7 +56,7 @@ export const Token = Command.make("token", {
       accessToken: secret,
       tokenType: token.tokenType,
       ...(header ? { header: line } : {}),
-      ...(token.expiresAt === undefined ? {} : { expiresAt: DateTime.formatIso(token.expiresAt) }),
+      ...(token.expiresAt === undefined ? {} : { expiresAt: token.expiresAt }),
       ...(token.scopes === undefined ? {} : { scopes: token.scopes }),
       generation: token.generation
     }, header ? line : secret)

@@ -1,11 +1,14 @@
-import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
-import { DateTime, Duration } from "effect"
 import * as Argument from "effect/cli/Argument"
 import { plain } from "./Output.ts"
+import type { Connection } from "./Wire.ts"
 
 /** Argument of a server's name. */
 export const Name = Argument.String("name").pipe(
-  Argument.withDescription("Name of the server, as `valetkey list` shows it")
+  Argument.withDescription("Name of the server, as `valetkey list` shows it"),
+  Argument.filter(
+    (name) => /^[a-z0-9][a-z0-9._-]{0,62}$/.test(name),
+    () => "a name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+  )
 )
 
 /** Derives a server's name from its URL: host and path in the letters that a name may have. */
@@ -17,21 +20,21 @@ export const slugOf = (url: URL): string => {
     .replace(/^[^a-z0-9]+/, "").replace(/[^a-z0-9]+$/, "")
 }
 
-/** Parses `90`, `60s`, `5m` or `1h`. */
-export const parseDuration = (text: string): Duration.Duration | undefined => {
+/** Parses `90`, `60s`, `5m` or `1h` to seconds. */
+export const parseSeconds = (text: string): number | undefined => {
   const found = /^(\d{1,6})(s|m|h)?$/.exec(text.trim())
-  if (found === null) return undefined
-  const seconds = Number(found[1]) * ({ s: 1, m: 60, h: 3600 }[found[2] ?? "s"] ?? 1)
-  return Duration.seconds(seconds)
+  return found === null ? undefined : Number(found[1]) * ({ s: 1, m: 60, h: 3600 }[found[2] ?? "s"] ?? 1)
 }
 
-/** `3m 20s`: at most two units. */
-export const formatDuration = (duration: Duration.Duration): string => {
-  const total = Math.max(0, Math.round(Duration.toSeconds(duration)))
-  const units = [[Math.floor(total / 86_400), "d"], [Math.floor(total / 3600) % 24, "h"], [
-    Math.floor(total / 60) % 60,
-    "m"
-  ], [total % 60, "s"]] as const
+/** Milliseconds as `3m 20s`: at most two units. */
+export const formatDuration = (millis: number): string => {
+  const total = Math.max(0, Math.round(millis / 1000))
+  const units = [
+    [Math.floor(total / 86_400), "d"],
+    [Math.floor(total / 3600) % 24, "h"],
+    [Math.floor(total / 60) % 60, "m"],
+    [total % 60, "s"]
+  ] as const
   const first = units.findIndex(([amount]) => amount > 0)
   if (first === -1) return "0s"
   return units.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount}${unit}`)
@@ -39,14 +42,14 @@ export const formatDuration = (duration: Duration.Duration): string => {
 }
 
 /** When an access token ends, as seen from now. */
-export const formatExpiry = (expiresAt: DateTime.Utc | undefined, now: DateTime.Utc): string => {
+export const formatExpiry = (expiresAt: string | undefined, now: number): string => {
   if (expiresAt === undefined) return "no end"
-  const left = DateTime.distance(now, expiresAt)
-  return Duration.toMillis(left) > 0 ? `in ${formatDuration(left)}` : "refreshes on use"
+  const left = Date.parse(expiresAt) - now
+  return left > 0 ? `in ${formatDuration(left)}` : "refreshes on use"
 }
 
 /** The health of a connection in a word or two. */
-export const formatStatus = ({ reason, status }: ConnectionView): string =>
+export const formatStatus = ({ reason, status }: Connection): string =>
   status === "active" ? "active" : status === "needs_reauth" ? `needs consent (${reason ?? "unknown"})` : status
 
 /** Scopes as a person reads them. */

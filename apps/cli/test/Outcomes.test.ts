@@ -163,7 +163,7 @@ describe("keys", () => {
     return valetkey
   })
 
-  it.live("S3.20 a lost key file fails closed with its code, is not replaced, and lists all the same", () =>
+  it.live("API-17 a lost key file fails closed with its code, is not replaced, and lists all the same", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* connected
       const keys = readFileSync(valetkey.home.keys)

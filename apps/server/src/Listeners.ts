@@ -112,7 +112,8 @@ const leaving = HttpServerResponse.jsonUnsafe({
   title: "Service Unavailable",
   status: 503,
   code: "draining",
-  detail: "This server is shutting down; ask again"
+  detail: "This server is shutting down; ask again",
+  retryAfterSeconds: 1
 }, {
   status: 503,
   contentType: "application/problem+json",

@@ -1,5 +1,6 @@
 import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { Schema } from "effect"
+import { unexpected, unreachable } from "./Sentences.ts"
 
 /** Error of a server that gave no answer: nobody listens, the connection broke, or nothing came in time. */
 export class Unreachable extends Schema.TaggedError<Unreachable>("valetkey/client/Unreachable")("Unreachable", {
@@ -9,16 +10,7 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("valetkey/clien
 }) {
   readonly code = "server_unreachable"
   override get message() {
-    switch (this.reason) {
-      case "not_running":
-        return `No Valetkey server answers at ${this.address}. Is it running? Start one with \`valetkey serve\`.`
-      case "not_ours":
-        return `${this.address} was not used: the socket, its directory or the token file could have been made by somebody else. Check that they belong to you and are closed to others.`
-      case "disconnected":
-        return `The connection to the Valetkey server at ${this.address} broke before it answered; try again.`
-      case "timeout":
-        return `The Valetkey server at ${this.address} did not answer in time; try again.`
-    }
+    return unreachable(this.reason, this.address)
   }
 }
 
@@ -32,9 +24,7 @@ export class UnexpectedResponse
 {
   readonly code = "unexpected_response"
   override get message() {
-    return `Unexpected response from ${this.address}${
-      this.status === undefined ? "" : ` (HTTP ${this.status})`
-    }: it is not a Valetkey server of this version. Check the address and restart the server.`
+    return unexpected(this.address, this.status)
   }
 }
 

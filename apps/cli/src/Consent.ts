@@ -1,0 +1,80 @@
+import { Clock, Duration, Effect } from "effect"
+import * as Browser from "./Browser.ts"
+import { type CliFailure, failure } from "./CliFailure.ts"
+import { Output, plain } from "./Output.ts"
+import type { Remote } from "./Remote.ts"
+import { type Flow, operations } from "./Wire.ts"
+import { formatDuration } from "./Words.ts"
+
+/** What a person must do, by when. */
+export interface Asked {
+  readonly flowId: string
+  readonly authorizationUrl: string
+  readonly expiresAt: string
+}
+
+/** Shows the URL or opens it, and waits until the flow is settled. */
+export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, noBrowser: boolean) {
+  const output = yield* Output
+  const url = asked.authorizationUrl
+  if (noBrowser) {
+    yield* output.say("Open this URL to give consent:")
+    yield* output.data(plain(url))
+  } else {
+    yield* output.say(`Opening the browser to connect ${server}`)
+    yield* Browser.open(url).pipe(
+      Effect.catch((error) =>
+        /^https?:/.test(url) ? output.say(`${error.message}: ${plain(url)}`) : Effect.fail(error)
+      )
+    )
+  }
+  yield* output.say("Waiting for consent; press Ctrl+C to cancel")
+  const deadline = Date.parse(asked.expiresAt)
+  return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), progress(deadline))
+})
+
+/** Asks until the flow is settled. A broken way is asked again, a definite answer ends it at once. */
+const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, deadline: number) {
+  let brokenSince: number | undefined
+  let pause = 100
+  while (true) {
+    const now = yield* Clock.currentTimeMillis
+    // The server settles an overdue flow; the extra seconds leave it the time to do so.
+    if (now > deadline + 10_000) return yield* failure("flow_expired", "Nobody gave consent in time; start again")
+    const answer = yield* Effect.result(remote.call(operations.flow, { flowId, wait: 25 }))
+    if (answer._tag === "Success") {
+      brokenSince = undefined
+      pause = 100
+      if (isSettled(answer.success)) return answer.success
+      continue
+    }
+    if (answer.failure.transient !== true) return yield* answer.failure
+    brokenSince ??= now
+    if (now - brokenSince > brokenFor) return yield* answer.failure
+    yield* Effect.sleep(Duration.millis(pause))
+    pause = Math.min(pause * 2, 2000)
+  }
+}) as (remote: Remote, flowId: string, deadline: number) => Effect.Effect<Flow, CliFailure>
+
+const isSettled = ({ status }: Flow): boolean =>
+  status !== "pending" && status !== "exchanging" && status !== "awaiting_finalize"
+
+/** How long the way to the server may stay broken, such as while it restarts. */
+const brokenFor = 20_000
+
+/** Tells how long it took and how long is left. */
+const progress = Effect.fnUntraced(function*(deadline: number) {
+  const output = yield* Output
+  const began = yield* Clock.currentTimeMillis
+  for (let frame = 0;; frame++) {
+    yield* Effect.sleep(output.watched ? "120 millis" : "30 seconds")
+    const now = yield* Clock.currentTimeMillis
+    const elapsed = formatDuration(now - began)
+    const left = formatDuration(deadline - now)
+    yield* output.watched
+      ? output.status(`${spinner[frame % spinner.length] ?? ""} ${elapsed} elapsed, ${left} left`)
+      : output.say(`Still waiting: ${elapsed} elapsed, ${left} left`)
+  }
+}) as (deadline: number) => Effect.Effect<never, never, Output>
+
+const spinner = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"]

@@ -1,0 +1,160 @@
+import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
+import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
+import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
+import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
+import type { ReadinessCheck } from "@valetkey/api/SystemApi"
+import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
+
+// The contract as JSON. Its schemas are types here and nothing else: to load and build them would take longer than most
+// commands do, and what a command prints is what the server sent.
+
+/** A connection on the wire. */
+export type Connection = typeof ConnectionView.Encoded
+
+/** A flow on the wire. */
+export type Flow = typeof FlowView.Encoded
+
+/** A server on the wire. */
+export type Server = typeof ServerView.Encoded
+
+/** An audit event on the wire. */
+export type AuditEvent = typeof AuditEventView.Encoded
+
+/** One condition of readiness on the wire. */
+export type Check = typeof ReadinessCheck.Encoded
+
+/** What a start gives: a URL, the flow of somebody else, or the connection that is there. */
+export type Started = typeof FlowStarted.Encoded | typeof FlowJoined.Encoded | typeof AlreadyConnected.Encoded
+
+/** An access token on the wire. */
+export type Token = typeof TokenView.Encoded
+
+/** An operation of the contract: its request, and how an answer shows that it is one. */
+export interface Operation<Input, Output> {
+  readonly method: "DELETE" | "GET" | "POST" | "PUT"
+  /** Path of an input; every part of it that a person chose is encoded. */
+  path(input: Input): string
+  body?(input: Input): unknown
+  accepts(answer: unknown, status: number): answer is Output
+}
+
+/** The operations that the commands use. */
+export const operations = {
+  start: operation<typeof StartPayload.Encoded, Started>({
+    method: "POST",
+    path: () => "/v1/flows",
+    body: (payload) => payload,
+    accepts: (answer): answer is Started =>
+      has(answer, { flowId: "string", authorizationUrl: "string", expiresAt: "string" }) ||
+      has(answer, { flowId: "string", joined: "boolean" }) || has(answer, { alreadyConnected: "boolean", connection: "object" })
+  }),
+  flow: operation<{ readonly flowId: string; readonly wait: number }, Flow>({
+    method: "GET",
+    path: ({ flowId, wait }) => `/v1/flows/${encodeURIComponent(flowId)}?wait=${wait}`,
+    accepts: (answer): answer is Flow => has(answer, { flowId: "string", status: "string" })
+  }),
+  cancel: operation<string, undefined>({
+    method: "DELETE",
+    path: (flowId) => `/v1/flows/${encodeURIComponent(flowId)}`,
+    accepts: isEmpty
+  }),
+  connections: operation<string | undefined, { readonly connections: ReadonlyArray<Connection>; readonly next?: string }>({
+    method: "GET",
+    path: (after) => `/v1/connections?limit=100${after === undefined ? "" : `&after=${encodeURIComponent(after)}`}`,
+    accepts: (answer): answer is { connections: Array<Connection>; next?: string } =>
+      has(answer, { connections: "object" }) && Array.isArray(answer["connections"])
+  }),
+  connection: operation<string, Connection>({
+    method: "GET",
+    path: (server) => `/v1/connections/${encodeURIComponent(server)}`,
+    accepts: (answer): answer is Connection => has(answer, { server: "string", status: "string" })
+  }),
+  disconnect: operation<string, undefined>({
+    method: "DELETE",
+    path: (server) => `/v1/connections/${encodeURIComponent(server)}`,
+    accepts: isEmpty
+  }),
+  token: operation<typeof TokenPayload.Encoded & { readonly server: string }, Token>({
+    method: "POST",
+    path: ({ server }) => `/v1/connections/${encodeURIComponent(server)}/token`,
+    body: ({ server: _, ...demand }) => demand,
+    accepts: (answer): answer is Token => has(answer, { accessToken: "string", tokenType: "string" })
+  }),
+  servers: operation<string | undefined, { readonly servers: ReadonlyArray<Server>; readonly next?: string }>({
+    method: "GET",
+    path: (after) => `/v1/servers?limit=100${after === undefined ? "" : `&after=${encodeURIComponent(after)}`}`,
+    accepts: (answer): answer is { servers: Array<Server>; next?: string } =>
+      has(answer, { servers: "object" }) && Array.isArray(answer["servers"])
+  }),
+  server: operation<string, Server>({
+    method: "GET",
+    path: (server) => `/v1/servers/${encodeURIComponent(server)}`,
+    accepts: (answer): answer is Server => has(answer, { server: "string", resource: "string" })
+  }),
+  putServer: operation<
+    { readonly server: string; readonly description: typeof ServerPayload.Encoded },
+    { readonly created: boolean }
+  >({
+    method: "PUT",
+    path: ({ server }) => `/v1/servers/${encodeURIComponent(server)}`,
+    body: ({ description }) => description,
+    accepts: (answer): answer is { created: boolean } => has(answer, { created: "boolean" })
+  }),
+  removeServer: operation<string, undefined>({
+    method: "DELETE",
+    path: (server) => `/v1/servers/${encodeURIComponent(server)}`,
+    accepts: isEmpty
+  }),
+  audit: operation<
+    { readonly after: number; readonly limit: number },
+    { readonly events: ReadonlyArray<AuditEvent>; readonly next?: number }
+  >({
+    method: "GET",
+    path: ({ after, limit }) => `/v1/audit?after=${after}&limit=${limit}`,
+    accepts: (answer): answer is { events: Array<AuditEvent>; next?: number } =>
+      has(answer, { events: "object" }) && Array.isArray(answer["events"])
+  }),
+  verifyAudit: operation<string | undefined, typeof AuditVerdictView.Encoded>({
+    method: "GET",
+    path: (expect) =>
+      `/v1/audit/verification${expect === undefined ? "" : `?expect=${encodeURIComponent(expect)}`}`,
+    accepts: (answer): answer is typeof AuditVerdictView.Encoded =>
+      has(answer, { intact: "boolean", head: "object", anchor: "object" })
+  }),
+  ready: operation<undefined, { readonly ready: boolean; readonly checks: ReadonlyArray<Check> }>({
+    method: "GET",
+    path: () => "/readyz",
+    accepts: (answer): answer is { ready: boolean; checks: Array<Check> } =>
+      has(answer, { ready: "boolean", checks: "object" })
+  })
+}
+
+/** What a server says about a refusal. */
+export interface Problem {
+  readonly code: string
+  readonly detail: string
+  readonly retryAfterSeconds?: number
+  readonly [member: string]: unknown
+}
+
+/** Whether an answer is a problem of the contract's form (RFC 9457). */
+export const isProblem = (answer: unknown): answer is Problem =>
+  has(answer, { type: "string", code: "string", detail: "string" }) &&
+  String(answer["type"]).startsWith("https://valetkey.dev/problems/")
+
+function operation<Input, Output>(self: Operation<Input, Output>): Operation<Input, Output> {
+  return self
+}
+
+function isEmpty(_: unknown, status: number): _ is undefined {
+  return status === 204
+}
+
+function has(
+  answer: unknown,
+  members: Readonly<Record<string, "boolean" | "object" | "string">>
+): answer is Record<string, unknown> {
+  if (typeof answer !== "object" || answer === null) return false
+  const found = answer as Record<string, unknown>
+  return Object.entries(members).every(([name, type]) => typeof found[name] === type && found[name] !== null)
+}
