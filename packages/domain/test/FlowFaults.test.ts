@@ -206,6 +206,26 @@ describe("an exchange", () => {
       assert.strictEqual((yield* (yield* Flows).wait(owner, "1 minute")).state, "completed")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("goes on when the request is interrupted in the moment of the claim", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const store = yield* FlowStore
+      const { claim } = store
+      const [claimed, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
+      Object.assign(store, {
+        claim: (...input: Parameters<typeof claim>) =>
+          Effect.tap(claim(...input), () => Effect.andThen(claimed.open, Deferred.await(gate)))
+      })
+      const request = yield* Effect.forkChild(comeBack(flow.id, response(authorizationUrl)))
+      yield* claimed.await
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(request), { startImmediately: true })
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(interrupting)
+      const waiter = yield* Effect.forkChild((yield* Flows).wait(owner, "1 minute"), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(waiter)).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
   it.effect("is waited for when the application closes", () =>
     Effect.gen(function*() {
       const order: Array<string> = []
