@@ -23,7 +23,6 @@ export const ExitCode = {
 /** The exit code of every code. A code without a row does not compile. */
 export const exitCode = {
   access_denied: ExitCode.failure,
-  api_key_not_found: ExitCode.failure,
   authentication_unavailable: ExitCode.failure,
   authorization_refused: ExitCode.failure,
   authorization_server_unavailable: ExitCode.failure,
@@ -39,6 +38,7 @@ export const exitCode = {
   connection_quarantined: ExitCode.failure,
   doctor_found_problems: ExitCode.failure,
   egress_refused: ExitCode.failure,
+  encryption_key_mismatch: ExitCode.failure,
   encryption_key_missing: ExitCode.failure,
   encryption_key_unavailable: ExitCode.failure,
   flow_cancelled: ExitCode.failure,
@@ -55,6 +55,11 @@ export const exitCode = {
   interrupted: ExitCode.interrupted,
   invalid_request: ExitCode.failure,
   issuer_mismatch: ExitCode.failure,
+  key_in_use: ExitCode.failure,
+  key_not_found: ExitCode.failure,
+  key_not_held: ExitCode.failure,
+  key_retired: ExitCode.failure,
+  keys_managed_elsewhere: ExitCode.failure,
   malformed_response: ExitCode.failure,
   metadata_invalid: ExitCode.failure,
   name_taken: ExitCode.failure,

@@ -1,17 +1,16 @@
 import * as GatewayTransport from "@valetkey/callback-gateway/GatewayTransport"
 import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import { ApiKeys } from "@valetkey/domain/ApiKeys"
 import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
-import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
 import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
@@ -40,10 +39,10 @@ type ServerSettings = Extract<Settings, { readonly profile: "server" }>
 export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
-      ApiKeyAuthenticator.layer(LocalAuthenticator.layer({ token: secrets.bootToken })),
+      LocalAuthenticator.layer({ token: secrets.bootToken }),
       Health.layerSqlite(keysOf(settings))
     )),
-    Layer.provideMerge(ApiKeys.layer),
+    Layer.provideMerge(layerCipher(settings, secrets.instanceId)),
     Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
     Layer.provideMerge(layerOutside(settings, secrets.instanceId)),
     Layer.provide(
@@ -57,11 +56,8 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
 /** The server profile: Postgres, configured keys, gateway callbacks, signed tokens. */
 export const layerServer = (settings: ServerSettings) =>
   layerUseCases(settings).pipe(
-    Layer.provideMerge(Layer.mergeAll(
-      ApiKeyAuthenticator.layer(authenticator(settings)),
-      Health.layerPostgres(keysOf(settings))
-    )),
-    Layer.provideMerge(ApiKeys.layer),
+    Layer.provideMerge(Layer.mergeAll(authenticator(settings), Health.layerPostgres(keysOf(settings)))),
+    Layer.provideMerge(layerCipher(settings, settings.instanceId ?? "default")),
     Layer.provideMerge(
       Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))
     ),
@@ -75,26 +71,35 @@ export const keysOf = (settings: Settings): KeySource.KeySource =>
   settings.keys !== undefined
     ? KeySource.fromText(settings.keys)
     : settings.keysFile !== undefined
-    ? KeySource.fromFile({ path: settings.keysFile, create: false })
+    ? KeySource.fromFile({ path: settings.keysFile, create: false, append: settings.profile === "local" })
     : settings.profile === "local"
-    ? KeySource.fromFile({ path: settings.home.keys, create: false })
+    ? KeySource.fromFile({ path: settings.home.keys, create: false, append: true })
     : KeySource.fromText(undefined)
 
 const layerUseCases = (settings: Settings) =>
   Housekeeping.layerSchedule().pipe(
     Layer.provideMerge(Housekeeping.layer),
     Layer.provideMerge(
-      Layer.mergeAll(Flows.layer({ ttl: settings.flowTtl }), AccessTokens.layer(), Connections.layer, Servers.layer)
+      Layer.mergeAll(
+        Flows.layer({ ttl: settings.flowTtl }),
+        AccessTokens.layer(),
+        Connections.layer,
+        Servers.layer,
+        KeyRotation.layer
+      )
     ),
     Layer.provideMerge(
       Layer.mergeAll(AuditTrail.layer(), Audit.layer, Audit.layerRetention({ retention: settings.auditRetention }))
     )
   )
 
+/** Secrets at rest: the keys that this process holds, and what the store's register says of them. */
+const layerCipher = (settings: Settings, instanceId: string) =>
+  KeyRingCipher.layerRegistered({ instanceId, source: keysOf(settings) })
+
 /** Everything beyond this process and its store. */
 const layerOutside = (settings: Settings, instanceId: string) =>
   Layer.mergeAll(
-    KeyRingCipher.layer({ instanceId, source: keysOf(settings) }),
     KeyRingFingerprints.layer({ instanceId, source: keysOf(settings) }),
     NodeEntropy.layer,
     OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))

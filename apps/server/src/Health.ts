@@ -1,4 +1,5 @@
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
+import { HeldKeys } from "@valetkey/domain/HeldKeys"
 import { Readiness } from "@valetkey/http/Readiness"
 import type { KeySource } from "@valetkey/keyring/KeySource"
 import { PostgresHealth } from "@valetkey/store-postgres/PostgresHealth"
@@ -7,7 +8,7 @@ import { Effect, Layer } from "effect"
 import { Draining } from "./Draining.ts"
 
 /** Layer of the readiness of the local profile. */
-export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Draining | SqliteDatabase> =>
+export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Draining | HeldKeys | SqliteDatabase> =>
   Layer.effect(
     Readiness,
     Effect.gen(function*() {
@@ -23,7 +24,7 @@ export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Drai
   )
 
 /** Layer of the readiness of the server profile. */
-export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Draining | PostgresHealth> =>
+export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Draining | HeldKeys | PostgresHealth> =>
   Layer.effect(
     Readiness,
     Effect.gen(function*() {
@@ -39,17 +40,28 @@ export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Dr
   )
 
 const make = (keys: KeySource, store: Effect.Effect<ReadinessCheck>) =>
-  Effect.map(Draining, (draining) =>
+  Effect.map(Effect.all([Draining, HeldKeys]), ([draining, held]) =>
     Readiness.of({
       checks: Effect.all([
         store,
         // Without a key everything that needs no secret works, so this degrades and does not take the server away.
-        Effect.match(keys.ring, {
-          onSuccess: () => check("key", true, "ok"),
-          onFailure: (error) => check("key", true, `degraded: ${error.code}`)
+        Effect.matchEffect(keys.ring, {
+          onSuccess: () => verified(held),
+          onFailure: (error) => Effect.succeed(check("key", true, `degraded: ${error.code}`))
         }),
         Effect.map(draining.begun, (begun) => check("draining", !begun, begun ? "the server is shutting down" : "ok"))
       ])
     }))
+
+/** A wrong key, or a ring without the one that seals, takes the replica away: it would refuse what others serve. */
+const verified = (held: HeldKeys["Service"]): Effect.Effect<ReadinessCheck> =>
+  Effect.match(held.verify, {
+    onSuccess: () => check("key", true, "ok"),
+    onFailure: (error) =>
+      // The store has a check of its own.
+      error._tag === "StoreError"
+        ? check("key", true, "unknown: the store does not answer")
+        : check("key", false, error.code)
+  })
 
 const check = (name: string, ok: boolean, reason: string): ReadinessCheck => ({ name, ok, reason })

@@ -1,11 +1,18 @@
 import type { AccessTokenError } from "@valetkey/domain/AccessToken"
-import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
+import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
+import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
 
 /** Every error that a use case may give to the HTTP boundary. */
-export type DomainError = AccessTokenError | ApiKeyNotFound | CallbackRejected | FlowNotFound | StartError
+export type DomainError =
+  | AccessTokenError
+  | CallbackRejected
+  | FlowNotFound
+  | KeyRotationError
+  | KeysManagedElsewhere
+  | StartError
 
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
@@ -25,7 +32,6 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
-  api_key_not_found: 404,
   authentication_unavailable: 503,
   authorization_server_unavailable: 503,
   authorization_server_unreachable: 502,
@@ -36,6 +42,7 @@ export const errorStatus = {
   connection_not_found: 404,
   connection_quarantined: 503,
   egress_refused: 422,
+  encryption_key_mismatch: 503,
   encryption_key_missing: 503,
   encryption_key_unavailable: 503,
   flow_conflict: 409,
@@ -47,6 +54,11 @@ export const errorStatus = {
   internal: 500,
   invalid_request: 400,
   issuer_mismatch: 502,
+  key_in_use: 409,
+  key_not_found: 404,
+  key_not_held: 409,
+  key_retired: 409,
+  keys_managed_elsewhere: 409,
   metadata_invalid: 502,
   not_found: 404,
   origin_refused: 403,

@@ -1,16 +1,16 @@
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as OpenApi from "effect/http-api/OpenApi"
-import { ApiKeysApi } from "./ApiKeysApi.ts"
 import { Boundary } from "./Boundary.ts"
 import { ConnectionsApi } from "./ConnectionsApi.ts"
 import { FlowsApi } from "./FlowsApi.ts"
+import { KeysApi } from "./KeysApi.ts"
 import { ServersApi } from "./ServersApi.ts"
 import { SystemApi } from "./SystemApi.ts"
 import { TokensApi } from "./TokensApi.ts"
 
 /** The whole HTTP contract. Unknown keys in a query or a body are refused. */
 export class ValetkeyApi extends HttpApi.make("valetkey")
-  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, ApiKeysApi, SystemApi)
+  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, KeysApi, SystemApi)
   .middleware(Boundary)
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -9,6 +9,7 @@ import {
   type FlowView,
   StartPayload
 } from "@valetkey/api/FlowsApi"
+import type { KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenView } from "@valetkey/api/TokensApi"
@@ -60,6 +61,16 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   readonly apiKeys: Effect.Effect<ReadonlyArray<ApiKeyView>, ClientError>
   /** Ends an API key for good. Idempotent. */
   revokeApiKey(id: string): Effect.Effect<void, ClientError>
+  /** The root keys of the installation. */
+  readonly keys: Effect.Effect<KeysView, ClientError>
+  /** Makes a key that opens and does not seal yet; its id. */
+  readonly addKey: Effect.Effect<number, ClientError>
+  /** Makes a key the one that seals. Idempotent. */
+  promoteKey(id: number): Effect.Effect<void, ClientError>
+  /** Seals under the primary key what others sealed, for about two seconds; call again until it is done. */
+  readonly rewrapKeys: Effect.Effect<RewrapView, ClientError>
+  /** Makes a key open nothing any more. Idempotent. */
+  retireKey(id: number): Effect.Effect<void, ClientError>
   /** Whether the server can do its work, condition by condition. */
   readonly ready: Effect.Effect<
     { readonly ready: boolean; readonly checks: ReadonlyArray<ReadinessCheck> },
@@ -71,7 +82,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { apiKeys, connections, flows, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
+      const { apiKeys, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
         httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
         baseUrl: transport.baseUrl
       }).pipe(Effect.provide(bearer(transport)))
@@ -147,6 +158,11 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
           )
         ),
         revokeApiKey: (id) => call(apiKeys.revoke({ params: { id } })),
+        keys: call(keys.status({})),
+        addKey: Effect.map(call(keys.add({})), ({ id }) => id),
+        promoteKey: (id) => call(keys.promote({ params: { id } })),
+        rewrapKeys: call(keys.rewrap({})),
+        retireKey: (id) => call(keys.retire({ params: { id } })),
         ready: call(system.ready({}))
       })
     })

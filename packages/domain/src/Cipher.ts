@@ -3,7 +3,12 @@ import type { SealContext, Sealed } from "./Sealed.ts"
 
 /** Error of sealing or opening. No plaintext was produced and nothing was written. */
 export class CipherError extends Schema.TaggedError<CipherError>("valetkey/CipherError")("CipherError", {
-  code: Schema.Literals(["encryption_key_missing", "encryption_key_unavailable", "integrity_error"])
+  code: Schema.Literals([
+    "encryption_key_missing",
+    "encryption_key_unavailable",
+    "encryption_key_mismatch",
+    "integrity_error"
+  ])
 }) {
   override get message() {
     switch (this.code) {
@@ -11,6 +16,8 @@ export class CipherError extends Schema.TaggedError<CipherError>("valetkey/Ciphe
         return "No encryption key is configured; set VALETKEY_KEYS or restore the key file, then retry"
       case "encryption_key_unavailable":
         return "The encryption key that sealed this value is not in the key ring; add it for decryption, then retry"
+      case "encryption_key_mismatch":
+        return "A configured encryption key is not the one that this installation knows by its id; restore the right key, then retry"
       case "integrity_error":
         return "A stored secret failed its integrity check; it was altered or belongs to another row or instance"
     }

@@ -26,3 +26,12 @@ export interface SealContext {
 
 /** Joins the parts of a row's identity so that no two different lists give the same string. */
 export const rowOf = (...parts: ReadonlyArray<string>): string => parts.map(encodeURIComponent).join("/")
+
+/**
+ * The id of the root key that an envelope names: the fifth to eighth byte, big endian. Undefined for bytes that are too
+ * short to name one. Stores count by it; only a `Cipher` authenticates it.
+ */
+export const keyIdOf = (sealed: Sealed): number | undefined =>
+  sealed.byteLength < 8
+    ? undefined
+    : new DataView(sealed.buffer, sealed.byteOffset, sealed.byteLength).getUint32(4)

@@ -5,12 +5,12 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as DocsPage from "./DocsPage.ts"
 import * as FlowsHandlers from "./FlowsHandlers.ts"
 import * as Guard from "./Guard.ts"
+import * as KeysHandlers from "./KeysHandlers.ts"
 import * as OriginGuard from "./OriginGuard.ts"
 import * as ProblemBoundary from "./ProblemBoundary.ts"
 import { apiHeaders, render } from "./ProblemResponse.ts"
@@ -20,9 +20,9 @@ import * as TokensHandlers from "./TokensHandlers.ts"
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
-    ApiKeysHandlers.layer,
     ConnectionsHandlers.layer,
     FlowsHandlers.layer,
+    KeysHandlers.layer,
     ServersHandlers.layer,
     SystemHandlers.layer,
     TokensHandlers.layer

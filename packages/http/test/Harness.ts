@@ -1,6 +1,4 @@
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import { ApiKeys } from "@valetkey/domain/ApiKeys"
-import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "@valetkey/domain/AuthorizationServer"
@@ -11,6 +9,7 @@ import type { Credentials } from "@valetkey/domain/Credentials"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { ServerStore } from "@valetkey/domain/ServerStore"
@@ -29,7 +28,6 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { SignJWT } from "jose/jwt/sign"
 import { randomBytes } from "node:crypto"
-import * as ApiKeyAuthenticator from "../src/ApiKeyAuthenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
@@ -169,14 +167,13 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
   Layer.mergeAll(
     Layer.provideMerge(Housekeeping.layer, Flows.layer()),
     AccessTokens.layer(),
-    ApiKeys.layer,
     Connections.layer,
     Servers.layer,
+    KeyRotation.layer,
     layerServer
   ).pipe(
     Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
     Layer.provideMerge(Layer.mergeAll(
-      noted(ApiKeyStore, "ApiKeyStore"),
       noted(ConnectionStore, "ConnectionStore"),
       flowStore,
       noted(ServerStore, "ServerStore"),
@@ -189,7 +186,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
 
 const layerKeys = (source: KeySource.KeySource) =>
   Layer.merge(
-    KeyRingCipher.layer({ instanceId: "test", source }),
+    KeyRingCipher.layerRegistered({ instanceId: "test", source }),
     KeyRingFingerprints.layer({ instanceId: "test", source })
   )
 
@@ -220,8 +217,7 @@ export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
 /** The whole server on one port, for callers with a JWT. */
 export const layer = (options: WorldOptions = {}) =>
   layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
-    Layer.provide(Readiness.layerAlways),
-    Layer.provideMerge(ApiKeyAuthenticator.layer(JwtAuthenticator.layerSecret(jwt))),
+    Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
     Layer.provideMerge(layerWorld(options))
   )
 

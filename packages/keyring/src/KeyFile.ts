@@ -1,7 +1,7 @@
 import { Effect, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { constants } from "node:fs"
-import { link, lstat, mkdir, open, unlink } from "node:fs/promises"
+import { link, lstat, mkdir, open, rename, rm } from "node:fs/promises"
 import { dirname } from "node:path"
 
 /** Failure of reading or making the key file. Nothing is repaired: a file that others could reach is not a secret. */
@@ -43,6 +43,16 @@ export const readOrCreate = (path: string): Effect.Effect<Redacted.Redacted, Key
     () =>
       Effect.andThen(Effect.tryPromise({ try: () => create(path), catch: (cause) => errorOf(path, cause) }), read(path))
   )
+
+/** Adds a fresh key as the last line of a key file. The file is the old one or the new one at every instant. */
+export const append = (path: string): Effect.Effect<void, KeyFileError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const text = Redacted.value(await readSecret(path)).trimEnd()
+      await place(path, `${text}\n${freshLine()}`, (draft) => rename(draft, path))
+    },
+    catch: (cause) => errorOf(path, cause)
+  })
 
 class Problem extends Error {
   readonly problem: KeyFileError["problem"]
@@ -96,10 +106,23 @@ const create = async (path: string): Promise<void> => {
   const directory = dirname(path)
   await mkdir(directory, { recursive: true, mode: 0o700 })
   await checkDirectory(directory)
+  // Unlike a rename, a link never replaces the file of a process that was faster.
+  await place(path, freshLine(), (draft) =>
+    link(draft, path).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code !== "EEXIST") throw cause
+    }))
+}
+
+/** A key with a random id, so that values sealed under a key file that was lost are told apart from damaged ones. */
+const freshLine = (): string => {
   const bytes = randomBytes(32)
-  // A random id, so that values sealed under a key file that was lost are told apart from damaged ones.
   const line = `${randomBytes(4).readUInt32BE()}:${bytes.toString("base64")}\n`
   bytes.fill(0)
+  return line
+}
+
+/** Writes a draft beside the file, whole and on disk, and puts it in place. */
+const place = async (path: string, text: string, put: (draft: string) => Promise<void>): Promise<void> => {
   const draft = `${path}.${randomBytes(8).toString("hex")}.tmp`
   const handle = await open(
     draft,
@@ -107,16 +130,13 @@ const create = async (path: string): Promise<void> => {
     0o600
   )
   try {
-    await handle.writeFile(line)
+    await handle.writeFile(text)
     await handle.sync()
-    // Unlike a rename, a link never replaces the file of a process that was faster.
-    await link(draft, path).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code !== "EEXIST") throw cause
-    })
+    await put(draft)
   } finally {
     await handle.close()
-    await unlink(draft)
+    await rm(draft, { force: true })
   }
-  const folder = await open(directory, constants.O_RDONLY)
+  const folder = await open(dirname(path), constants.O_RDONLY)
   await folder.sync().finally(() => folder.close())
 }

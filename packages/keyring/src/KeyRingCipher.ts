@@ -1,7 +1,10 @@
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
+import { HeldKeys } from "@valetkey/domain/HeldKeys"
+import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { SealContext, Sealed } from "@valetkey/domain/Sealed"
-import { Effect, Layer, Redacted, Result } from "effect"
+import { Context, Effect, Layer, Redacted, Result } from "effect"
 import * as Envelope from "./Envelope.ts"
+import * as RegisteredRing from "./internal/registeredRing.ts"
 import type { KeyRing } from "./KeyRing.ts"
 import type { KeySource } from "./KeySource.ts"
 
@@ -14,12 +17,30 @@ export interface KeyRingCipherOptions {
   readonly derivedKeys?: number | undefined
 }
 
-/** Layer of the Cipher port over a key ring. Building it reads no key. */
-export const layer = (options: KeyRingCipherOptions): Layer.Layer<Cipher> => Layer.sync(Cipher, () => make(options))
+/** Layer of the Cipher port over a key ring alone, whose first key seals. Building it reads no key. */
+export const layer = (options: KeyRingCipherOptions): Layer.Layer<Cipher> =>
+  Layer.sync(Cipher, () => {
+    const missing = () => new CipherError({ code: "encryption_key_missing" })
+    const ring = Effect.mapError(options.source.ring, missing)
+    return make(options, { sealing: ring, opening: ring, renewed: Effect.mapError(options.source.reload, missing) })
+  })
 
-const make = ({ derivedKeys, instanceId: instance, source }: KeyRingCipherOptions): Cipher["Service"] => {
-  const ring = Effect.mapError(source.ring, () => new CipherError({ code: "encryption_key_missing" }))
+/**
+ * Layer of the Cipher port over a key ring whose states the installation's register keeps, with the keys that this
+ * process holds. Building it reads nothing.
+ */
+export const layerRegistered = (
+  options: KeyRingCipherOptions
+): Layer.Layer<Cipher | HeldKeys, never, KeyRegister> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const registered = yield* RegisteredRing.make(options.source)
+    return Context.make(Cipher, make(options, registered)).pipe(Context.add(HeldKeys, registered.held))
+  }))
 
+const make = (
+  { derivedKeys, instanceId: instance }: KeyRingCipherOptions,
+  { opening, renewed: renewing, sealing }: RegisteredRing.Rings
+): Cipher["Service"] => {
   let cached: { readonly ring: KeyRing; readonly keys: Envelope.DerivedKeyCache } | undefined
   const cacheOf = (ring: KeyRing): Envelope.DerivedKeyCache => {
     if (cached?.ring !== ring) cached = { ring, keys: new Envelope.DerivedKeyCache(derivedKeys) }
@@ -31,18 +52,18 @@ const make = ({ derivedKeys, instanceId: instance, source }: KeyRingCipherOption
 
   return Cipher.of({
     seal: (context, plaintext) =>
-      Effect.map(ring, ({ primary }) => {
+      Effect.map(sealing, ({ primary }) => {
         const bytes = Buffer.from(Redacted.value(plaintext), "utf8")
         const sealed = Envelope.seal(primary, { ...context, instance }, bytes)
         bytes.fill(0)
         return sealed as Sealed
       }),
     open: Effect.fnUntraced(function*(context, sealed) {
-      const current = yield* ring
+      const current = yield* opening
       let opened = openWith(current, context, sealed)
       if (Result.isFailure(opened) && opened.failure === "key_unavailable") {
         // The key may have been added to the source after it was read: on another replica, or to the file.
-        const renewed = yield* Effect.orElseSucceed(source.reload, () => current)
+        const renewed = yield* Effect.orElseSucceed(renewing, () => current)
         opened = openWith(renewed, context, sealed)
       }
       if (Result.isFailure(opened)) {

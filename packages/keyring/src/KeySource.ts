@@ -19,6 +19,8 @@ export interface KeySource {
   readonly ring: Effect.Effect<KeyRing.KeyRing, KeySourceError>
   /** Reads the source anew, at most once a second. If that fails, the ring that was there stays. */
   readonly reload: Effect.Effect<KeyRing.KeyRing, KeySourceError>
+  /** Makes a key and adds it as the last one; the ring that is there afterwards. Absent where somebody else keeps the keys. */
+  readonly add?: Effect.Effect<KeyRing.KeyRing, KeySourceError> | undefined
 }
 
 /** Source over the text of `VALETKEY_KEYS`; undefined and empty are a missing key. */
@@ -27,20 +29,35 @@ export const fromText = (keys: Redacted.Redacted | undefined, field?: string): K
     Effect.suspend(() => keys === undefined ? Effect.fail(new KeyMissing({})) : Effect.fromResult(parse(keys, field)))
   )
 
-/** Source over a key file; `create` makes one on first use. */
-export const fromFile = (options: { readonly path: string; readonly create: boolean }): KeySource =>
-  make(Effect.flatMap(
-    options.create ? KeyFile.readOrCreate(options.path) : KeyFile.read(options.path),
-    (keys) => Effect.fromResult(parse(keys, options.path))
-  ))
+/** Source over a key file; `create` makes one on first use, `append` lets keys be added to it. */
+export const fromFile = (options: {
+  readonly path: string
+  readonly create: boolean
+  readonly append?: boolean | undefined
+}): KeySource => {
+  const parsed = (keys: Redacted.Redacted) => Effect.fromResult(parse(keys, options.path))
+  return make(
+    Effect.flatMap(options.create ? KeyFile.readOrCreate(options.path) : KeyFile.read(options.path), parsed),
+    options.append === true
+      ? Effect.asVoid(Effect.andThen(
+        // A file that does not parse is not made longer.
+        Effect.flatMap(KeyFile.read(options.path), parsed),
+        KeyFile.append(options.path)
+      ))
+      : undefined
+  )
+}
 
-/** Source over any way to read a ring, such as a key service. */
-export const make = (read: Effect.Effect<KeyRing.KeyRing, KeySourceError>): KeySource => {
+/** Source over any way to read a ring, such as a key service, and perhaps a way to add a key. */
+export const make = (
+  read: Effect.Effect<KeyRing.KeyRing, KeySourceError>,
+  add?: Effect.Effect<void, KeySourceError>
+): KeySource => {
   const turn = Semaphore.makeUnsafe(1)
   let ring: KeyRing.KeyRing | undefined
   let last: { readonly at: number; readonly outcome: Result.Result<KeyRing.KeyRing, KeySourceError> } | undefined
 
-  const readRecently = turn.withPermit(Effect.gen(function*() {
+  const readUnlessJustRead = Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
     if (last === undefined || Math.abs(now - last.at) >= 1000) {
       const outcome = yield* Effect.result(
@@ -50,11 +67,21 @@ export const make = (read: Effect.Effect<KeyRing.KeyRing, KeySourceError>): KeyS
       if (Result.isSuccess(outcome)) ring = outcome.success
     }
     return yield* Effect.fromResult(last.outcome)
-  }))
+  })
+  const readRecently = turn.withPermit(readUnlessJustRead)
 
   return {
     ring: Effect.suspend(() => ring === undefined ? readRecently : Effect.succeed(ring)),
-    reload: readRecently
+    reload: readRecently,
+    add: add === undefined ? undefined : turn.withPermit(
+      Effect.andThen(
+        add,
+        Effect.suspend(() => {
+          last = undefined
+          return readUnlessJustRead
+        })
+      )
+    )
   }
 }
 

@@ -2,8 +2,10 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
@@ -12,8 +14,10 @@ import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
 import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
+import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
 import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
 import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
+import * as MemorySealedRows from "./MemorySealedRows.ts"
 import * as MemoryServerStore from "./MemoryServerStore.ts"
 import * as MemorySignals from "./MemorySignals.ts"
 import * as MemorySpool from "./MemorySpool.ts"
@@ -26,6 +30,8 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | KeyRegister
+  | SealedRows
   | ApiKeyStore
   | AuditLog
   | Spool
@@ -38,6 +44,8 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryRevocationOutbox.layer,
   MemoryRegistrationStore.layer,
   MemoryServerStore.layer,
+  MemoryKeyRegister.layer,
+  MemorySealedRows.layer,
   MemoryApiKeyStore.layer,
   MemoryAuditLog.layer,
   MemorySpool.layer,

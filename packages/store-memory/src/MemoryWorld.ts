@@ -1,8 +1,8 @@
-import type { ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
 import type { AuditEntry, AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"
+import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
 import type { Registration } from "@valetkey/domain/RegistrationStore"
 import type { Revocation } from "@valetkey/domain/RevocationOutbox"
@@ -38,6 +38,11 @@ export interface OutboxRow {
   readonly dueAt: number
 }
 
+/** A root key with the time at which it was last primary, in milliseconds. */
+export interface KeyRow extends RegisteredKey {
+  readonly demotedAt: number
+}
+
 /** Service: the one state behind all ports in memory, so that a step which concerns two of them is one step. */
 export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** In the order of creation. */
@@ -50,7 +55,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly registrations: Map<string, Registration>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
-  readonly apiKeys: Map<ApiKeyId, { readonly key: ApiKey; readonly digest: Digest }>
+  readonly keys: Map<number, KeyRow>
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
@@ -65,7 +70,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     registrations: new Map(),
     servers: new Map(),
     spool: new Map(),
-    apiKeys: new Map(),
+    keys: new Map(),
     audit: [],
     auditHeads: new Map()
   }))

@@ -2,8 +2,10 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { StoreError } from "@valetkey/domain/StoreError"
@@ -15,8 +17,10 @@ import * as PostgresAuditLog from "./PostgresAuditLog.ts"
 import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
 import * as PostgresFlowStore from "./PostgresFlowStore.ts"
 import { PostgresHealth } from "./PostgresHealth.ts"
+import * as PostgresKeyRegister from "./PostgresKeyRegister.ts"
 import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
 import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
+import * as PostgresSealedRows from "./PostgresSealedRows.ts"
 import * as PostgresServerStore from "./PostgresServerStore.ts"
 import * as PostgresSignals from "./PostgresSignals.ts"
 
@@ -33,6 +37,8 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | KeyRegister
+  | SealedRows
   | ApiKeyStore
   | AuditLog
   | Signals
@@ -47,6 +53,8 @@ export const layer = (
     PostgresRevocationOutbox.layer,
     PostgresRegistrationStore.layer,
     PostgresServerStore.layer,
+    PostgresKeyRegister.layer,
+    PostgresSealedRows.layer,
     PostgresApiKeyStore.layer,
     PostgresAuditLog.layer,
     PostgresSignals.layer(options),

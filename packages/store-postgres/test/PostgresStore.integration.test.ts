@@ -3,8 +3,10 @@ import * as ApiKeyStoreContract from "@valetkey/testing/ApiKeyStoreContract"
 import * as AuditLogContract from "@valetkey/testing/AuditLogContract"
 import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
+import * as KeyRegisterContract from "@valetkey/testing/KeyRegisterContract"
 import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreContract"
 import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxContract"
+import * as SealedRowsContract from "@valetkey/testing/SealedRowsContract"
 import * as ServerStoreContract from "@valetkey/testing/ServerStoreContract"
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
 import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
@@ -25,6 +27,8 @@ describe("PostgresStore", () =>
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
     describe("ServerStore", () => ServerStoreContract.cases(it))
+    describe("KeyRegister", () => KeyRegisterContract.cases(it, options))
+    describe("SealedRows", () => SealedRowsContract.cases(it))
     describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
     describe("AuditLog", () => AuditLogContract.cases(it, options))
     describe("Signals", () => SignalsContract.cases(it))

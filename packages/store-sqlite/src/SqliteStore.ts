@@ -2,8 +2,10 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
@@ -14,8 +16,10 @@ import * as SqliteAuditLog from "./SqliteAuditLog.ts"
 import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 import * as SqliteFlowStore from "./SqliteFlowStore.ts"
+import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
 import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
 import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
+import * as SqliteSealedRows from "./SqliteSealedRows.ts"
 import * as SqliteServerStore from "./SqliteServerStore.ts"
 import * as SqliteSignals from "./SqliteSignals.ts"
 import * as SqliteSpool from "./SqliteSpool.ts"
@@ -27,6 +31,8 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | KeyRegister
+  | SealedRows
   | ApiKeyStore
   | AuditLog
   | Spool
@@ -43,6 +49,8 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteRevocationOutbox.layer,
     SqliteRegistrationStore.layer,
     SqliteServerStore.layer,
+    SqliteKeyRegister.layer,
+    SqliteSealedRows.layer,
     SqliteApiKeyStore.layer,
     SqliteAuditLog.layer,
     SqliteSpool.layer({ path: options.path === ":memory:" ? ":memory:" : `${options.path}.spool` }),

@@ -5,8 +5,10 @@ import * as AuditLogContract from "./AuditLogContract.ts"
 import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
 import * as FlowStoreContract from "./FlowStoreContract.ts"
 import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
+import * as KeyRegisterContract from "./KeyRegisterContract.ts"
 import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
 import * as RevocationOutboxContract from "./RevocationOutboxContract.ts"
+import * as SealedRowsContract from "./SealedRowsContract.ts"
 import * as ServerStoreContract from "./ServerStoreContract.ts"
 import * as SignalsContract from "./SignalsContract.ts"
 import * as SpoolContract from "./SpoolContract.ts"
@@ -26,6 +28,8 @@ export const suite = <R>(
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
       describe("ServerStore", () => ServerStoreContract.cases(it))
+      describe("KeyRegister", () => KeyRegisterContract.cases(it, options))
+      describe("SealedRows", () => SealedRowsContract.cases(it))
       describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
       describe("AuditLog", () => AuditLogContract.cases(it, options))
       describe("Spool", () => SpoolContract.cases(it))

@@ -22,6 +22,9 @@ const Context = Schema.Struct({
   generation: Schema.Natural
 })
 
+/** Reads the context of an entry's secret. */
+export const decodeContext = Schema.decodeUnknownEffect(Context)
+
 const RevocationRow = Schema.Struct({
   tenant: TenantId,
   subject: SubjectId,

@@ -131,19 +131,14 @@ export const storeMigrations: ReadonlyArray<string> = [
   `,
   auditChain,
   `
-  CREATE TABLE api_keys (
-    tenant TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE,
-    subject TEXT NOT NULL,
-    name TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    scopes TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    revoked_at INTEGER,
-    last_used_at INTEGER,
-    PRIMARY KEY (tenant, id)
+  CREATE TABLE root_keys (
+    id INTEGER PRIMARY KEY CHECK (id BETWEEN 0 AND 4294967295),
+    check_value TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('primary', 'active', 'retired')),
+    first_seen_at INTEGER NOT NULL,
+    demoted_at INTEGER
   ) STRICT;
+  CREATE UNIQUE INDEX root_keys_primary ON root_keys (state) WHERE state = 'primary';
   `
 ]
 

@@ -12,9 +12,11 @@ import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, FlowId, type FrozenAuthorization, type OnConflict } from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
+import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Sealed } from "@valetkey/domain/Sealed"
+import type { SealedRows } from "@valetkey/domain/SealedRows"
 import { type RedemptionPolicy, ServerSlug } from "@valetkey/domain/Server"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
@@ -31,6 +33,8 @@ export type StorePorts =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | KeyRegister
+  | SealedRows
   | ApiKeyStore
   | AuditLog
   | Spool
