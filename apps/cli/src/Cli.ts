@@ -6,6 +6,7 @@ import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import { ApiKeys } from "./ApiKeys.ts"
+import { Audit } from "./Audit.ts"
 import { ChildExit } from "./ChildExit.ts"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Connect } from "./Connect.ts"
@@ -23,7 +24,7 @@ import { version } from "./Version.ts"
 
 const Valetkey = Command.make("valetkey").pipe(
   Command.withDescription("Connect once; ask for fresh tokens from then on."),
-  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, ApiKeys, Serve, Doctor]),
+  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, ApiKeys, Audit, Serve, Doctor]),
   Command.withGlobalFlags(globalFlags)
 )
 

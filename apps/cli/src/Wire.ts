@@ -46,7 +46,8 @@ export const operations = {
     body: (payload) => payload,
     accepts: (answer): answer is Started =>
       has(answer, { flowId: "string", authorizationUrl: "string", expiresAt: "string" }) ||
-      has(answer, { flowId: "string", joined: "boolean" }) || has(answer, { alreadyConnected: "boolean", connection: "object" })
+      has(answer, { flowId: "string", joined: "boolean" }) ||
+      has(answer, { alreadyConnected: "boolean", connection: "object" })
   }),
   flow: operation<{ readonly flowId: string; readonly wait: number }, Flow>({
     method: "GET",
@@ -58,7 +59,10 @@ export const operations = {
     path: (flowId) => `/v1/flows/${encodeURIComponent(flowId)}`,
     accepts: isEmpty
   }),
-  connections: operation<string | undefined, { readonly connections: ReadonlyArray<Connection>; readonly next?: string }>({
+  connections: operation<
+    string | undefined,
+    { readonly connections: ReadonlyArray<Connection>; readonly next?: string }
+  >({
     method: "GET",
     path: (after) => `/v1/connections?limit=100${after === undefined ? "" : `&after=${encodeURIComponent(after)}`}`,
     accepts: (answer): answer is { connections: Array<Connection>; next?: string } =>
@@ -116,8 +120,7 @@ export const operations = {
   }),
   verifyAudit: operation<string | undefined, typeof AuditVerdictView.Encoded>({
     method: "GET",
-    path: (expect) =>
-      `/v1/audit/verification${expect === undefined ? "" : `?expect=${encodeURIComponent(expect)}`}`,
+    path: (expect) => `/v1/audit/verification${expect === undefined ? "" : `?expect=${encodeURIComponent(expect)}`}`,
     accepts: (answer): answer is typeof AuditVerdictView.Encoded =>
       has(answer, { intact: "boolean", head: "object", anchor: "object" })
   }),

@@ -1,4 +1,5 @@
 export * as ApiProblem from "./ApiProblem.ts"
+export * as AuditApi from "./AuditApi.ts"
 export * as Authorization from "./Authorization.ts"
 export * as Boundary from "./Boundary.ts"
 export * as ConnectionsApi from "./ConnectionsApi.ts"

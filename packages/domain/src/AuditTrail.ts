@@ -1,7 +1,7 @@
 import { Context, Deferred, Duration, Effect, Layer, type Redacted } from "effect"
 import type { AccessToken } from "./AccessToken.ts"
 import { type AuditEvent, AuditLog } from "./AuditLog.ts"
-import { CurrentOrigin } from "./AuditOrigin.ts"
+import { type AuditOrigin, CurrentOrigin } from "./AuditOrigin.ts"
 import type { ConnectionKey } from "./Connection.ts"
 import { type FingerprintPurpose, Fingerprints } from "./Fingerprints.ts"
 
@@ -27,7 +27,7 @@ export class AuditTrail extends Context.Service<AuditTrail, {
    * Counts a token that was handed out. Uses of one generation by one kind of caller are one event per window with their
    * number, so that a read of a token writes nothing.
    */
-  used(key: ConnectionKey, token: AccessToken): Effect.Effect<void>
+  used(key: ConnectionKey, token: AccessToken, origin?: AuditOrigin): Effect.Effect<void>
   /** Writes the window that is open. */
   readonly flush: Effect.Effect<void>
 }>()("@valetkey/domain/AuditTrail") {
@@ -101,9 +101,9 @@ export class AuditTrail extends Context.Service<AuditTrail, {
           yield* Deferred.await(done)
         })
 
-        const used = (key: ConnectionKey, token: AccessToken): Effect.Effect<void> =>
+        const used = (key: ConnectionKey, token: AccessToken, caller?: AuditOrigin): Effect.Effect<void> =>
           Effect.withFiber((fiber) => {
-            const origin = fiber.getRef(CurrentOrigin)
+            const origin = caller ?? fiber.getRef(CurrentOrigin)
             const id = `${origin.principal} ${origin.from} ${token.generation} ${key.path}`
             const known = uses.get(id)
             if (known !== undefined) {

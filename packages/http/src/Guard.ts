@@ -2,7 +2,9 @@ import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { Authorization } from "@valetkey/api/Authorization"
 import { EndpointPolicy, type Policy } from "@valetkey/api/Policy"
 import { CurrentPrincipal, type Principal } from "@valetkey/api/Principal"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { classOf, CurrentOrigin } from "@valetkey/domain/AuditOrigin"
+import { Context, Effect, Layer, Option, Redacted } from "effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { Authenticator } from "./Authenticator.ts"
 
 /** Layer of `Authorization`: who calls is settled first, then what it may, and only then is the request looked at. */
@@ -20,7 +22,14 @@ export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.eff
         )
         const refusal = refuse(Context.getOrUndefined(endpoint.annotations, EndpointPolicy), principal)
         if (refusal !== undefined) return yield* refusal
-        return yield* Effect.provideService(httpEffect, CurrentPrincipal, principal)
+        const { remoteAddress } = yield* HttpServerRequest.HttpServerRequest
+        return yield* httpEffect.pipe(
+          Effect.provideService(CurrentPrincipal, principal),
+          Effect.provideService(CurrentOrigin, {
+            principal: principal.kind,
+            from: classOf(Option.getOrUndefined(remoteAddress))
+          })
+        )
       })
     })
   })

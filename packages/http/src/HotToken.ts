@@ -2,11 +2,13 @@ import { EndpointPolicy } from "@valetkey/api/Policy"
 import type { Principal } from "@valetkey/api/Principal"
 import { TokensApi } from "@valetkey/api/TokensApi"
 import { type AccessToken, activeConnection, openAccessToken } from "@valetkey/domain/AccessToken"
+import { type AuditOrigin, classOf } from "@valetkey/domain/AuditOrigin"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Cipher } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { isFresh } from "@valetkey/domain/Credentials"
-import { ServerSlug } from "@valetkey/domain/Server"
+import type { ServerSlug } from "@valetkey/domain/Server"
 import { Context, DateTime, Duration, Effect, Exit, Redacted } from "effect"
 import { IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Authenticator } from "./Authenticator.ts"
@@ -32,25 +34,33 @@ const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, Endpo
  */
 export const make = (
   options: OriginGuardOptions = {}
-): Effect.Effect<HotToken, never, Authenticator | Cipher | ConnectionStore> =>
+): Effect.Effect<HotToken, never, AuditTrail | Authenticator | Cipher | ConnectionStore> =>
   Effect.gen(function*() {
     const authenticator = yield* Authenticator
     const connections = yield* ConnectionStore
     const cipher = yield* Cipher
+    const trail = yield* AuditTrail
     const run = Effect.runForkWith(yield* Effect.context<never>())
 
-    const stored = Effect.fnUntraced(function*(principal: Principal, server: ServerSlug, validity: Duration.Duration) {
+    const stored = Effect.fnUntraced(function*(
+      principal: Principal,
+      server: ServerSlug,
+      validity: Duration.Duration,
+      from: AuditOrigin["from"]
+    ) {
       const { subject, tenant } = principal
-      const connection = yield* activeConnection(
-        yield* connections.get(new ConnectionKey({ tenant, subject, server }))
-      )
+      // The principal was checked when it was verified, the slug by the pattern of the path.
+      const key = new ConnectionKey({ tenant, subject, server }, { disableChecks: true })
+      const connection = yield* activeConnection(yield* connections.get(key))
       if (connection.rejected || !isFresh(connection.credentials, validity, yield* DateTime.now)) return undefined
-      return yield* openAccessToken(cipher, connection)
+      const token = yield* openAccessToken(cipher, connection)
+      yield* trail.used(key, token, { principal: principal.kind, from })
+      return token
     })
 
     return (request, response, fallback) => {
       if (request.method !== "POST") return false
-      const server = path.exec(request.url ?? "")?.[1]
+      const server = path.exec(request.url ?? "")?.[1] as ServerSlug | undefined
       if (server === undefined || !isPlain(request) || refuseOrigin(options, request.headers as never) !== undefined) {
         return false
       }
@@ -60,7 +70,7 @@ export const make = (
         const replay = () => fallback(replayOf(request, body), response)
         const validity = validityOf(body)
         if (validity === undefined) return replay()
-        run(stored(principal, ServerSlug.make(server), validity)).addObserver((exit) =>
+        run(stored(principal, server, validity, classOf(request.socket.remoteAddress))).addObserver((exit) =>
           Exit.isSuccess(exit) && exit.value !== undefined ? answer(response, exit.value) : replay()
         )
       })
@@ -130,13 +140,18 @@ const replayOf = (request: IncomingMessage, body: Buffer): IncomingMessage => {
 
 const answer = (response: ServerResponse, token: AccessToken): void => {
   if (response.destroyed) return
-  const body = Buffer.from(JSON.stringify({
+  const body = JSON.stringify({
     accessToken: Redacted.value(token.accessToken),
     tokenType: token.tokenType,
     expiresAt: token.expiresAt === undefined ? undefined : DateTime.formatIso(token.expiresAt),
     scopes: token.scopes,
     generation: token.generation
-  }))
-  response.writeHead(200, { "content-type": "application/json", "content-length": body.length, ...apiHeaders })
+  })
+  response.writeHead(200, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    ...apiHeaders
+  })
+  // A text leaves in one piece with the headers; bytes would be a second write.
   response.end(body)
 }

@@ -5,6 +5,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as AuditHandlers from "./AuditHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as DocsPage from "./DocsPage.ts"
@@ -20,6 +21,7 @@ import * as TokensHandlers from "./TokensHandlers.ts"
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
+    AuditHandlers.layer,
     ConnectionsHandlers.layer,
     FlowsHandlers.layer,
     KeysHandlers.layer,

@@ -1,3 +1,4 @@
+export * as AuditHandlers from "./AuditHandlers.ts"
 export * as Authenticator from "./Authenticator.ts"
 export * as CallbackRoute from "./CallbackRoute.ts"
 export * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
