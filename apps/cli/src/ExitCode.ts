@@ -23,6 +23,7 @@ export const ExitCode = {
 /** The exit code of every code. A code without a row does not compile. */
 export const exitCode = {
   access_denied: ExitCode.failure,
+  api_key_not_found: ExitCode.failure,
   audit_chain_broken: ExitCode.failure,
   authentication_unavailable: ExitCode.failure,
   authorization_refused: ExitCode.failure,

@@ -1,6 +1,7 @@
 import * as GatewayTransport from "@valetkey/callback-gateway/GatewayTransport"
 import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { ApiKeys } from "@valetkey/domain/ApiKeys"
 import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
@@ -11,6 +12,7 @@ import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
+import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
 import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
@@ -39,9 +41,10 @@ type ServerSettings = Extract<Settings, { readonly profile: "server" }>
 export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
-      LocalAuthenticator.layer({ token: secrets.bootToken }),
+      ApiKeyAuthenticator.layer(LocalAuthenticator.layer({ token: secrets.bootToken })),
       Health.layerSqlite(keysOf(settings))
     )),
+    Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerCipher(settings, secrets.instanceId)),
     Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
     Layer.provideMerge(layerOutside(settings, secrets.instanceId)),
@@ -56,7 +59,11 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
 /** The server profile: Postgres, configured keys, gateway callbacks, signed tokens. */
 export const layerServer = (settings: ServerSettings) =>
   layerUseCases(settings).pipe(
-    Layer.provideMerge(Layer.mergeAll(authenticator(settings), Health.layerPostgres(keysOf(settings)))),
+    Layer.provideMerge(Layer.mergeAll(
+      ApiKeyAuthenticator.layer(authenticator(settings)),
+      Health.layerPostgres(keysOf(settings))
+    )),
+    Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerCipher(settings, settings.instanceId ?? "default")),
     Layer.provideMerge(
       Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))

@@ -1,4 +1,5 @@
 import type { AccessTokenError } from "@valetkey/domain/AccessToken"
+import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
@@ -8,6 +9,7 @@ import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
 /** Every error that a use case may give to the HTTP boundary. */
 export type DomainError =
   | AccessTokenError
+  | ApiKeyNotFound
   | CallbackRejected
   | FlowNotFound
   | KeyRotationError
@@ -32,6 +34,7 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
+  api_key_not_found: 404,
   authentication_unavailable: 503,
   authorization_server_unavailable: 503,
   authorization_server_unreachable: 502,

@@ -1,5 +1,6 @@
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as OpenApi from "effect/http-api/OpenApi"
+import { ApiKeysApi } from "./ApiKeysApi.ts"
 import { AuditApi } from "./AuditApi.ts"
 import { Boundary } from "./Boundary.ts"
 import { ConnectionsApi } from "./ConnectionsApi.ts"
@@ -11,7 +12,7 @@ import { TokensApi } from "./TokensApi.ts"
 
 /** The whole HTTP contract. Unknown keys in a query or a body are refused. */
 export class ValetkeyApi extends HttpApi.make("valetkey")
-  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, KeysApi, AuditApi, SystemApi)
+  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, ApiKeysApi, KeysApi, AuditApi, SystemApi)
   .middleware(Boundary)
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })

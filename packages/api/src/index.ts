@@ -1,3 +1,4 @@
+export * as ApiKeysApi from "./ApiKeysApi.ts"
 export * as ApiProblem from "./ApiProblem.ts"
 export * as AuditApi from "./AuditApi.ts"
 export * as Authorization from "./Authorization.ts"

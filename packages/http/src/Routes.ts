@@ -5,6 +5,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 import * as AuditHandlers from "./AuditHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
@@ -21,6 +22,7 @@ import * as TokensHandlers from "./TokensHandlers.ts"
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
+    ApiKeysHandlers.layer,
     AuditHandlers.layer,
     ConnectionsHandlers.layer,
     FlowsHandlers.layer,

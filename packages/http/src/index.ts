@@ -1,3 +1,5 @@
+export * as ApiKeyAuthenticator from "./ApiKeyAuthenticator.ts"
+export * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 export * as AuditHandlers from "./AuditHandlers.ts"
 export * as Authenticator from "./Authenticator.ts"
 export * as CallbackRoute from "./CallbackRoute.ts"

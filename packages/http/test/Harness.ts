@@ -1,4 +1,6 @@
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { ApiKeys } from "@valetkey/domain/ApiKeys"
+import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "@valetkey/domain/AuthorizationServer"
@@ -28,6 +30,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { SignJWT } from "jose/jwt/sign"
 import { randomBytes } from "node:crypto"
+import * as ApiKeyAuthenticator from "../src/ApiKeyAuthenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
@@ -167,6 +170,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
   Layer.mergeAll(
     Layer.provideMerge(Housekeeping.layer, Flows.layer()),
     AccessTokens.layer(),
+    ApiKeys.layer,
     Connections.layer,
     Servers.layer,
     KeyRotation.layer,
@@ -174,6 +178,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
   ).pipe(
     Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
     Layer.provideMerge(Layer.mergeAll(
+      noted(ApiKeyStore, "ApiKeyStore"),
       noted(ConnectionStore, "ConnectionStore"),
       flowStore,
       noted(ServerStore, "ServerStore"),
@@ -217,7 +222,8 @@ export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
 /** The whole server on one port, for callers with a JWT. */
 export const layer = (options: WorldOptions = {}) =>
   layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
-    Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
+    Layer.provide(Readiness.layerAlways),
+    Layer.provideMerge(ApiKeyAuthenticator.layer(JwtAuthenticator.layerSecret(jwt))),
     Layer.provideMerge(layerWorld(options))
   )
 

@@ -1,3 +1,4 @@
+import type { ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
 import type { AuditEntry, AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
@@ -56,6 +57,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
   readonly keys: Map<number, KeyRow>
+  readonly apiKeys: Map<ApiKeyId, { readonly key: ApiKey; readonly digest: Digest }>
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
@@ -71,6 +73,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     servers: new Map(),
     spool: new Map(),
     keys: new Map(),
+    apiKeys: new Map(),
     audit: [],
     auditHeads: new Map()
   }))

@@ -47,6 +47,7 @@ describe("Migrations", () => {
       const { sql, url } = yield* TestDatabase
       yield* Migrations.apply({ url })
       assert.includeMembers([...yield* tables], [
+        "api_keys",
         "audit",
         "audit_heads",
         "connections",

@@ -139,6 +139,21 @@ export const storeMigrations: ReadonlyArray<string> = [
     demoted_at INTEGER
   ) STRICT;
   CREATE UNIQUE INDEX root_keys_primary ON root_keys (state) WHERE state = 'primary';
+  `,
+  `
+  CREATE TABLE api_keys (
+    tenant TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    subject TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    last_used_at INTEGER,
+    PRIMARY KEY (tenant, id)
+  ) STRICT;
   `
 ]
 
