@@ -15,6 +15,7 @@ import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
 import { ExitCode, exitCodeOf } from "./ExitCode.ts"
 import * as Interrupts from "./Interrupts.ts"
+import { Keys } from "./Keys.ts"
 import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
@@ -24,7 +25,20 @@ import { version } from "./Version.ts"
 
 const Valetkey = Command.make("valetkey").pipe(
   Command.withDescription("Connect once; ask for fresh tokens from then on."),
-  Command.withSubcommands([Connect, Token, Exec, List, Status, Disconnect, Servers, ApiKeys, Audit, Serve, Doctor]),
+  Command.withSubcommands([
+    Connect,
+    Token,
+    Exec,
+    List,
+    Status,
+    Disconnect,
+    Servers,
+    ApiKeys,
+    Audit,
+    Keys,
+    Serve,
+    Doctor
+  ]),
   Command.withGlobalFlags(globalFlags)
 )
 

@@ -12,6 +12,7 @@ export const CliCode = Schema.Literals([
   "flow_superseded",
   "interrupted",
   "name_taken",
+  "rewrap_incomplete",
   "server_not_started",
   "usage"
 ])

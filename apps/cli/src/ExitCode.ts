@@ -75,6 +75,7 @@ export const exitCode = {
   registration_refused: ExitCode.failure,
   registration_unsupported: ExitCode.failure,
   resource_unreachable: ExitCode.failure,
+  rewrap_incomplete: ExitCode.failure,
   server_not_found: ExitCode.failure,
   server_not_started: ExitCode.unreachable,
   server_unreachable: ExitCode.unreachable,

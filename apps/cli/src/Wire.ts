@@ -1,6 +1,7 @@
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
+import type { KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
@@ -19,6 +20,9 @@ export type Server = typeof ServerView.Encoded
 
 /** An audit event on the wire. */
 export type AuditEvent = typeof AuditEventView.Encoded
+
+/** The root keys on the wire. */
+export type Keys = typeof KeysView.Encoded
 
 /** One condition of readiness on the wire. */
 export type Check = typeof ReadinessCheck.Encoded
@@ -124,6 +128,33 @@ export const operations = {
     accepts: (answer): answer is typeof AuditVerdictView.Encoded =>
       has(answer, { intact: "boolean", head: "object", anchor: "object" })
   }),
+  keys: operation<undefined, Keys>({
+    method: "GET",
+    path: () => "/v1/keys",
+    accepts: (answer): answer is Keys =>
+      has(answer, { keys: "object", unknown: "number" }) && Array.isArray(answer["keys"])
+  }),
+  addKey: operation<undefined, { readonly id: number }>({
+    method: "POST",
+    path: () => "/v1/keys",
+    accepts: (answer): answer is { id: number } => has(answer, { id: "number" })
+  }),
+  promoteKey: operation<number, undefined>({
+    method: "POST",
+    path: (id) => `/v1/keys/${id}/promote`,
+    accepts: isEmpty
+  }),
+  rewrapKeys: operation<undefined, typeof RewrapView.Encoded>({
+    method: "POST",
+    path: () => "/v1/keys/rewrap",
+    accepts: (answer): answer is typeof RewrapView.Encoded =>
+      has(answer, { rewrapped: "number", moved: "number", failed: "number", done: "boolean" })
+  }),
+  retireKey: operation<number, undefined>({
+    method: "POST",
+    path: (id) => `/v1/keys/${id}/retire`,
+    accepts: isEmpty
+  }),
   ready: operation<undefined, { readonly ready: boolean; readonly checks: ReadonlyArray<Check> }>({
     method: "GET",
     path: () => "/readyz",
@@ -155,7 +186,7 @@ function isEmpty(_: unknown, status: number): _ is undefined {
 
 function has(
   answer: unknown,
-  members: Readonly<Record<string, "boolean" | "object" | "string">>
+  members: Readonly<Record<string, "boolean" | "number" | "object" | "string">>
 ): answer is Record<string, unknown> {
   if (typeof answer !== "object" || answer === null) return false
   const found = answer as Record<string, unknown>

@@ -161,7 +161,7 @@ const layerServer = Layer.effectDiscard(Effect.flatMap(ServerStore, (store) => s
 /** What a test may put in place of a part of the world. */
 export interface WorldOptions {
   /** Undefined takes fresh keys, null is a server without any. */
-  readonly keys?: null
+  readonly keys?: Redacted.Redacted | null
   readonly flowStore?: Layer.Layer<FlowStore, never, FlowStore | Script>
 }
 
@@ -184,7 +184,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
       noted(ServerStore, "ServerStore"),
       layerAuthorizationServer,
       CallbackTransports.layer([Effect.succeed(transport("gateway")), Effect.succeed(transport("loopback"))]),
-      layerKeys(KeySource.fromText(keys === null ? undefined : freshKeys()))
+      layerKeys(KeySource.fromText(keys === null ? undefined : keys ?? freshKeys()))
     )),
     Layer.provideMerge(Layer.mergeAll(MemoryStore.layer, NodeEntropy.layer, Script.layer))
   )
