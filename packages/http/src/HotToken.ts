@@ -8,8 +8,9 @@ import { Cipher } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { isFresh } from "@valetkey/domain/Credentials"
+import * as Instruments from "@valetkey/domain/Instruments"
 import type { ServerSlug } from "@valetkey/domain/Server"
-import { Context, DateTime, Duration, Effect, Exit, Redacted } from "effect"
+import { Context, DateTime, Duration, Effect, Exit, Metric, Redacted } from "effect"
 import { IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Authenticator } from "./Authenticator.ts"
 import { refuse as refusePrincipal } from "./Guard.ts"
@@ -26,6 +27,7 @@ export type HotToken = (
 const path = /^\/v1\/connections\/([a-z0-9][a-z0-9._-]{0,62})\/token$/
 const maxBody = 1024
 const defaultValidity = Duration.seconds(30)
+const countRead = Metric.update(Instruments.storedReads, 1)
 const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, EndpointPolicy)
 
 /**
@@ -55,6 +57,7 @@ export const make = (
       if (connection.rejected || !isFresh(connection.credentials, validity, yield* DateTime.now)) return undefined
       const token = yield* openAccessToken(cipher, connection)
       yield* trail.used(key, token, { principal: principal.kind, from })
+      yield* countRead
       return token
     })
 
