@@ -168,14 +168,19 @@ const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
   yield* output.status("")
   switch (status) {
     case "completed":
-      return yield* output.result({
-        ok: true,
-        server,
-        flowId,
-        status,
-        grantedScopes: connection?.scopes ?? [],
-        ...(connection === undefined ? {} : { connection })
-      }, `Connected to ${server}${connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`}`)
+      return yield* output.result(
+        {
+          ok: true,
+          server,
+          flowId,
+          status,
+          grantedScopes: connection?.scopes ?? [],
+          ...(connection === undefined ? {} : { connection })
+        },
+        `Connected to ${server}${
+          connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`
+        }`
+      )
     case "failed":
       return yield* new CliFailure({
         code: flow.failure?.code ?? "internal",

@@ -23,9 +23,7 @@ export const accompany = Effect.fnUntraced(function*(remote: Remote, server: str
   } else {
     yield* output.say(`Opening the browser to connect ${server}`)
     yield* Browser.open(url).pipe(
-      Effect.catch((error) =>
-        /^https?:/.test(url) ? output.say(`${error.message}: ${plain(url)}`) : Effect.fail(error)
-      )
+      Effect.catch((error) => /^https?:/.test(url) ? output.say(`${error.message}: ${plain(url)}`) : Effect.fail(error))
     )
   }
   yield* output.say("Waiting for consent; press Ctrl+C to cancel")

@@ -46,7 +46,14 @@ export const DepositPayload = Schema.Struct({
     Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/, { expected: "a token type" }))
   ),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
-  expiresAt: Schema.optionalKey(Instant)
+  expiresAt: Schema.optionalKey(Instant),
+  /**
+   * Redeem the refresh token once before answering, in the same way as any refresh. Refused credentials are answered with
+   * `deposit_refused` and leave a connection that needs consent.
+   */
+  verify: Schema.optionalKey(Schema.Boolean),
+  /** Overwrite a connection that is there. Without it, `If-Match` with the quoted generation says which one is meant. */
+  replace: Schema.optionalKey(Schema.Boolean)
 }).check(
   Schema.makeFilter((deposit) =>
     deposit.authMethod === undefined || (deposit.authMethod === "none") === (deposit.clientSecret === undefined)
@@ -55,6 +62,11 @@ export const DepositPayload = Schema.Struct({
   )
 ).annotate({ identifier: "Deposit" })
 export type DepositPayload = typeof DepositPayload.Type
+
+/** The generation that a deposit replaces, as an entity tag (RFC 9110 §8.8.3). */
+const IfMatch = Schema.String.check(
+  Schema.isPattern(/^"\d{1,15}"$/, { expected: "the connection's generation in double quotes" })
+)
 
 const Deposited = Schema.Struct({ created: Schema.Literal(true), connection: ConnectionView })
 const Replaced = Schema.Struct({ created: Schema.Literal(false), connection: ConnectionView })
@@ -88,9 +100,10 @@ export class ConnectionsApi extends group(
     ["connections:write"],
     HttpApiEndpoint.put("deposit", "/v1/connections/:server", {
       params,
+      headers: { "if-match": Schema.optionalKey(IfMatch) },
       payload: DepositPayload,
       success: [Deposited.pipe(HttpApiSchema.status(201)), Replaced],
-      error: problems(503)
+      error: problems(409, 412, 422, 503)
     }).annotate(OpenApi.Summary, "Deposit credentials obtained elsewhere")
   ),
   guarded(

@@ -1,6 +1,7 @@
 import type { AccessTokenError } from "@valetkey/domain/AccessToken"
 import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
+import type { DepositConflict } from "@valetkey/domain/Connections"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
@@ -11,6 +12,7 @@ export type DomainError =
   | AccessTokenError
   | ApiKeyNotFound
   | CallbackRejected
+  | DepositConflict
   | FlowNotFound
   | KeyRotationError
   | KeysManagedElsewhere
@@ -19,6 +21,7 @@ export type DomainError =
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
   | "authentication_unavailable"
+  | "deposit_refused"
   | "forbidden"
   | "host_refused"
   | "internal"
@@ -42,8 +45,10 @@ export const errorStatus = {
   callback_port_unavailable: 503,
   callback_unknown: 404,
   client_misconfigured: 409,
+  connection_exists: 409,
   connection_not_found: 404,
   connection_quarantined: 503,
+  deposit_refused: 422,
   egress_refused: 422,
   encryption_key_mismatch: 503,
   encryption_key_missing: 503,
@@ -52,6 +57,7 @@ export const errorStatus = {
   flow_not_found: 404,
   flow_preempted: 409,
   forbidden: 403,
+  generation_mismatch: 412,
   host_refused: 421,
   integrity_error: 500,
   internal: 500,

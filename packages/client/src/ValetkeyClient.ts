@@ -82,10 +82,13 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { apiKeys, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(ValetkeyApi, {
-        httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
-        baseUrl: transport.baseUrl
-      }).pipe(Effect.provide(bearer(transport)))
+      const { apiKeys, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(
+        ValetkeyApi,
+        {
+          httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
+          baseUrl: transport.baseUrl
+        }
+      ).pipe(Effect.provide(bearer(transport)))
 
       const call = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, ClientError> =>
         effect.pipe(

@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, type Redacted } from "effect"
+import { Context, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import { TokenError } from "./AccessToken.ts"
 import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
@@ -21,6 +21,25 @@ export interface Deposit {
   readonly credentials: Credentials
 }
 
+/** What must be there for a deposit to be stored: anything, nothing, or credentials of this generation (RFC 9110 §13.1.1). */
+export type DepositCondition =
+  | { readonly _tag: "Any" }
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Generation"; readonly generation: number }
+
+/** Error of a deposit that would overwrite what its caller did not mean to. Nothing was changed. */
+export class DepositConflict
+  extends Schema.TaggedError<DepositConflict>("valetkey/DepositConflict")("DepositConflict", {
+    code: Schema.Literals(["connection_exists", "generation_mismatch"])
+  })
+{
+  override get message() {
+    return this.code === "connection_exists"
+      ? "There is a connection already; deposit with replace, or with If-Match and the generation that it replaces"
+      : "The connection is not at the generation that If-Match names; read it again, then decide"
+  }
+}
+
 /** Use case: what a person has connected. Nothing here returns a secret. */
 export class Connections extends Context.Service<Connections, {
   get(key: ConnectionKey): Effect.Effect<Connection, TokenError | StoreError>
@@ -31,8 +50,16 @@ export class Connections extends Context.Service<Connections, {
     readonly after: ServerSlug | undefined
     readonly limit: number
   }): Effect.Effect<ReadonlyArray<Connection>, StoreError>
-  /** Seals and stores credentials obtained elsewhere under a new epoch; late results for older credentials are void. True when there was no connection. */
-  deposit(key: ConnectionKey, deposit: Deposit): Effect.Effect<boolean, CipherError | StoreError>
+  /**
+   * Seals and stores credentials obtained elsewhere under a new epoch, if the condition holds (default `Any`) in the same
+   * step; late results for older credentials are void. True when there was no connection. A connection that was ended
+   * counts as none.
+   */
+  deposit(
+    key: ConnectionKey,
+    deposit: Deposit,
+    condition?: DepositCondition
+  ): Effect.Effect<boolean, CipherError | DepositConflict | StoreError>
   /** Refuses tokens at once on every replica and owes the revocation to the authorization server. Works without a key. Idempotent. */
   disconnect(key: ConnectionKey): Effect.Effect<void, StoreError>
 }>()("@valetkey/domain/Connections") {
@@ -56,11 +83,18 @@ export class Connections extends Context.Service<Connections, {
                 : connection.value
             }),
             list: store.list,
-            deposit: Effect.fn("Connections.deposit")(function*(key, deposit) {
+            deposit: Effect.fn("Connections.deposit")(function*(key, deposit, condition = { _tag: "Any" }) {
               const epoch = Epoch.make(yield* entropy.id)
               while (true) {
                 const current = yield* store.get(key)
                 const previous = Option.isNone(current) ? 0 : current.value.generation
+                const isAbsent = Option.isNone(current) || current.value.status._tag === "revoking"
+                if (condition._tag === "Absent" && !isAbsent) {
+                  return yield* new DepositConflict({ code: "connection_exists" })
+                }
+                if (condition._tag === "Generation" && (isAbsent || previous !== condition.generation)) {
+                  return yield* new DepositConflict({ code: "generation_mismatch" })
+                }
                 const stored = yield* store.deposit(key, {
                   epoch,
                   previous,

@@ -1,12 +1,14 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { type Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { ServerSlug } from "@valetkey/domain/Server"
 import { DateTime, Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { depositOf } from "./Deposits.ts"
+import { conditionOf, depositOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
 
 const defaultLimit = 50
@@ -30,12 +32,25 @@ export const viewOf = (connection: Connection): ConnectionView => ({
   updatedAt: connection.updatedAt
 })
 
+const refused = ApiProblem.of(
+  "deposit_refused",
+  "The authorization server refuses these credentials; deposit others, or connect with consent"
+)
+
 /** Layer of the connection endpoints. */
 export const layer = HttpApiBuilder.group(
   ValetkeyApi,
   "connections",
   Effect.fnUntraced(function*(handlers) {
     const connections = yield* Connections
+    const accessTokens = yield* AccessTokens
+
+    /** One redemption through the lease and the fence of any refresh. */
+    const prove = (key: ConnectionKey) =>
+      orProblem(accessTokens.get(key)).pipe(
+        Effect.mapError((problem) => problem.code === "reauthorization_required" ? refused : problem)
+      )
+
     return handlers.handleAll({
       list: Effect.fnUntraced(function*({ query }) {
         const { subject, tenant } = yield* CurrentPrincipal
@@ -50,10 +65,11 @@ export const layer = HttpApiBuilder.group(
       get: Effect.fnUntraced(function*({ params }) {
         return viewOf(yield* orProblem(connections.get(yield* keyOf(params.server))))
       }),
-      deposit: Effect.fnUntraced(function*({ params, payload }) {
+      deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
         const deposit = depositOf(payload, yield* DateTime.now)
-        const created = yield* orProblem(connections.deposit(key, deposit))
+        const created = yield* orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
+        if (payload.verify === true) yield* prove(key)
         return { created, connection: viewOf(yield* orProblem(connections.get(key))) }
       }),
       disconnect: Effect.fnUntraced(function*({ params }) {

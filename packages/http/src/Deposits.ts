@@ -1,9 +1,15 @@
 import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
-import type { Deposit } from "@valetkey/domain/Connections"
+import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
 import { DateTime, Redacted } from "effect"
 
+/** What must be there for the deposit to be stored. `If-Match` is the stricter wish and decides. */
+export const conditionOf = (payload: DepositPayload, ifMatch: string | undefined): DepositCondition =>
+  ifMatch !== undefined
+    ? { _tag: "Generation", generation: Number(ifMatch.slice(1, -1)) }
+    : { _tag: payload.replace === true ? "Any" : "Absent" }
+
 /**
- * What is stored of a deposit. Without an access token the connection begins with one that has just ended, so that the
+ * What is stored of a deposit. Without an access token, or when the credentials are to be proved, the connection begins with one that has just ended, so that the
  * first use refreshes.
  */
 export const depositOf = (payload: DepositPayload, now: DateTime.Utc): Deposit => ({
@@ -21,7 +27,7 @@ export const depositOf = (payload: DepositPayload, now: DateTime.Utc): Deposit =
     refreshToken: payload.refreshToken,
     tokenType: payload.tokenType ?? "Bearer",
     scopes: payload.scopes,
-    ...(payload.accessToken === undefined
+    ...(payload.accessToken === undefined || payload.verify === true
       ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { hours: 1 }), expiresAt: now }
       : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })
   }

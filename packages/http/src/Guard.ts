@@ -6,6 +6,7 @@ import { classOf, CurrentOrigin } from "@valetkey/domain/AuditOrigin"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { Authenticator } from "./Authenticator.ts"
+import { repeatsName } from "./internal/repeatedNames.ts"
 
 /** Layer of `Authorization`: who calls is settled first, then what it may, and only then is the request looked at. */
 export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.effect(
@@ -22,6 +23,7 @@ export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.eff
         )
         const refusal = refuse(Context.getOrUndefined(endpoint.annotations, EndpointPolicy), principal)
         if (refusal !== undefined) return yield* refusal
+        if (yield* isAmbiguous) return yield* ambiguous
         const { remoteAddress } = yield* HttpServerRequest.HttpServerRequest
         return yield* httpEffect.pipe(
           Effect.provideService(CurrentPrincipal, principal),
@@ -46,5 +48,15 @@ export const refuse = (policy: Policy | undefined, principal: Principal): ApiPro
     { requiredScopes: policy.scopes }
   )
 }
+
+/** Whether a JSON body says a thing twice: who checks it and who uses it might not read the same one (RFC 8259 §4). */
+const isAmbiguous = Effect.gen(function*() {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(request.headers["content-type"] ?? "")) return false
+  // A body that cannot be read is answered by whoever decodes it.
+  return yield* Effect.orElseSucceed(Effect.map(request.text, repeatsName), () => false)
+})
+
+const ambiguous = ApiProblem.of("invalid_request", "The body names a property twice; send each once")
 
 const missing = ApiProblem.of("unauthorized", "A credential is needed; send it as Authorization: Bearer")
