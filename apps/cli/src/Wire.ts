@@ -1,3 +1,4 @@
+import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
@@ -20,6 +21,9 @@ export type Server = typeof ServerView.Encoded
 
 /** An audit event on the wire. */
 export type AuditEvent = typeof AuditEventView.Encoded
+
+/** An API key on the wire. */
+export type ApiKey = typeof ApiKeyView.Encoded
 
 /** The root keys on the wire. */
 export type Keys = typeof KeysView.Encoded
@@ -111,6 +115,23 @@ export const operations = {
   removeServer: operation<string, undefined>({
     method: "DELETE",
     path: (server) => `/v1/servers/${encodeURIComponent(server)}`,
+    accepts: isEmpty
+  }),
+  createApiKey: operation<typeof ApiKeyPayload.Encoded, typeof ApiKeyCreated.Encoded>({
+    method: "POST",
+    path: () => "/v1/api-keys",
+    body: (payload) => payload,
+    accepts: (answer): answer is typeof ApiKeyCreated.Encoded => has(answer, { credential: "string", apiKey: "object" })
+  }),
+  apiKeys: operation<string | undefined, { readonly apiKeys: ReadonlyArray<ApiKey>; readonly next?: string }>({
+    method: "GET",
+    path: (after) => `/v1/api-keys?limit=100${after === undefined ? "" : `&after=${encodeURIComponent(after)}`}`,
+    accepts: (answer): answer is { apiKeys: Array<ApiKey>; next?: string } =>
+      has(answer, { apiKeys: "object" }) && Array.isArray(answer["apiKeys"])
+  }),
+  revokeApiKey: operation<string, undefined>({
+    method: "DELETE",
+    path: (id) => `/v1/api-keys/${encodeURIComponent(id)}`,
     accepts: isEmpty
   }),
   audit: operation<

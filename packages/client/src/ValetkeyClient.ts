@@ -39,8 +39,12 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   /** Every connection, through all pages. */
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionView>, ClientError>
   connection(server: string): Effect.Effect<ConnectionView, ClientError>
-  /** Stores credentials obtained elsewhere; true when there was no connection. */
-  deposit(server: string, payload: DepositPayload): Effect.Effect<boolean, ClientError>
+  /** Stores credentials obtained elsewhere; true when there was no connection. One that is there is overwritten with `replace`, or when it is at `ifGeneration`. */
+  deposit(
+    server: string,
+    payload: DepositPayload,
+    options?: { readonly ifGeneration?: number | undefined }
+  ): Effect.Effect<boolean, ClientError>
   /** Refuses tokens at once and revokes. Idempotent. */
   disconnect(server: string): Effect.Effect<void, ClientError>
   /** A fresh access token. `rejected` is the one that the resource refused with 401. */
@@ -119,9 +123,14 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
           )
         ),
         connection: (name) => named(name, (server) => connections.get({ params: { server } })),
-        deposit: (name, payload) =>
+        deposit: (name, payload, options) =>
           Effect.map(
-            named(name, (server) => connections.deposit({ params: { server }, payload })),
+            named(name, (server) =>
+              connections.deposit({
+                params: { server },
+                headers: options?.ifGeneration === undefined ? {} : { "if-match": `"${options.ifGeneration}"` },
+                payload
+              })),
             ({ created }) => created
           ),
         disconnect: (name) => named(name, (server) => connections.disconnect({ params: { server } })),

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { StoreError } from "@valetkey/domain/StoreError"
@@ -21,7 +22,7 @@ describe("PUT /v1/connections/{server}", () => {
       const first = yield* ada.put("/v1/connections/notes", deposit())
       assert.strictEqual(first.status, 201, first.text)
       assert.strictEqual(first.json["created"], true)
-      const second = yield* ada.put("/v1/connections/notes", deposit({ clientId: "client-3" }))
+      const second = yield* ada.put("/v1/connections/notes", deposit({ clientId: "client-3", replace: true }))
       assert.strictEqual(second.status, 200)
       assert.deepInclude(second.json["connection"], { clientId: "client-3", generation: 2, status: "active" })
       const world = yield* MemoryWorld
@@ -33,6 +34,87 @@ describe("PUT /v1/connections/{server}", () => {
       assert.deepStrictEqual((yield* grace.get("/v1/connections")).json["connections"], [])
     }).pipe(Effect.provide(layer())))
 
+  it.effect("API-23 overwrites a connection only when asked to, or when it is at the generation that If-Match names", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const path = "/v1/connections/notes"
+      const put = (ifMatch: string | undefined, over = {}) =>
+        send("PUT", path, {
+          token: ada.token,
+          body: deposit(over),
+          headers: ifMatch === undefined ? {} : { "if-match": ifMatch }
+        })
+      const outcome = (answer: Effect.Success<ReturnType<typeof put>>) => [answer.status, answer.json["code"]]
+      assert.deepStrictEqual(outcome(yield* put("\"1\"")), [412, "generation_mismatch"])
+      assert.strictEqual((yield* put(undefined)).status, 201)
+      assert.deepStrictEqual(outcome(yield* put(undefined)), [409, "connection_exists"])
+      assert.deepStrictEqual(outcome(yield* put(undefined, { replace: false })), [409, "connection_exists"])
+      assert.strictEqual((yield* put("\"1\"")).status, 200)
+      assert.deepStrictEqual(outcome(yield* put("\"1\"")), [412, "generation_mismatch"])
+      assert.deepStrictEqual(outcome(yield* put("\"1\"", { replace: true })), [412, "generation_mismatch"])
+      for (const odd of ["2", "*", "W/\"2\"", "\"\"", "\"2\", \"3\""]) {
+        assert.strictEqual((yield* put(odd)).status, 400, odd)
+      }
+      assert.strictEqual((yield* ada.get(path)).json["generation"], 2)
+      const together = yield* Effect.all([put("\"2\""), put("\"2\"")], { concurrency: "unbounded" })
+      assert.deepStrictEqual(together.map(({ status }) => status).toSorted(), [200, 412])
+      yield* ada.delete(path)
+      assert.deepStrictEqual(outcome(yield* put("\"3\"")), [412, "generation_mismatch"])
+      assert.strictEqual((yield* put(undefined)).status, 200)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("proves credentials by one redemption before it answers, when asked to", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      const refreshes = () => script.calls.filter((call) => call === "server.refresh").length
+      const accessToken = Canary.makeText("access")
+      const proved = yield* ada.put("/v1/connections/notes", deposit({ accessToken, verify: true }))
+      assert.strictEqual(proved.status, 201, proved.text)
+      assert.strictEqual(refreshes(), 1)
+      assert.deepInclude(proved.json["connection"], { generation: 2, status: "active" })
+      const token = yield* ada.post("/v1/connections/notes/token", {})
+      assert.notStrictEqual(token.json["accessToken"], accessToken)
+      assert.strictEqual(refreshes(), 1)
+      const refuse = (reason: RedemptionError["reason"]) => Effect.fail(new RedemptionError({ reason }))
+      script.refresh = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
+      const refused = yield* ada.put("/v1/connections/notes", deposit({ verify: true, replace: true }))
+      assert.deepStrictEqual([refused.status, refused.json["code"]], [422, "deposit_refused"])
+      assert.strictEqual((yield* ada.get("/v1/connections/notes")).json["status"], "needs_reauth")
+      script.refresh = () => refuse({ _tag: "Configuration", error: "invalid_client" })
+      const misfit = yield* ada.put("/v1/connections/notes", deposit({ verify: true, replace: true }))
+      assert.deepStrictEqual([misfit.status, misfit.json["code"]], [409, "client_misconfigured"])
+      assert.strictEqual(refreshes(), 3)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("refuses a body that names a property twice, however it is written, and one of another type", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const { calls } = yield* Script
+      const body = JSON.stringify(deposit())
+      const twice = [
+        `{"clientId":"evil",${body.slice(1)}`,
+        `{"client\\u0049d":"evil",${body.slice(1)}`,
+        `${body.slice(0, -1)},"scopes":[{"a":1,"a":2}]}`
+      ]
+      for (const text of twice) {
+        const answer = yield* send("PUT", "/v1/connections/notes", { token: ada.token, body: text })
+        assert.deepStrictEqual([answer.status, answer.json["code"]], [400, "invalid_request"], text)
+        assert.include(answer.text, "twice")
+      }
+      for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/xml"]) {
+        const answer = yield* send("PUT", "/v1/connections/notes", {
+          token: ada.token,
+          body,
+          headers: { "content-type": type }
+        })
+        assert.deepStrictEqual([answer.status, answer.json["code"]], [415, "unsupported_media_type"], type)
+      }
+      assert.deepStrictEqual(writes(calls), [])
+      const alike = deposit({ clientId: "a\",\"clientId\":\"b" })
+      assert.strictEqual((yield* ada.put("/v1/connections/notes", alike)).status, 201)
+    }).pipe(Effect.provide(layer())))
+
   it.effect("gives a token at once, or refreshes when no access token was deposited", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
@@ -40,7 +122,7 @@ describe("PUT /v1/connections/{server}", () => {
       yield* ada.put("/v1/connections/notes", deposit({ accessToken, expiresAt: "1970-01-02T00:00:00Z" }))
       const direct = yield* ada.post("/v1/connections/notes/token", {})
       assert.strictEqual(direct.json["accessToken"], accessToken)
-      yield* ada.put("/v1/connections/notes", deposit())
+      yield* ada.put("/v1/connections/notes", deposit({ replace: true }))
       const refreshed = yield* ada.post("/v1/connections/notes/token", {})
       assert.strictEqual(refreshed.status, 200, refreshed.text)
       assert.include((yield* Script).calls, "server.refresh")
@@ -56,14 +138,14 @@ describe("PUT /v1/connections/{server}", () => {
       const row = () => [...world.connections.values()][0]!.connection
       yield* ada.put("/v1/connections/notes", deposit({ refreshToken, accessToken }))
       assert.isUndefined(row().clientSecret)
-      yield* ada.put("/v1/connections/notes", deposit({ refreshToken, accessToken, clientSecret }))
+      yield* ada.put("/v1/connections/notes", deposit({ refreshToken, accessToken, clientSecret, replace: true }))
       assert.instanceOf(row().clientSecret, Uint8Array)
       const bytes = [row().clientSecret!, row().credentials.accessToken, row().credentials.refreshToken!]
         .map((sealed) => Buffer.from(sealed).toString("latin1")).join() + inspect(row(), { depth: 9 })
       for (const secret of secrets) assert.notInclude(bytes, secret)
     }).pipe(Effect.provide(layer())))
 
-  it.effect("S3.29 S3.30 S3.31 S3.32 S3.33 S3.36 API-05 API-06 names each fault by its path, never the value, and stores nothing", () =>
+  it.effect("S3.29 S3.30 S3.31 S3.32 S3.33 S3.36 S3x.3 S3x.4 API-05 API-06 names each fault by its path, never the value, and stores nothing", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       const { calls } = yield* Script
@@ -81,6 +163,9 @@ describe("PUT /v1/connections/{server}", () => {
         ["tokenEndpoint", { tokenEndpoint: "https://as.example/token\n" }],
         ["clientId", { clientId: undefined }],
         ["clientId", { clientId: "" }],
+        ["clientId", { clientId: undefined, clientSecret: secret }],
+        ["verify", { verify: "yes" }],
+        ["replace", { replace: 1 }],
         ["clientSecret", { authMethod: "client_secret_post" }],
         ["clientSecret", { authMethod: "none", clientSecret: secret }],
         ["authMethod", { authMethod: "private_magic" }],
@@ -134,11 +219,22 @@ describe("PUT /v1/connections/{server}", () => {
         ["scopes", Array.from({ length: 100 }, () => "s"), Array.from({ length: 101 }, () => "s")]
       ]
       for (const [field, fits, over] of bounds) {
-        assert.include([200, 201], (yield* ada.put("/v1/connections/notes", deposit({ [field]: fits }))).status, field)
-        assert.strictEqual((yield* ada.put("/v1/connections/notes", deposit({ [field]: over }))).status, 400, field)
+        assert.include(
+          [200, 201],
+          (yield* ada.put("/v1/connections/notes", deposit({ [field]: fits, replace: true }))).status,
+          field
+        )
+        assert.strictEqual(
+          (yield* ada.put("/v1/connections/notes", deposit({ [field]: over, replace: true }))).status,
+          400,
+          field
+        )
       }
       assert.strictEqual((yield* ada.put(`/v1/connections/${"s".repeat(64)}`, deposit())).status, 400)
-      const large = yield* ada.put("/v1/connections/notes", deposit({ refreshToken: "r".repeat(100 * 1024) }))
+      const large = yield* ada.put(
+        "/v1/connections/notes",
+        deposit({ refreshToken: "r".repeat(100 * 1024), replace: true })
+      )
       assert.strictEqual(large.status, 200, large.text)
       const over = yield* ada.put("/v1/connections/notes", deposit({ refreshToken: "r".repeat(128 * 1024) }))
       assert.strictEqual(over.status, 413)
