@@ -1,4 +1,5 @@
-import { DateTime, Effect, Option } from "effect"
+import type { ApiScope } from "@valetkey/api/Principal"
+import { Clock, Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -7,21 +8,21 @@ import { Output, plain, table } from "./Output.ts"
 import { everyPage } from "./Remote.ts"
 import { reach } from "./Target.ts"
 import { type ApiKey, operations } from "./Wire.ts"
-import { formatDuration } from "./Words.ts"
+import { formatDuration, formatScopes } from "./Words.ts"
 
-const allScopes: ReadonlyArray<ApiKey["scopes"][number]> = [
+const apiScopes = [
   "flows:write",
   "connections:read",
   "connections:write",
   "tokens:read",
   "proxy",
   "admin"
-]
+] as const satisfies ReadonlyArray<ApiScope>
 
 const CreateKey = Command.make("create", {
   name: Argument.String("name").pipe(Argument.withDescription("What to call the key, such as the program's name")),
   scope: Flag.String("scope").pipe(
-    Flag.withDescription(`What it may do; may be repeated: ${allScopes.join(", ")}`),
+    Flag.withDescription(`What it may do; may be repeated: ${apiScopes.join(", ")}`),
     Flag.atLeast(1)
   ),
   subject: Flag.String("subject").pipe(
@@ -41,7 +42,9 @@ const CreateKey = Command.make("create", {
     // The credential is data: it goes where a pipe takes it, and the talk about it does not.
     yield* output.result({ ok: true, ...created }, created.credential)
     yield* output.say(
-      `Made ${created.apiKey.id}, which ends ${created.apiKey.expiresAt}. Its credential is shown once: keep it now.`
+      `Made ${plain(created.apiKey.id)}, which ends ${
+        plain(created.apiKey.expiresAt)
+      }. Its credential is shown once: keep it now.`
     )
   })).pipe(Command.withDescription("Make an API key and print its credential, once"))
 
@@ -49,23 +52,23 @@ const ListKeys = Command.make("list", {}, () =>
   Effect.gen(function*() {
     const output = yield* Output
     const remote = yield* reach({ start: false })
-    const keys = yield* everyPage((after) => remote.call(operations.apiKeys, after), (page) => page.apiKeys)
-    const now = yield* DateTime.now
+    const apiKeys = yield* everyPage((after) => remote.call(operations.apiKeys, after), (page) => page.apiKeys)
+    const now = yield* Clock.currentTimeMillis
     yield* output.result(
-      { ok: true, apiKeys: keys },
-      keys.length === 0 ? "" : table([
+      { ok: true, apiKeys },
+      apiKeys.length === 0 ? "" : table([
         ["ID", "NAME", "SUBJECT", "SCOPES", "STATE", "LAST USED"],
-        ...keys.map((key) => [
-          key.id,
+        ...apiKeys.map((key) => [
+          plain(key.id),
           plain(key.name),
           plain(key.subject),
-          key.scopes.join(" "),
+          formatScopes(key.scopes),
           formatState(key, now),
-          key.lastUsedAt === undefined ? "never" : `${formatDuration(between(key.lastUsedAt, now))} ago`
+          key.lastUsedAt === undefined ? "never" : `${formatDuration(now - Date.parse(key.lastUsedAt))} ago`
         ])
       ])
     )
-    if (keys.length === 0) {
+    if (apiKeys.length === 0) {
       yield* output.say("There are no API keys. Make one with: valetkey api-keys create NAME --scope tokens:read")
     }
   })).pipe(Command.withDescription("List the API keys, ended ones included"))
@@ -96,10 +99,11 @@ interface Wanted {
 }
 
 const payloadOf = Effect.fnUntraced(function*({ expiresIn, name, scope, subject }: Wanted) {
-  const scopes = allScopes.filter((one) => scope.includes(one))
-  if (scope.some((one) => !(allScopes as ReadonlyArray<string>).includes(one))) {
-    return yield* failure("usage", `--scope must be one of ${allScopes.join(", ")}`)
+  const known: ReadonlyArray<string> = apiScopes
+  if (scope.some((one) => !known.includes(one))) {
+    return yield* failure("usage", `--scope must be one of ${apiScopes.join(", ")}`)
   }
+  const scopes = apiScopes.filter((one) => scope.includes(one))
   const seconds = Option.map(expiresIn, parseSeconds)
   if (Option.isSome(seconds) && seconds.value === undefined) {
     return yield* failure("usage", "--expires-in must look like 3600s, 90m, 12h or 30d, and be at most 3650d")
@@ -120,15 +124,8 @@ const parseSeconds = (text: string): number | undefined => {
   return seconds >= 1 && seconds <= 3650 * 86_400 ? seconds : undefined
 }
 
-const formatState = ({ expiresAt, revokedAt }: ApiKey, now: DateTime.Utc): string => {
+const formatState = ({ expiresAt, revokedAt }: ApiKey, now: number): string => {
   if (revokedAt !== undefined) return "revoked"
-  return Date.parse(expiresAt) <= DateTime.toEpochMillis(now)
-    ? "expired"
-    : `ends in ${formatDuration(between(expiresAt, now))}`
-}
-
-/** Milliseconds from one to the other, whichever comes first. */
-const between = (instant: string, now: DateTime.Utc): number => {
-  const millis = Math.abs(Date.parse(instant) - DateTime.toEpochMillis(now))
-  return Number.isFinite(millis) ? millis : 0
+  const left = Date.parse(expiresAt) - now
+  return left <= 0 ? "expired" : `ends in ${formatDuration(left)}`
 }

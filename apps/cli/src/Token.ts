@@ -4,6 +4,7 @@ import * as Flag from "effect/cli/Flag"
 import { failure, reworded } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
 import { reach } from "./Target.ts"
+import { render } from "./TokenText.ts"
 import { operations } from "./Wire.ts"
 import { Name, parseSeconds } from "./Words.ts"
 
@@ -48,18 +49,8 @@ export const Token = Command.make("token", {
   Effect.gen(function*() {
     const output = yield* Output
     const token = yield* fetchToken(name, minValidity)
-    const secret = token.accessToken
-    const line = `Authorization: ${token.tokenType.toLowerCase() === "bearer" ? "Bearer" : token.tokenType} ${secret}`
-    yield* output.result({
-      ok: true,
-      server: name,
-      accessToken: secret,
-      tokenType: token.tokenType,
-      ...(header ? { header: line } : {}),
-      ...(token.expiresAt === undefined ? {} : { expiresAt: token.expiresAt }),
-      ...(token.scopes === undefined ? {} : { scopes: token.scopes }),
-      generation: token.generation
-    }, header ? line : secret)
+    const { document, text } = render(name, token, header)
+    yield* output.result(document, text)
   })).pipe(
     Command.withDescription("Print a fresh access token"),
     Command.withExamples([

@@ -1,9 +1,11 @@
 import { locate } from "@valetkey/client/Home"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
+import { render } from "./TokenText.ts"
 import { version } from "./Version.ts"
+import type { Token } from "./Wire.ts"
 
 /**
- * The fast path: `valetkey token NAME [--header] [--min-validity N]` on a running local server, and `--version`. It
+ * The fast path: `valetkey token NAME [--header] [--json] [--min-validity N]` on a running local server, and `--version`. It
  * loads neither Effect nor node:http, and leaves everything unusual (other flags, any error) to the whole command by
  * returning undefined before it prints anything.
  */
@@ -29,10 +31,10 @@ export const fast = async (args: ReadonlyArray<string>): Promise<number | undefi
       body: asked.minValidity === undefined ? "{}" : `{"minValiditySeconds":${asked.minValidity}}`
     })
     if (response.status !== 200) return undefined
-    const { accessToken, tokenType } = JSON.parse(response.body) as Record<string, unknown>
-    if (typeof accessToken !== "string" || typeof tokenType !== "string") return undefined
-    const scheme = tokenType.toLowerCase() === "bearer" ? "Bearer" : tokenType
-    process.stdout.write(asked.header ? `Authorization: ${scheme} ${accessToken}\n` : `${accessToken}\n`)
+    const token = JSON.parse(response.body) as Token
+    if (typeof token.accessToken !== "string" || typeof token.tokenType !== "string") return undefined
+    const { document, text } = render(asked.name, token, asked.header)
+    process.stdout.write(`${asked.json ? JSON.stringify(document) : text}\n`)
     return 0
   } catch {
     return undefined
@@ -42,6 +44,7 @@ export const fast = async (args: ReadonlyArray<string>): Promise<number | undefi
 interface Asked {
   readonly name: string
   readonly header: boolean
+  readonly json: boolean
   readonly minValidity: number | undefined
 }
 
@@ -49,10 +52,12 @@ const parse = (args: ReadonlyArray<string>): Asked | undefined => {
   if (args[0] !== "token") return undefined
   let name: string | undefined
   let header = false
+  let json = false
   let minValidity: number | undefined
   for (let index = 1; index < args.length; index++) {
     const arg = args[index] ?? ""
     if (arg === "--header") header = true
+    else if (arg === "--json") json = true
     else if (arg === "--min-validity") {
       const seconds = /^(\d{1,5})s?$/.exec(args[++index] ?? "")?.[1]
       if (seconds === undefined) return undefined
@@ -60,5 +65,5 @@ const parse = (args: ReadonlyArray<string>): Asked | undefined => {
     } else if (name === undefined && /^[a-z0-9][a-z0-9._-]{0,62}$/.test(arg)) name = arg
     else return undefined
   }
-  return name === undefined ? undefined : { name, header, minValidity }
+  return name === undefined ? undefined : { name, header, json, minValidity }
 }

@@ -71,6 +71,7 @@ export const readToken = (file: string): string => {
 export const request = (input: LocalRequest): Promise<LocalResponse> =>
   new Promise((resolve, reject) => {
     check(input.socket)
+    const bytes = format(input)
     const connection = connect(input.socket)
     const chunks: Array<Buffer> = []
     let size = 0
@@ -91,7 +92,7 @@ export const request = (input: LocalRequest): Promise<LocalResponse> =>
     }
     if (input.signal?.aborted === true) return fail("disconnected")
     input.signal?.addEventListener("abort", () => fail("disconnected"), { once: true })
-    connection.on("connect", () => connection.write(format(input)))
+    connection.on("connect", () => connection.write(bytes))
     connection.on("data", (chunk: Buffer) => {
       chunks.push(chunk)
       size += chunk.length

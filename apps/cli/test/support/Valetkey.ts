@@ -43,6 +43,8 @@ export interface Installation {
     env?: Readonly<Record<string, string | undefined>>
   ): Effect.Effect<Running, never, Scope.Scope>
   run(args: ReadonlyArray<string>, env?: Readonly<Record<string, string | undefined>>): Effect.Effect<Ended>
+  /** Runs another file than the bundle under test. */
+  runFile(file: string, args: ReadonlyArray<string>): Effect.Effect<Ended>
   /** Runs with `--json`, checks that stdout is one document and returns it. */
   json(
     args: ReadonlyArray<string>,
@@ -75,9 +77,10 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
 
   const start: Installation["start"] = (args, more = {}) =>
     Effect.acquireRelease(
-      Effect.sync(() => launch(args, { ...env, ...more })),
+      Effect.sync(() => launch(process.env[variable] ?? "", args, { ...env, ...more })),
       (running) => Effect.andThen(Effect.sync(() => running.signal("SIGKILL")), running.ended)
     )
+  const runFile: Installation["runFile"] = (file, args) => Effect.suspend(() => launch(file, args, env).ended)
   const run: Installation["run"] = (args, more) =>
     Effect.scoped(Effect.flatMap(start(args, more), (running) => running.ended))
   const stop = (signal: NodeJS.Signals = "SIGTERM") =>
@@ -93,6 +96,7 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
     env,
     start,
     run,
+    runFile,
     json: (args, more) =>
       Effect.map(
         run([...args, "--json"], more),
@@ -148,8 +152,12 @@ export const eventually = (question: Effect.Effect<boolean>): Effect.Effect<void
     Effect.orDie
   )
 
-const launch = (args: ReadonlyArray<string>, env: Readonly<Record<string, string | undefined>>): Running => {
-  const child = spawn(process.execPath, [process.env[variable] ?? "", ...args], {
+const launch = (
+  file: string,
+  args: ReadonlyArray<string>,
+  env: Readonly<Record<string, string | undefined>>
+): Running => {
+  const child = spawn(process.execPath, [file, ...args], {
     env: env as NodeJS.ProcessEnv,
     stdio: ["ignore", "pipe", "pipe"]
   })

@@ -1,0 +1,54 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { copyFileSync, existsSync, readFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { variable } from "./support/bundle.ts"
+import * as StubServer from "./support/StubServer.ts"
+import * as Valetkey from "./support/Valetkey.ts"
+
+const bundle = dirname(process.env[variable] ?? "")
+const token = { accessToken: "stub-token", tokenType: "bearer", scopes: ["read"], generation: 3 }
+
+describe("the bundle", () => {
+  it("S2.33 S2.2 holds no use case, store or provider in what commands load: only `serve` does", () => {
+    const commands = readFileSync(join(bundle, "cli.cjs"), "utf8") + readFileSync(join(bundle, "valetkey.cjs"), "utf8")
+    const server = readFileSync(join(bundle, "serve.cjs"), "utf8")
+    for (const mark of ["@valetkey/domain/Flows", "@valetkey/domain/AccessTokens", "@valetkey/egress", "node:sqlite"]) {
+      assert.include(server, mark)
+      assert.notInclude(commands, mark)
+    }
+  })
+
+  it.live("hands out a token without loading anything but the fast path", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const stub = yield* StubServer.make(valetkey, () => ({ body: token }))
+      const alone = join(valetkey.home.data, "valetkey.cjs")
+      copyFileSync(join(bundle, "valetkey.cjs"), alone)
+      assert.isFalse(existsSync(join(valetkey.home.data, "cli.cjs")))
+      const run = (...args: ReadonlyArray<string>) => valetkey.runFile(alone, args)
+      assert.strictEqual((yield* run("token", "x")).stdout, "stub-token\n")
+      assert.strictEqual((yield* run("token", "x", "--header")).stdout, "Authorization: Bearer stub-token\n")
+      assert.strictEqual((yield* run("token", "--min-validity", "60s", "x")).stdout, "stub-token\n")
+      assert.deepStrictEqual(Valetkey.theDocument(yield* run("token", "x", "--json")), {
+        ok: true,
+        server: "x",
+        ...token
+      })
+      assert.match((yield* run("--version")).stdout, /^\d+\.\d+\.\d+\n$/)
+      assert.deepStrictEqual([...new Set(stub.requests)], ["POST /v1/connections/x/token"])
+    })))
+
+  it.live("gives the same answer on both paths", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* StubServer.make(valetkey, () => ({ body: token }))
+      for (const args of [[], ["--header"], ["--json"], ["--header", "--json"]]) {
+        const fast = yield* valetkey.run(["token", "x", ...args])
+        // A flag that the fast path leaves to the whole command.
+        const whole = yield* valetkey.run(["token", "x", "--no-start", ...args])
+        assert.strictEqual(fast.stdout, whole.stdout)
+        assert.strictEqual(fast.code, whole.code)
+      }
+    })))
+})
