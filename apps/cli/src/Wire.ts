@@ -28,9 +28,6 @@ export type ApiKey = typeof ApiKeyView.Encoded
 /** The root keys on the wire. */
 export type Keys = typeof KeysView.Encoded
 
-/** An API key on the wire. */
-export type ApiKey = typeof ApiKeyView.Encoded
-
 /** One condition of readiness on the wire. */
 export type Check = typeof ReadinessCheck.Encoded
 
@@ -177,23 +174,6 @@ export const operations = {
   retireKey: operation<number, undefined>({
     method: "POST",
     path: (id) => `/v1/keys/${id}/retire`,
-    accepts: isEmpty
-  }),
-  createApiKey: operation<typeof ApiKeyPayload.Encoded, typeof ApiKeyCreated.Encoded>({
-    method: "POST",
-    path: () => "/v1/api-keys",
-    body: (payload) => payload,
-    accepts: (answer): answer is typeof ApiKeyCreated.Encoded => has(answer, { credential: "string", apiKey: "object" })
-  }),
-  apiKeys: operation<string | undefined, { readonly apiKeys: ReadonlyArray<ApiKey>; readonly next?: string }>({
-    method: "GET",
-    path: (after) => `/v1/api-keys?limit=100${after === undefined ? "" : `&after=${encodeURIComponent(after)}`}`,
-    accepts: (answer): answer is { apiKeys: Array<ApiKey>; next?: string } =>
-      has(answer, { apiKeys: "object" }) && Array.isArray(answer["apiKeys"])
-  }),
-  revokeApiKey: operation<string, undefined>({
-    method: "DELETE",
-    path: (id) => `/v1/api-keys/${encodeURIComponent(id)}`,
     accepts: isEmpty
   }),
   ready: operation<undefined, { readonly ready: boolean; readonly checks: ReadonlyArray<Check> }>({
