@@ -10,9 +10,11 @@ import { Draining } from "./Draining.ts"
 import * as Listeners from "./Listeners.ts"
 import * as LocalFiles from "./LocalFiles.ts"
 import * as Logs from "./Logs.ts"
+import * as MetricsRoute from "./MetricsRoute.ts"
 import type { PrivateFilesError } from "./PrivateFiles.ts"
 import * as Probes from "./Probes.ts"
 import * as Settings from "./Settings.ts"
+import * as Telemetry from "./Telemetry.ts"
 import { terminated } from "./Termination.ts"
 
 /** What a supervisor learns when the server is ready. */
@@ -59,7 +61,7 @@ export const serve = (options: ServeOptions): Effect.Effect<void, ServeError> =>
       if (options.onReady !== undefined) yield* options.onReady(ready)
       yield* signal
       yield* Effect.logInfo("draining")
-    })).pipe(Effect.provide(Logs.layer(settings)))
+    })).pipe(Effect.provide(Layer.provideMerge(Telemetry.layer(settings), Logs.layer(settings))))
   })
 
 /** Starts the local profile in the scope: closing it drains. */
@@ -127,7 +129,7 @@ const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen:
     : yield* Listeners.open({ address: settings.publicListen, routes: Layer.mergeAll(browsers, Probes.layer) })
   const admin = settings.adminListen === undefined
     ? undefined
-    : yield* Listeners.open({ address: settings.adminListen, routes: Probes.layer })
+    : yield* Listeners.open({ address: settings.adminListen, routes: Layer.mergeAll(Probes.layer, MetricsRoute.layer) })
   return { listen: api === undefined ? [] : [api], public: open ?? (shared ? api : undefined), admin }
 })
 

@@ -33,6 +33,13 @@ export interface JwtSettings {
   }
 }
 
+/** Where telemetry goes. */
+export interface TelemetrySettings {
+  readonly endpoint: string
+  readonly headers: ReadonlyArray<readonly [name: string, value: Redacted.Redacted]>
+  readonly serviceName: string
+}
+
 /** What both profiles have. */
 interface Common {
   readonly home: Home
@@ -46,7 +53,8 @@ interface Common {
   readonly flowTtl: Duration.Duration
   readonly auditRetention: Duration.Duration
   readonly logFormat: "logfmt" | "json"
-  readonly logLevel: "Debug" | "Info" | "Warn" | "Error"
+  readonly telemetry: TelemetrySettings | undefined
+  readonly logLevel: "Trace" | "Debug" | "Info" | "Warn" | "Error"
   readonly readyLine: boolean
 }
 
@@ -75,8 +83,10 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
       logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
+      telemetry: yield* telemetry,
       logLevel: levels[
-        (yield* optional("VALETKEY_LOG_LEVEL", schema(Schema.Literals(["debug", "info", "warn", "error"])))) ?? "info"
+        (yield* optional("VALETKEY_LOG_LEVEL", schema(Schema.Literals(["trace", "debug", "info", "warn", "error"])))) ??
+          "info"
       ],
       readyLine: (yield* optional("VALETKEY_READY_LINE", Config.Boolean)) ?? false
     }
@@ -98,7 +108,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
 
 const InstanceId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/))
 
-const levels = { debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
+const levels = { trace: "Trace", debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
 
 /** Undefined when the variable is not set or empty. What the decoder says stays here: it quotes the value. */
 const optional = <A>(name: VariableName, config: (name: string) => Config.Config<A>) =>
@@ -127,6 +137,16 @@ const parsed = <A>(parse: (text: string) => A | undefined) => (name: string): Co
       : Effect.succeed(value)
   })
 
+const telemetry = Effect.gen(function*() {
+  const endpoint = yield* optional("OTEL_EXPORTER_OTLP_ENDPOINT", parsed(parseCollector))
+  if (endpoint === undefined) return undefined
+  return {
+    endpoint,
+    headers: (yield* optional("OTEL_EXPORTER_OTLP_HEADERS", parsed(parseHeaders))) ?? [],
+    serviceName: (yield* optional("OTEL_SERVICE_NAME", Config.NonEmptyString)) ?? "valetkey"
+  }
+})
+
 const jwtKey = Effect.gen(function*() {
   const secret = yield* optional("VALETKEY_JWT_SECRET", parsed(parseSecret))
   const url = yield* optional("VALETKEY_JWKS_URL", parsed(parseHttpUrl))
@@ -147,6 +167,21 @@ function parseHttpUrl(text: string): string | undefined {
   return url !== null && (url.protocol === "https:" || url.protocol === "http:") && url.username === ""
     ? text
     : undefined
+}
+
+function parseCollector(text: string): string | undefined {
+  const url = URL.parse(text)
+  return parseHttpUrl(text) !== undefined && url?.search === "" && url.hash === ""
+    ? url.href.replace(/\/+$/, "")
+    : undefined
+}
+
+function parseHeaders(text: string): TelemetrySettings["headers"] | undefined {
+  const headers = text.split(",").map((pair) => {
+    const [, name, value] = /^\s*([A-Za-z0-9-]{1,64})=([\x20-\x7E]{1,4096})$/.exec(pair) ?? []
+    return name === undefined || value === undefined ? undefined : [name.toLowerCase(), Redacted.make(value)] as const
+  })
+  return headers.every((header) => header !== undefined) ? headers : undefined
 }
 
 // Browsers send credentials and cookies here, so plain http is for this machine alone.

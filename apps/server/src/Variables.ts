@@ -64,7 +64,7 @@ export const variables = [
     "VALETKEY_ADMIN_LISTEN",
     "none",
     "host:port",
-    "A port of its own for liveness and readiness."
+    "A port of its own for liveness, readiness and /metrics (Prometheus text). It has no credential: keep it private."
   ),
   define(
     "VALETKEY_PUBLIC_URL",
@@ -105,7 +105,25 @@ export const variables = [
     "How long audit events are kept; what is left of a chain still verifies."
   ),
   define("VALETKEY_LOG_FORMAT", "logfmt", "logfmt or json", "Format of the log on stderr."),
-  define("VALETKEY_LOG_LEVEL", "info", "debug, info, warn or error", "The least severe entries that are written."),
+  define(
+    "VALETKEY_LOG_LEVEL",
+    "info",
+    "trace, debug, info, warn or error",
+    "The least severe entries that are written."
+  ),
+  define(
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "none: nothing is exported",
+    "an http or https URL without credentials and query",
+    "Collector that gets traces, metrics and logs over OTLP (HTTP, JSON)."
+  ),
+  define(
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "none",
+    "name=value pairs separated by commas",
+    "Headers of every export, such as the collector's credential."
+  ),
+  define("OTEL_SERVICE_NAME", "valetkey", "text", "How this process is called in what it exports."),
   define(
     "VALETKEY_READY_LINE",
     "false",

@@ -1,4 +1,4 @@
-import { Context, DateTime, Deferred, Duration, Effect, FiberSet, Layer, type Redacted } from "effect"
+import { Context, DateTime, Deferred, Duration, Effect, FiberSet, Layer, Metric, type Redacted } from "effect"
 import {
   type AccessToken,
   type AccessTokenError,
@@ -14,6 +14,7 @@ import { ConnectionStore } from "./ConnectionStore.ts"
 import { isFresh } from "./Credentials.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
+import * as Instruments from "./Instruments.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { Signals } from "./Signals.ts"
@@ -89,12 +90,13 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           if (!current.rejected) {
             const fresh = isFresh(current.credentials, minValidity, yield* DateTime.now)
             if (rejected === undefined) {
-              if (fresh) return yield* open(current)
+              if (fresh) return yield* Effect.tap(open(current), countStored)
             } else {
               const token = yield* open(current)
               if (entropy.digest(token.accessToken) === rejected) {
                 yield* connections.reject(key, current.generation)
               } else if (fresh) {
+                yield* countStored
                 return token
               }
             }
@@ -102,6 +104,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           const joined = flights.get(key.path)
           const flight = yield* join(key, minValidity)
           const token = yield* Deferred.await(flight.token)
+          yield* countRefreshed
           // A refresh that was under way may have stored the very token that was rejected, or been content with less.
           return flight === joined &&
               (entropy.digest(token.accessToken) === rejected || Duration.isLessThan(flight.minValidity, minValidity))
@@ -134,6 +137,9 @@ export class AccessTokens extends Context.Service<AccessTokens, {
       })
     )
 }
+
+const countStored = Metric.update(Instruments.storedReads, 1)
+const countRefreshed = Metric.update(Instruments.refreshedReads, 1)
 
 /** One refresh under way in this process. */
 interface Flight {

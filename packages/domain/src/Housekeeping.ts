@@ -1,10 +1,11 @@
-import { Cause, Context, Duration, Effect, Layer, Schedule } from "effect"
+import { Cause, Context, Duration, Effect, Layer, Metric, Schedule } from "effect"
 import type { AuditTrail } from "./AuditTrail.ts"
 import { AuthorizationServer, type RevocationError } from "./AuthorizationServer.ts"
 import { Cipher, CipherError } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { Flows } from "./Flows.ts"
 import { FlowStore } from "./FlowStore.ts"
+import * as Instruments from "./Instruments.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
 import { connectionTopic, flowTopic, Signals } from "./Signals.ts"
@@ -101,12 +102,15 @@ export class Housekeeping extends Context.Service<Housekeeping, {
             yield* flows.release(settled)
             yield* Effect.forEach(settled, (id) => signals.notify(flowTopic(id)), { discard: true })
             total += settled.length
+            yield* Metric.update(Instruments.flowSettled("swept"), settled.length)
             if (settled.length < batch) return total
           }
         }),
         revoke: Effect.gen(function*() {
           const due = yield* outbox.take({ limit: batch, lease: revocationLease })
-          return sum(yield* Effect.forEach(due, settleOne, { concurrency: 8 }))
+          const confirmed = sum(yield* Effect.forEach(due, settleOne, { concurrency: 8 }))
+          yield* Metric.update(Instruments.outboxDepth, yield* outbox.depth)
+          return confirmed
         }),
         replay: Effect.flatMap(spool.list, (entries) => Effect.map(Effect.forEach(entries, adopt), sum))
       })
@@ -122,7 +126,13 @@ export class Housekeeping extends Context.Service<Housekeeping, {
       const every = Schedule.jittered(Schedule.spaced(options?.every ?? "2 seconds"))
       for (const [name, piece] of Object.entries(pieces(housekeeping))) {
         yield* piece.pipe(
-          Effect.catchCause((cause) => Effect.logWarning(`housekeeping failed: ${name}`, cause)),
+          Effect.tap(() => Metric.update(Instruments.housekeepingRound(name, "ok"), 1)),
+          Effect.catchCause((cause) =>
+            Effect.andThen(
+              Metric.update(Instruments.housekeepingRound(name, "failed"), 1),
+              Effect.logWarning(`housekeeping failed: ${name}`, cause)
+            )
+          ),
           Effect.repeat(every),
           Effect.forkScoped
         )

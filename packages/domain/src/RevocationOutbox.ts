@@ -31,6 +31,8 @@ export class RevocationOutbox extends Context.Service<RevocationOutbox, {
   ): Effect.Effect<ReadonlyArray<Revocation>, StoreError>
   /** Deletes an entry that is done with, and the connection row if it is still `revoking`. Idempotent. */
   settle(id: string): Effect.Effect<void, StoreError>
+  /** How many entries there are, of every tenant. */
+  readonly depth: Effect.Effect<number, StoreError>
   /** Makes an entry due again after a delay. */
   retry(id: string, delay: Duration.Duration): Effect.Effect<void, StoreError>
 }>()("@valetkey/domain/RevocationOutbox") {}

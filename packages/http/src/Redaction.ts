@@ -1,4 +1,4 @@
-import { Layer } from "effect"
+import { Effect, Layer, Tracer } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
@@ -45,6 +45,40 @@ export const redactedHeaders: ReadonlyArray<string | RegExp> = [
   "x-api-key",
   /^x-valetkey-/
 ]
+
+/** Attributes that a span of HTTP may have besides those that are no HTTP's: nothing that a caller chose freely. */
+const httpAttributes = new Set([
+  "http.request.method",
+  "http.route",
+  "http.response.status_code",
+  "http.request.header.content-type",
+  "http.request.header.content-length",
+  "http.response.header.content-type",
+  "http.response.header.content-length",
+  "url.scheme",
+  "url.path",
+  "server.address",
+  "server.port"
+])
+
+/** The tracer with spans that never see what they may not hold: queries, whole URLs, headers beyond two, peers. */
+export const tame = (tracer: Tracer.Tracer): Tracer.Tracer =>
+  Tracer.make({
+    span: (options) => {
+      const span = tracer.span(options)
+      const attribute = span.attribute.bind(span)
+      span.attribute = (key, value) => {
+        if (!/^(http|url|server|client|network|user_agent)\./.test(key) || httpAttributes.has(key)) {
+          attribute(key, value)
+        }
+      }
+      return span
+    },
+    ...(tracer.context === undefined ? {} : { context: tracer.context })
+  })
+
+/** Layer that tames the tracer below it. */
+export const layerTracer: Layer.Layer<never> = Layer.effect(Tracer.Tracer)(Effect.map(Tracer.Tracer, tame))
 
 const browserPaths = /^\/(callback|connect|done)(\/|\?|$)/
 

@@ -14,6 +14,8 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
           world.outbox.set(revocation.id, { revocation: { ...revocation, attempts: 0 }, dueAt: now })
         }),
 
+      depth: atomically(() => world.outbox.size),
+
       take: (input) =>
         atomically((now) =>
           [...world.outbox.values()]

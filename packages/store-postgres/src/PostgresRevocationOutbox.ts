@@ -11,6 +11,15 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
     RevocationOutbox.of({
       enqueue: (revocation) => database.write("RevocationOutbox.enqueue", (sql) => insertRevocation(sql, revocation)),
 
+      depth: database.read(
+        "RevocationOutbox.depth",
+        (sql) =>
+          Effect.map(
+            sql<{ depth: number }>`SELECT count(*)::float8 AS depth FROM revocations`,
+            ([row]) => row?.depth ?? 0
+          )
+      ),
+
       take: (input) =>
         database.write("RevocationOutbox.take", (sql) =>
           Effect.flatMap(

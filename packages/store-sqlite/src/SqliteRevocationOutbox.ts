@@ -11,6 +11,11 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
     RevocationOutbox.of({
       enqueue: (revocation) => database.write("enqueue", (session, now) => addRevocation(session, revocation, now)),
 
+      depth: database.read(
+        "depth",
+        (session) => session.one<{ readonly depth: number }>("SELECT count(*) AS depth FROM outbox")?.depth ?? 0
+      ),
+
       take: ({ lease, limit }) =>
         database.write("take", (session, now) =>
           session.all<OutboxColumns>(

@@ -48,6 +48,17 @@ export const cases = <R>(
       assert.deepStrictEqual(again.map((one) => one.attempts), [2])
     }))
 
+  it.effect("says how many entries there are", () =>
+    Effect.gen(function*() {
+      const outbox = yield* RevocationOutbox
+      const before = yield* outbox.depth
+      const entries = Array.from({ length: 3 }, newEntry)
+      yield* Effect.forEach(entries, enqueue)
+      assert.strictEqual(yield* outbox.depth, before + 3)
+      yield* outbox.settle(entries[0]!.id)
+      assert.strictEqual(yield* outbox.depth, before + 2)
+    }))
+
   it.effect("gives no more than the limit, and nothing twice", () =>
     Effect.gen(function*() {
       const outbox = yield* RevocationOutbox

@@ -1,8 +1,9 @@
-import { Effect } from "effect"
+import { Effect, Metric } from "effect"
 import { type AuditRecord, AuditTrail } from "../AuditTrail.ts"
 import type { ConnectionKey } from "../Connection.ts"
+import * as Instruments from "../Instruments.ts"
 
-/** Builds the recording of one event; a log that cannot be written never fails what was done. */
+/** Builds the recording of one event, which is also counted; a log that cannot be written never fails what was done. */
 export const makeAuditing = Effect.map(
   AuditTrail,
   (trail) =>
@@ -12,5 +13,23 @@ export const makeAuditing = Effect.map(
     outcome: string,
     generation?: number,
     secret?: AuditRecord["secret"]
-  ): Effect.Effect<void> => trail.record({ key, action, outcome, generation, secret })
+  ): Effect.Effect<void> =>
+    Effect.andThen(count(action, outcome), trail.record({ key, action, outcome, generation, secret }))
 )
+
+const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<void> => {
+  switch (action) {
+    case "flow.started":
+      return Metric.update(Instruments.flowStarted(outcome), 1)
+    case "flow.settled":
+      return Metric.update(Instruments.flowSettled(outcome), 1)
+    case "token.refreshed":
+    case "token.refresh_failed":
+      return Metric.update(Instruments.refreshed(outcome), 1)
+    case "connection.revoked":
+      return Metric.update(Instruments.revoked(outcome), 1)
+    case "connection.deposited":
+    case "connection.disconnected":
+      return Effect.void
+  }
+}

@@ -1,4 +1,4 @@
-import { Clock, DateTime, Duration, Effect, Redacted, Result, Schedule } from "effect"
+import { Clock, DateTime, Duration, Effect, Metric, Redacted, Result, Schedule } from "effect"
 import {
   type AccessToken,
   type AccessTokenError,
@@ -14,6 +14,7 @@ import { ConnectionStore } from "../ConnectionStore.ts"
 import { type Credentials, isFresh, mergeRefreshed } from "../Credentials.ts"
 import type { Deadlines } from "../Deadlines.ts"
 import { Entropy } from "../Entropy.ts"
+import * as Instruments from "../Instruments.ts"
 import type { RefreshFailure } from "../Refresh.ts"
 import { RevocationOutbox } from "../RevocationOutbox.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
@@ -34,6 +35,15 @@ type Step =
   | { readonly _tag: "Again" }
 
 const again: Step = { _tag: "Again" }
+
+/** Observes how long a redemption took, however it ended. */
+const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.gen(function*() {
+    const begun = yield* Clock.monotonicTimeNanos
+    return yield* Effect.onExit(effect, () =>
+      Effect.flatMap(Clock.monotonicTimeNanos, (ended) =>
+        Metric.update(Instruments.refreshDuration, Number(ended - begun) / 1e9)))
+  })
 
 /** Builds the refresh of one connection: claim, send, store, all fenced. Meant to run in a fiber that the application owns. */
 export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
@@ -73,6 +83,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       policy: connection.grant.redemptionPolicy,
       lease: deadlines.lease
     })
+    yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
     switch (claim._tag) {
       case "Moved":
         return again
@@ -86,7 +97,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
         yield* Effect.sleep(claim.remaining)
         return again
       case "Claimed":
-        return yield* Effect.uninterruptible(redeem(connection, claim.fence, secrets))
+        return yield* Effect.uninterruptible(timed(redeem(connection, claim.fence, secrets)))
     }
   }, Effect.scoped)
 

@@ -1,0 +1,51 @@
+import { Metric } from "effect"
+
+// Labels are words of this code, never a tenant, a person, a server or a URL: the number of series is bounded.
+
+const counter =
+  (name: string, description: string) => (attributes: Metric.Metric.Attributes = {}): Metric.Counter<number> =>
+    Metric.counter(`valetkey_${name}_total`, { description, attributes, incremental: true })
+
+const flowsStarted = counter("flows_started", "Flows that were started")
+const flowsSettled = counter("flows_settled", "Flows that ended")
+const refreshes = counter("refreshes", "Redemptions of refresh tokens")
+const claims = counter("lease_claims", "Claims of the right to redeem")
+const reads = counter("token_reads", "Access tokens that were handed out")
+const rounds = counter("housekeeping_rounds", "Rounds of housekeeping")
+const revocations = counter("revocations", "Revocations that were settled at authorization servers")
+
+/** Counts a flow that was started, by its transport. */
+export const flowStarted = (transport: string): Metric.Counter<number> => flowsStarted({ transport })
+
+/** Counts a flow that ended, by its terminal state or failure code. */
+export const flowSettled = (outcome: string): Metric.Counter<number> => flowsSettled({ outcome })
+
+/** Counts a redemption, by `ok` or the kind of its failure. */
+export const refreshed = (outcome: string): Metric.Counter<number> => refreshes({ outcome })
+
+/** How long the token endpoint and the storing of its answer took. */
+export const refreshDuration: Metric.Histogram<number> = Metric.histogram("valetkey_refresh_duration_seconds", {
+  description: "Time of a redemption until its result is stored",
+  boundaries: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+})
+
+/** Counts a claim of a lease, by its outcome. */
+export const leaseClaimed = (outcome: string): Metric.Counter<number> => claims({ outcome })
+
+/** Counts tokens that were handed out as they were stored: one object, because this is the hot path. */
+export const storedReads: Metric.Counter<number> = reads({ source: "stored" })
+
+/** Counts tokens that a refresh brought. */
+export const refreshedReads: Metric.Counter<number> = reads({ source: "refreshed" })
+
+/** Counts a round of housekeeping, by its piece and whether it failed. */
+export const housekeepingRound = (piece: string, outcome: "ok" | "failed"): Metric.Counter<number> =>
+  rounds({ piece, outcome })
+
+/** Counts a revocation that was settled, by its outcome. */
+export const revoked = (outcome: string): Metric.Counter<number> => revocations({ outcome })
+
+/** Revocations that are still owed. */
+export const outboxDepth: Metric.Gauge<number> = Metric.gauge("valetkey_outbox_depth", {
+  description: "Revocations that are still owed to authorization servers"
+})
