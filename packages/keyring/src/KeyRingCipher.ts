@@ -22,7 +22,8 @@ export const layer = (options: KeyRingCipherOptions): Layer.Layer<Cipher> =>
   Layer.sync(Cipher, () => {
     const missing = () => new CipherError({ code: "encryption_key_missing" })
     const ring = Effect.mapError(options.source.ring, missing)
-    return make(options, { sealing: ring, opening: ring, renewed: Effect.mapError(options.source.reload, missing) })
+    const renewed = Effect.mapError(options.source.reload, missing)
+    return make(options, { sealing: ring, opening: ring, renewed, knows: () => true })
   })
 
 /**
@@ -39,7 +40,7 @@ export const layerRegistered = (
 
 const make = (
   { derivedKeys, instanceId: instance }: KeyRingCipherOptions,
-  { opening, renewed: renewing, sealing }: RegisteredRing.Rings
+  { knows, opening, renewed: renewing, sealing }: RegisteredRing.Rings
 ): Cipher["Service"] => {
   let cached: { readonly ring: KeyRing; readonly keys: Envelope.DerivedKeyCache } | undefined
   const cacheOf = (ring: KeyRing): Envelope.DerivedKeyCache => {
@@ -63,8 +64,10 @@ const make = (
       let opened = openWith(current, context, sealed)
       if (Result.isFailure(opened) && opened.failure === "key_unavailable") {
         // The key may have been added to the source after it was read: on another replica, or to the file.
-        const renewed = yield* Effect.orElseSucceed(renewing, () => current)
-        opened = openWith(renewed, context, sealed)
+        const renewed = yield* Effect.result(renewing)
+        opened = openWith(Result.isSuccess(renewed) ? renewed.success : current, context, sealed)
+        // An id that this installation never gave to a key is a damaged envelope, not a key that somebody forgot.
+        if (Result.isSuccess(renewed) && !knows(Envelope.keyIdOf(sealed) ?? -1)) opened = Result.fail("format")
       }
       if (Result.isFailure(opened)) {
         const code = opened.failure === "key_unavailable" ? "encryption_key_unavailable" : "integrity_error"

@@ -13,6 +13,8 @@ export interface Rings {
   readonly opening: Effect.Effect<KeyRing, CipherError>
   /** The ring after asking everywhere again, for an envelope whose key is not there. */
   readonly renewed: Effect.Effect<KeyRing, CipherError>
+  /** Whether the installation ever had a key of this id, as far as the last answer said. */
+  readonly knows: (id: number) => boolean
 }
 
 /** How old what the register said may be, in milliseconds: sealing with a demoted key is to end soon after its demotion. */
@@ -25,6 +27,7 @@ interface View {
   readonly at: number
   readonly from: KeyRing
   readonly register: string
+  readonly known: ReadonlySet<number>
   readonly outcome: KeyRing | CipherError
   /** Whether the installation's primary key is held. */
   readonly complete: boolean
@@ -107,6 +110,7 @@ export const make = (
         Effect.mapError(renew, (error) => error._tag === "CipherError" ? error : unknown()),
         outcomeOf
       ),
+      knows: (id) => view?.known.has(id) ?? true,
       held: HeldKeys.of({
         refresh: Effect.map(renew, ({ from }) => heldIn(from)),
         verify: Effect.gen(function*() {
@@ -135,7 +139,7 @@ const viewOf = (at: number, from: KeyRing, register: string, known: ReadonlyArra
     : seals === undefined
     ? unknown()
     : { primary: seals, keys: new Map(usable.map((key): [number, RingKey] => [key.id, key])) }
-  return { at, from, register, outcome, complete }
+  return { at, from, register, known: new Set(known.map(({ id }) => id)), outcome, complete }
 }
 
 /** Whether a key of the ring is another one than the installation knows by this id. */
