@@ -12,6 +12,7 @@ import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
+import { asFetch } from "@valetkey/egress/EgressFetch"
 import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
 import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
@@ -22,7 +23,7 @@ import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
 import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
 import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
-import { Layer, type Redacted } from "effect"
+import { Effect, Layer, type Redacted } from "effect"
 import { Draining } from "./Draining.ts"
 import * as Health from "./Health.ts"
 import * as ReplicaSpool from "./ReplicaSpool.ts"
@@ -129,7 +130,23 @@ const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {
 const gateway = (settings: Settings) =>
   GatewayTransport.make({ publicUrl: settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl) })
 
-const authenticator = ({ jwt: { audience, issuer, key } }: ServerSettings) =>
-  key._tag === "secret"
+const authenticator = (settings: ServerSettings) => {
+  const { audience, issuer, key } = settings.jwt
+  return key._tag === "secret"
     ? JwtAuthenticator.layerSecret({ issuer, audience, secret: key.secret })
-    : JwtAuthenticator.layerJwks({ issuer, audience, url: new URL(key.url) })
+    : layerJwks(settings, { issuer, audience, url: new URL(key.url) })
+}
+
+/** The operator names the key set, so it may be anywhere; redirects, sizes and times are bounded as for all that leaves. */
+const layerJwks = (settings: ServerSettings, options: JwtAuthenticator.JwksOptions) => {
+  const { hostname, port, protocol } = options.url
+  const policy = AddressPolicy.globalOnly({
+    allow: [...settings.allowEgress, `${hostname}:${port === "" ? (protocol === "https:" ? 443 : 80) : port}`]
+  })
+  return Layer.unwrap(
+    Effect.map(
+      Egress,
+      (egress) => JwtAuthenticator.layerJwks({ ...options, fetch: asFetch(egress, "public") })
+    )
+  ).pipe(Layer.provide(Layer.fresh(Egress.layer({ policy }))))
+}

@@ -2,11 +2,12 @@ import { ApiScope, Principal } from "@valetkey/api/Principal"
 import { Identity } from "@valetkey/api/Text"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Effect, Layer, Redacted, Result, Schema } from "effect"
-import { createRemoteJWKSet } from "jose/jwks/remote"
+import { Duration, Effect, Layer, Redacted, Result, Schema } from "effect"
+import { createRemoteJWKSet, customFetch } from "jose/jwks/remote"
 import { jwtVerify, type JWTVerifyGetKey } from "jose/jwt/verify"
 import { Authenticator, Unauthorized } from "./Authenticator.ts"
 import { makeMemory } from "./internal/memory.ts"
+import { repeatsName } from "./internal/repeatedNames.ts"
 
 /** Error of a secret that is too short to sign with: anybody could guess it. */
 export class WeakSecret extends Schema.TaggedError<WeakSecret>("valetkey/WeakSecret")("WeakSecret", {}) {
@@ -38,11 +39,29 @@ export const layerSecret = (
     })
   )
 
-/** Layer that verifies tokens signed by a key of a published set (RS256, ES256, EdDSA). */
-export const layerJwks = (options: JwtOptions & { readonly url: URL }): Layer.Layer<Authenticator> =>
+/** Where a set of public keys is published, and how it is read. */
+export interface JwksOptions extends JwtOptions {
+  readonly url: URL
+  /** What reads the set; the platform's own by default. */
+  readonly fetch?: typeof fetch | undefined
+  /** How long a key that is not in the set is taken for unknown before the set is read again. Default 10 seconds. */
+  readonly cooldown?: Duration.Input | undefined
+}
+
+/** Layer that verifies tokens signed by a key of a published set (RS256, ES256, EdDSA). New keys are found by themselves. */
+export const layerJwks = (options: JwksOptions): Layer.Layer<Authenticator> =>
   Layer.sync(
     Authenticator,
-    () => make(options, createRemoteJWKSet(options.url, { timeoutDuration: 5000 }), ["RS256", "ES256", "EdDSA"])
+    () =>
+      make(
+        options,
+        createRemoteJWKSet(options.url, {
+          timeoutDuration: 5000,
+          cooldownDuration: Duration.toMillis(Duration.fromInputUnsafe(options.cooldown ?? Duration.seconds(10))),
+          ...(options.fetch === undefined ? {} : { [customFetch]: options.fetch })
+        }),
+        ["RS256", "ES256", "EdDSA"]
+      )
   )
 
 /** Layer that verifies tokens signed by keys at hand, as `layerJwks` does. */
@@ -95,14 +114,19 @@ const make = (options: JwtOptions, key: JWTVerifyGetKey, algorithms: Array<strin
       if (text.length > 8192) return yield* unauthorized
       const { payload } = yield* verify(text)
       const principal = decodeClaims(payload)
-      if (Result.isFailure(principal)) return yield* unauthorized
+      // RFC 7519 §4: a claim that is there twice is refused, so that nobody reads another one than was meant.
+      if (Result.isFailure(principal) || !Number.isFinite(payload.exp) || text.split(".", 2).some(isAmbiguous)) {
+        return yield* unauthorized
+      }
       memory.set(text, principal.success, payload.exp!)
       return principal.success
     })
   })
 }
 
+const isAmbiguous = (part: string): boolean => repeatsName(Buffer.from(part, "base64url").toString("utf8"))
+
 /** Whether the token is refused, rather than that it could not be verified. */
 const isRefusal = (cause: unknown): boolean =>
   cause instanceof Error && "code" in cause && typeof cause.code === "string" && cause.code.startsWith("ERR_J") &&
-  cause.code !== "ERR_JWKS_TIMEOUT" && cause.code !== "ERR_JOSE_GENERIC"
+  !["ERR_JWKS_TIMEOUT", "ERR_JWKS_INVALID", "ERR_JOSE_GENERIC"].includes(cause.code)
