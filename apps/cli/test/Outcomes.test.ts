@@ -17,7 +17,12 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["servers", "list"],
   ["servers", "add", "x", "https://x.example"],
   ["servers", "show", "x"],
-  ["servers", "remove", "x"]
+  ["servers", "remove", "x"],
+  ["keys", "status"],
+  ["keys", "add"],
+  ["keys", "promote", "1"],
+  ["keys", "rewrap"],
+  ["keys", "retire", "1"]
 ]
 
 const problem = (status: number, code: string, more: object = {}): StubServer.Answer => () => ({
