@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue, Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { randomBytes } from "node:crypto"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as KeyRing from "../src/KeyRing.ts"
@@ -102,5 +102,31 @@ describe("KeySource", () => {
       const broken = yield* Effect.flip(KeySource.fromFile({ path, create: true }).ring)
       assert.include(broken.message, path)
       assert.notInclude(broken.message, "CANARY")
+    }))
+
+  it.effect("CRY-15 adds a key to its file as the last line, whole and private, and reads it at once", () =>
+    Effect.gen(function*() {
+      const base = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "valetkey-source-"))),
+        (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+      )
+      const path = join(base, "keys")
+      const source = KeySource.fromFile({ path, create: true, append: true })
+      const before = yield* source.ring
+      const rings = yield* Effect.all(Array.from({ length: 3 }, () => source.add!), { concurrency: "unbounded" })
+      const after = yield* source.ring
+      assert.strictEqual(after, rings.at(-1))
+      assert.strictEqual(after.keys.size, 4)
+      assert.strictEqual(after.primary.checkValue, before.primary.checkValue)
+      assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+      assert.deepStrictEqual(readdirSync(base), ["keys"])
+      chmodSync(path, 0o644)
+      assert.strictEqual((yield* Effect.flip(source.add!)).code, "invalid_key_file")
+      chmodSync(path, 0o600)
+      writeFileSync(path, "1:CANARY")
+      yield* Effect.flip(source.add!)
+      assert.strictEqual(readFileSync(path, "utf8"), "1:CANARY")
+      assert.isUndefined(KeySource.fromText(Redacted.make(entry(1))).add)
+      assert.isUndefined(KeySource.fromFile({ path, create: false }).add)
     }))
 })
