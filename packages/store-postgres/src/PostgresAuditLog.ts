@@ -104,11 +104,11 @@ const decodeEnd = Schema.decodeUnknownEffect(Schema.Struct({ ...Anchor.fields, n
 const decodeHead = Schema.decodeUnknownEffect(
   Schema.Struct({ ...Anchor.fields, anchorSeq: Schema.Natural, anchorHash: Digest })
 )
-const { count, fingerprint, from, generation, ...columns } = AuditEntry.fields
+const { count: _, fingerprint: __, from: origin, generation: ___, ...columns } = AuditEntry.fields
 const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   ...columns,
   at: Schema.DateTimeUtcFromDate,
-  origin: from,
+  origin,
   generation: Schema.NullOr(Schema.Natural),
   fingerprint: Schema.NullOr(Schema.String),
   count: Schema.NullOr(Schema.Natural)
