@@ -30,8 +30,7 @@ export const bundle = async (outdir) => {
     // `require` is quicker than the loader of modules.
     supported: { "dynamic-import": false },
     logLevel: "warning",
-    define: { VALETKEY_VERSION: JSON.stringify(version), "import.meta.url": "__valetkeyUrl" },
-    banner: { js: "const __valetkeyUrl = require('node:url').pathToFileURL(__filename).href;" },
+    define: { VALETKEY_VERSION: JSON.stringify(version), "import.meta.url": "__filename" },
     plugins: [moduleByModule, segmentOnDemand, lazily({ "./Cli.ts": "./cli.cjs", "@valetkey/server/Serve": "./serve.cjs" })]
   })
 }

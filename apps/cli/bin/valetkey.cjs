@@ -4,9 +4,5 @@ const { existsSync } = require("node:fs")
 const { join } = require("node:path")
 
 const bundle = join(__dirname, "..", "dist", "bundle", "valetkey.cjs")
-if (existsSync(bundle)) {
-  require("node:module").enableCompileCache?.()
-  require(bundle)
-} else {
-  import("../src/main.ts")
-}
+if (existsSync(bundle)) require(bundle)
+else import("../src/main.ts")
