@@ -1,0 +1,195 @@
+import { assert, describe, it } from "@effect/vitest"
+import { EndpointPolicy } from "@valetkey/api/Policy"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
+import type { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
+import { Context, Effect } from "effect"
+import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import {
+  type Answer,
+  callbackPath,
+  type Caller,
+  caller,
+  deposit,
+  type Http,
+  layer,
+  type Script,
+  send
+} from "./Harness.ts"
+
+/** Every guarded endpoint of the contract, as `group.endpoint`. */
+const endpoints = Object.entries(ValetkeyApi.groups).flatMap(([group, { endpoints }]) =>
+  Object.entries(endpoints as Record<string, HttpApiEndpoint.Top>)
+    .filter(([, endpoint]) => Context.getOrUndefined(endpoint.annotations, EndpointPolicy)?._tag === "Guarded")
+    .map(([name, endpoint]) => ({ name: `${group}.${name}`, endpoint }))
+)
+
+/** What belongs to the installation and to no tenant. */
+const isInstallationWide = (name: string) => name.startsWith("keys.")
+
+/** What a tenant's steps hand on. */
+interface Memory {
+  flowId: string
+  apiKeyId: string
+}
+
+type Step = (
+  caller: Caller,
+  memory: Memory
+) => Effect.Effect<Answer, never, AuditTrail | Http | MemoryWorld | Script>
+
+const path = "/v1/connections/notes"
+
+const start = (ada: Caller, memory: Memory) =>
+  Effect.tap(
+    ada.post("/v1/flows", { server: "notes", reauthorize: true }),
+    ({ json }) => Effect.sync(() => memory.flowId = String(json["flowId"]))
+  )
+
+/** One life of a tenant, step by step. Each step names the endpoint that it observes. */
+const life: ReadonlyArray<readonly [string, Step]> = [
+  ["servers.put", (ada) => ada.put("/v1/servers/notes", { resource: "https://notes.example/mcp" })],
+  ["servers.list", (ada) => ada.get("/v1/servers")],
+  ["servers.get", (ada) => ada.get("/v1/servers/notes")],
+  ["flows.start", start],
+  ["flows.start", (ada) => ada.post("/v1/flows", { server: "notes" })],
+  ["flows.status", (ada, { flowId }) => ada.get(`/v1/flows/${flowId}`)],
+  ["flows.cancel", (ada, { flowId }) => ada.delete(`/v1/flows/${flowId}`)],
+  ["flows.finalize", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/finalize`)],
+  [
+    "flows.status",
+    Effect.fnUntraced(function*(ada, memory) {
+      yield* start(ada, memory)
+      yield* send("GET", yield* callbackPath)
+      return yield* ada.get(`/v1/flows/${memory.flowId}?wait=30`)
+    })
+  ],
+  ["connections.get", (ada) => ada.get(path)],
+  ["tokens.get", (ada) => ada.post(`${path}/token`, {})],
+  ["connections.deposit", (ada) => ada.put(path, deposit())],
+  ["connections.deposit", (ada) => ada.put(path, deposit({ replace: true }))],
+  ["connections.deposit", (ada) => ada.put("/v1/connections/mail", deposit({ verify: true }))],
+  ["connections.list", (ada) => ada.get("/v1/connections?limit=1")],
+  ["connections.list", (ada) => ada.get("/v1/connections?after=mail")],
+  ["tokens.get", (ada) => ada.post(`${path}/token`, {})],
+  [
+    "apiKeys.create",
+    (ada, memory) =>
+      Effect.tap(
+        ada.post("/v1/api-keys", { name: "job", scopes: ["tokens:read"] }),
+        ({ json }) => Effect.sync(() => memory.apiKeyId = (json["apiKey"] as { readonly id: string }).id)
+      )
+  ],
+  ["apiKeys.list", (ada) => ada.get("/v1/api-keys")],
+  ["apiKeys.revoke", (ada, { apiKeyId }) => ada.delete(`/v1/api-keys/${apiKeyId}`)],
+  ["apiKeys.list", (ada) => ada.get("/v1/api-keys")],
+  ["connections.disconnect", (ada) => ada.delete(path)],
+  ["connections.get", (ada) => ada.get(path)],
+  ["tokens.get", (ada) => ada.post(`${path}/token`, {})],
+  ["servers.remove", (ada) => ada.delete("/v1/servers/notes")],
+  ["servers.list", (ada) => ada.get("/v1/servers")],
+  ["audit.list", (ada) => Effect.andThen(flush, ada.get("/v1/audit"))],
+  ["audit.verify", (ada) => ada.get("/v1/audit/verification")]
+]
+
+const flush = Effect.flatMap(AuditTrail, (trail) => trail.flush)
+
+/** What a caller learns of an answer, but for what is made up anew each time: ids, secrets, digests, instants. */
+const observed = ({ headers, status, text }: Answer): string =>
+  [status, headers.get("www-authenticate"), headers.get("retry-after"), text]
+    .join(" ")
+    .replaceAll(/CANARY-\w+-[0-9A-Za-z]{32}/g, "<secret>")
+    .replaceAll(/vk_[0-9a-f]{32}(_[A-Za-z0-9_-]{43})?/g, "<key>")
+    .replaceAll(/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}/g, "<id>")
+    .replaceAll(/callback%2F[\w-]+/g, "<callback>")
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
+    .replaceAll(/\d+:[0-9a-f]{16}/g, "<fingerprint>")
+    .replaceAll(/[A-Za-z0-9_-]{43}/g, "<digest>")
+
+/** Lives a tenant's life; `between` happens before each of its steps. */
+const live = Effect.fnUntraced(function*<R>(
+  claims: Readonly<Record<string, unknown>>,
+  between: (index: number) => Effect.Effect<unknown, never, R>
+) {
+  const ada = yield* caller(claims)
+  const memory: Memory = { flowId: "", apiKeyId: "" }
+  const seen: Array<string> = []
+  for (const [index, [name, step]] of life.entries()) {
+    yield* between(index)
+    seen.push(`${name} ${observed(yield* step(ada, memory))}`)
+  }
+  return seen
+})
+
+const alone = Effect.provide(live({}, () => Effect.void), layer(), { local: true })
+
+describe("Isolation", () => {
+  it("has a step for every endpoint of the contract", () => {
+    const lived = new Set(life.map(([name]) => name))
+    assert.deepStrictEqual(
+      endpoints.map(({ name }) => name).filter((name) => !isInstallationWide(name) && !lived.has(name)),
+      []
+    )
+  })
+
+  for (const rival of [{ tenant: "rival" }, { tenant: "ACME", sub: "ada" }, { tenant: "acme", sub: "grace" }]) {
+    const isSameTenant = rival.tenant === "acme"
+    it.effect(`I10 API-02 shows a caller the same with ${JSON.stringify(rival)} beside it as without`, () =>
+      Effect.gen(function*() {
+        const baseline = yield* alone
+        const beside = yield* Effect.provide(
+          Effect.gen(function*() {
+            const other = yield* caller(rival)
+            const memory: Memory = { flowId: "", apiKeyId: "" }
+            // Who shares the tenant shares its servers, keys and record; what is the person's own is compared.
+            return yield* live({}, (index) => {
+              const [name, step] = life[index]!
+              return isSameTenant && isOfTenant(name) ? Effect.void : step(other, memory)
+            })
+          }),
+          layer(),
+          { local: true }
+        )
+        const own = (seen: ReadonlyArray<string>) =>
+          isSameTenant ? seen.filter((line) => !line.startsWith("audit.")) : seen
+        assert.deepStrictEqual(own(beside), own(baseline))
+      }))
+
+    it.effect(`I10 API-02 answers what belongs to ${JSON.stringify(rival)} like what does not exist`, () =>
+      Effect.gen(function*() {
+        const ada = yield* caller()
+        const other = yield* caller(rival)
+        const memory: Memory = { flowId: "", apiKeyId: "" }
+        if (!isSameTenant) yield* other.put("/v1/servers/foreign", { resource: "https://notes.example/mcp" })
+        yield* other.put("/v1/connections/foreign", deposit())
+        if (!isSameTenant) yield* other.put("/v1/servers/notes", { resource: "https://notes.example/mcp" })
+        yield* start(other, memory)
+        const made = yield* other.post("/v1/api-keys", { name: "job", scopes: ["tokens:read"] })
+        const keyId = (made.json["apiKey"] as { readonly id: string }).id
+        const bodies: Readonly<Record<string, unknown>> = {
+          "connections.deposit": { ...deposit(), refreshToken: "" },
+          "servers.put": { resource: "no URL" },
+          "tokens.get": {}
+        }
+        for (const { endpoint, name } of endpoints) {
+          if (!endpoint.path.includes(":") || isInstallationWide(name) || (isSameTenant && isOfTenant(name))) continue
+          const at = (slug: string, flowId: string, id: string) =>
+            endpoint.path.replace(":server", slug).replace(":flowId", flowId).replace(":id", id)
+          const ask = (target: string) => send(endpoint.method, target, { token: ada.token, body: bodies[name] })
+          const foreign = yield* ask(at("foreign", memory.flowId, keyId))
+          const absent = yield* ask(at("unheard", "018f0000-0000-7000-8000-000000000000", `vk_${"0".repeat(32)}`))
+          const blur = (answer: Answer) => observed(answer).replaceAll(/foreign|unheard/g, "<name>")
+          assert.strictEqual(blur(foreign), blur(absent), name)
+        }
+        assert.strictEqual((yield* other.get("/v1/connections/foreign")).json["status"], "active")
+        assert.strictEqual((yield* other.get(`/v1/flows/${memory.flowId}`)).json["status"], "pending")
+        const keys = (yield* other.get("/v1/api-keys")).json["apiKeys"] as ReadonlyArray<object>
+        assert.notProperty(keys[0], "revokedAt")
+      }).pipe(Effect.provide(layer())))
+  }
+})
+
+/** What all people of a tenant share. */
+function isOfTenant(name: string): boolean {
+  return name.startsWith("servers.") || name.startsWith("apiKeys.") || name.startsWith("audit.")
+}
