@@ -27,7 +27,7 @@ const writingBrowser = (directory: string, browser: string): string => {
 
 describe("the command and the server that it starts", () => {
   it.live(
-    "I12 LEAK-06 DAEM-07 keep secrets out of output, arguments, environments, log and files",
+    "I12 LEAK-06 LEAK-13 DAEM-07 keep secrets out of output, arguments, environments, log and files",
     () =>
       Effect.gen(function*() {
         const evidence = Evidence.make()

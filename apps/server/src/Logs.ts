@@ -8,12 +8,16 @@ export const layer = (settings: Pick<Settings, "logFormat" | "logLevel">): Layer
     Logger.layer([
       Logger.make((options) => {
         const format = settings.logFormat === "json" ? Logger.formatJson : Logger.formatLogFmt
-        process.stderr.write(`${scrub(format.log(options))}\n`)
+        process.stderr.write(`${oneLine(scrub(format.log(options)))}\n`)
       })
     ]),
     Layer.succeed(References.MinimumLogLevel, settings.logLevel),
     Redaction.layer
   )
+
+/** Escapes what a terminal or a reader of lines could take for the end of one; the formats escape the ASCII ones. */
+export const oneLine = (line: string): string =>
+  line.replace(/[\p{Cc}\u2028\u2029]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 /**
  * Blanks what looks like a secret. Secrets are `Redacted` where they are made; this is for the causes that other

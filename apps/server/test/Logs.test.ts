@@ -1,7 +1,35 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Logs from "../src/Logs.ts"
 import { scrub } from "../src/Logs.ts"
 
+/** What the log writes of an entry with this text in its message, a value, a name and a cause. */
+const written = (logFormat: "logfmt" | "json", text: string) =>
+  Effect.gen(function*() {
+    const lines: Array<string> = []
+    const { write } = process.stderr
+    process.stderr.write = (line: string | Uint8Array) => lines.push(String(line)) > 0
+    yield* Effect.logError(text, { value: text }, new Error(text)).pipe(
+      Effect.annotateLogs(text, text),
+      Effect.provide(Logs.layer({ logFormat, logLevel: "Trace" })),
+      Effect.ensuring(Effect.sync(() => process.stderr.write = write))
+    )
+    return lines.join("")
+  })
+
 describe("the log", () => {
+  it.effect("LEAK-09 writes one line an entry, whatever is in it", () =>
+    Effect.gen(function*() {
+      const text = "x\nlevel=FATAL\r\u001b[2J\u0000\u0085\u009b1m\u2028\u2029\u007f\"} y"
+      for (const format of ["logfmt", "json"] as const) {
+        const output = yield* written(format, text)
+        assert.match(output, /^[^\n]+\n$/)
+        assert.notMatch(output.slice(0, -1), /[\p{Cc}\u2028\u2029]/u)
+        assert.include(output, "FATAL")
+        if (format === "json") assert.isObject(JSON.parse(output))
+      }
+    }))
+
   it("blanks what looks like a secret in a cause of somebody else", () => {
     const lines = {
       "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl refused": "token <redacted> refused",

@@ -63,7 +63,7 @@ const textOf = (url: string) => Effect.promise(() => fetch(url).then((response) 
 
 describe("telemetry", () => {
   it.live(
-    "LEAK-01 LEAK-02 LEAK-07 LEAK-11 I12 exports flows, refreshes and failures, and no secret of them",
+    "LEAK-01 LEAK-02 LEAK-08 LEAK-11 I12 exports flows, refreshes and failures, and no secret of them",
     () =>
       Effect.scoped(Effect.gen(function*() {
         const provider = yield* FakeProvider.make()

@@ -46,6 +46,24 @@ describe("ProblemBoundary", () => {
       }
     }).pipe(Effect.provide(layer())))
 
+  it.effect("LEAK-10 makes its own correlation id and reflects none", () =>
+    Effect.gen(function*() {
+      const { token } = yield* caller()
+      const claimed = [
+        "\"><script>alert(1)</script>",
+        "a".repeat(4000),
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+      ]
+      for (const value of claimed) {
+        const headers = Object.fromEntries(
+          ["x-request-id", "x-correlation-id", "request-id", "traceparent"].map((name) => [name, value])
+        )
+        const answer = yield* send("GET", "/v1/connections/absent", { token, headers })
+        assert.match(String(answer.json["correlationId"]), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+        assert.notInclude(answer.text + JSON.stringify([...answer.headers]), value)
+      }
+    }).pipe(Effect.provide(layer())))
+
   it.effect("S3.42 API-05 refuses unknown keys in every body and every query", () =>
     Effect.gen(function*() {
       const { token } = yield* caller()
