@@ -1,5 +1,6 @@
 import { Context, Effect, Layer, Schema, type Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
+import type { Digest } from "./Entropy.ts"
 import { type Flow, type FlowId, TransportKind } from "./Flow.ts"
 import type { StoreError } from "./StoreError.ts"
 
@@ -23,6 +24,8 @@ export class TransportError extends Schema.TaggedError<TransportError>("valetkey
 /** What a transport tells a browser after it delivered a response. */
 export interface Delivery {
   readonly flowId: FlowId
+  /** SHA-256 of the `state`: names the flow to the browser that came back with it, and opens nothing. */
+  readonly receipt: Digest
   /** Completes with the flow when it is settled; interrupting it changes nothing. */
   readonly settled: Effect.Effect<Flow, StoreError>
 }

@@ -9,7 +9,7 @@ import type { Cipher } from "./Cipher.ts"
 import { type CipherError } from "./Cipher.ts"
 import type { Connection, ConnectionKey } from "./Connection.ts"
 import type { ConnectionStore } from "./ConnectionStore.ts"
-import type { Entropy } from "./Entropy.ts"
+import type { Digest, Entropy } from "./Entropy.ts"
 import { type Confirmation, type Flow, type FlowId, isTerminal, type OnConflict, type TransportKind } from "./Flow.ts"
 import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "./FlowStore.ts"
 import * as Instruments from "./Instruments.ts"
@@ -77,6 +77,8 @@ export class Flows extends Context.Service<Flows, {
   start(key: ConnectionKey, options?: StartOptions): Effect.Effect<Started, StartError>
   /** The flow as it is now. */
   status(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError>
+  /** The flow of a delivery's receipt, as soon as its browser can do no more, or when `atMost` has passed; none when it names none. */
+  ofReceipt(receipt: Digest, atMost: Duration.Input): Effect.Effect<Option.Option<Flow>, StoreError>
   /** The newest flow of a connection; none when it was never started. */
   latest(key: ConnectionKey): Effect.Effect<Option.Option<Flow>, StoreError>
   /** Returns when the flow settles, on whichever replica, or when `atMost` has passed, whichever is first. */
@@ -148,6 +150,18 @@ export class Flows extends Context.Service<Flows, {
           )
         })
 
+        const ofReceipt = Effect.fnUntraced(function*(receipt: Digest, atMost: Duration.Input) {
+          const found = yield* flows.findByState(receipt)
+          if (Option.isNone(found) || isTerminal(found.value.state) || found.value.state === "awaiting_finalize") {
+            return found
+          }
+          const { id, key } = found.value
+          return yield* wait({ id, tenant: key.tenant, subject: key.subject }, atMost).pipe(
+            Effect.asSome,
+            Effect.catchTag("FlowNotFound", () => Effect.succeedNone)
+          )
+        })
+
         const cancel = Effect.fn("Flows.cancel")(function*(owner: FlowOwner) {
           const flow = yield* status(owner)
           yield* Effect.annotateCurrentSpan({ "valetkey.flow": owner.id })
@@ -160,6 +174,7 @@ export class Flows extends Context.Service<Flows, {
         return Flows.of({
           start: starter.start,
           status,
+          ofReceipt,
           latest: flows.latest,
           wait,
           complete: callbacks.complete,

@@ -1,8 +1,9 @@
 import { CallbackReceived } from "@valetkey/domain/Authorization"
-import { Digest, Entropy } from "@valetkey/domain/Entropy"
-import { failureSentence, type Flow, isTerminal } from "@valetkey/domain/Flow"
+import * as CallbackRequest from "@valetkey/domain/CallbackRequest"
+import { Digest } from "@valetkey/domain/Entropy"
+import type { Flow } from "@valetkey/domain/Flow"
+import { outcomeOf } from "@valetkey/domain/FlowOutcome"
 import { Flows } from "@valetkey/domain/Flows"
-import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Effect, Layer, Option, Result, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -11,10 +12,6 @@ import * as Page from "./Page.ts"
 
 /** How long the result page waits for the flow before it asks the browser to come back. */
 const patience = "8 seconds"
-const maxTarget = 32 * 1024
-
-/** Browsers and scanners that look ahead say so in one of these. */
-const prefetchHeaders = ["sec-purpose", "purpose", "x-purpose", "x-moz"]
 
 /**
  * Layer of the redirect URI that any replica serves. The response is claimed at once; the browser goes on to a page
@@ -25,17 +22,16 @@ const prefetchHeaders = ["sec-purpose", "purpose", "x-purpose", "x-moz"]
 export const layerCallback = (options: { readonly basePath: string }) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const flows = yield* Flows
-    const entropy = yield* Entropy
     const complete = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
       const refused = refusal(request)
       if (refused !== undefined) return refused
       const { context } = yield* HttpRouter.params
       const received = CallbackReceived.parse(new URL(request.url, "http://localhost").searchParams)
       if (Result.isFailure(received) || context === undefined) return notAnAnswer
-      yield* flows.complete(received.success, { context })
+      const { receipt } = yield* flows.complete(received.success, { context })
       return HttpServerResponse.empty({
         status: 303,
-        headers: { ...Page.headers, location: `${options.basePath}/done/${entropy.digest(received.success.state)}` }
+        headers: { ...Page.headers, location: `${options.basePath}/done/${receipt}` }
       })
     })
     yield* router.add(
@@ -49,21 +45,17 @@ export const layerCallback = (options: { readonly basePath: string }) =>
     )
   }))
 
-/** Layer of the result page. Its address is the digest of the `state`: it opens nothing and tells nothing but how the flow ended. */
+/** Layer of the result page. Its address is the receipt of the delivery: it opens nothing and tells nothing but how the flow ended. */
 export const layerDone = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const flows = yield* Flows
-  const store = yield* FlowStore
   const show = Effect.gen(function*() {
-    const digest = decodeDigest((yield* HttpRouter.params)["digest"])
-    const found = Option.isNone(digest) ? Option.none<Flow>() : yield* store.findByState(digest.value)
-    if (Option.isNone(found)) return unknown
-    const { id, key, state } = found.value
-    if (isTerminal(state) || state === "awaiting_finalize") return resultOf(found.value)
-    return resultOf(yield* flows.wait({ id, tenant: key.tenant, subject: key.subject }, patience))
+    const receipt = decodeReceipt((yield* HttpRouter.params)["receipt"])
+    const found = Option.isNone(receipt) ? Option.none<Flow>() : yield* flows.ofReceipt(receipt.value, patience)
+    return Option.isNone(found) ? unknown : resultOf(found.value)
   })
   yield* router.add(
     "GET",
-    "/done/:digest",
+    "/done/:receipt",
     show.pipe(Effect.catchCause((cause) => Effect.as(Effect.logError("result page failed", cause), notNow)))
   )
 }))
@@ -73,13 +65,15 @@ const refusal = (request: HttpServerRequest.HttpServerRequest): HttpServerRespon
   if (request.method !== "GET") {
     return HttpServerResponse.empty({ status: 405, headers: { ...Page.headers, allow: "GET" } })
   }
-  if (request.url.length > maxTarget) return HttpServerResponse.empty({ status: 414, headers: Page.headers })
-  return prefetchHeaders.some((name) => /prefetch|prerender|preview/i.test(request.headers[name] ?? ""))
+  if (request.url.length > CallbackRequest.maxTarget) {
+    return HttpServerResponse.empty({ status: 414, headers: Page.headers })
+  }
+  return CallbackRequest.looksAhead(request.headers)
     ? HttpServerResponse.empty({ status: 204, headers: Page.headers })
     : undefined
 }
 
-const decodeDigest = Schema.decodeUnknownOption(Digest)
+const decodeReceipt = Schema.decodeUnknownOption(Digest)
 
 const notAnAnswer = Page.sentence(
   "Not an answer",
@@ -96,31 +90,9 @@ const notNow = Page.sentence(
 )
 
 const resultOf = (flow: Flow): HttpServerResponse.HttpServerResponse => {
-  switch (flow.state) {
-    case "completed":
-      return Page.sentence(
-        "Connected",
-        "The connection is ready. You can close this window and go back to the program."
-      )
-    case "failed":
-      return Page.sentence("Not connected", failureSentence[flow.failure ?? "start_failed"])
-    case "cancelled":
-      return Page.sentence("Cancelled", "The connection was cancelled. Nothing was stored.")
-    case "superseded":
-      return Page.sentence(
-        "Replaced",
-        "A newer attempt has replaced this one. Nothing was stored; finish the newer one."
-      )
-    case "expired":
-      return Page.sentence("Expired", "The time to connect is over. Start again.")
-    case "outcome_unknown":
-      return Page.sentence("Not finished", "The provider's answer was lost on the way. Start again.")
-    case "awaiting_finalize":
-      return Page.sentence("Almost there", "Go back to the application that you came from; it finishes the connection.")
-    case "pending":
-    case "exchanging":
-      return Page.sentence("One moment", "The connection is being finished.", { headers: { refresh: "1" } })
-  }
+  const { sentence, title } = outcomeOf(flow)
+  const isOnItsWay = flow.state === "pending" || flow.state === "exchanging"
+  return Page.sentence(title, sentence, isOnItsWay ? { headers: { refresh: "1" } } : {})
 }
 
 /** Layer of everything that a browser visits. */

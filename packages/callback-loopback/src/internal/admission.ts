@@ -1,4 +1,5 @@
 import { CallbackReceived } from "@valetkey/domain/Authorization"
+import { looksAhead, maxTarget } from "@valetkey/domain/CallbackRequest"
 import { Result } from "effect"
 import type { IncomingMessage } from "node:http"
 
@@ -14,11 +15,6 @@ export type Admission =
   | { readonly _tag: "Admitted"; readonly received: CallbackReceived }
   | { readonly _tag: "Refused"; readonly status: number; readonly headers?: Readonly<Record<string, string>> }
 
-const maxTarget = 32 * 1024
-
-/** Browsers and scanners that look ahead say so in one of these. */
-const prefetchHeaders = ["sec-purpose", "purpose", "x-purpose", "x-moz"]
-
 /** Judges a request by its shape alone. What is refused changes nothing. */
 export const admit = (request: IncomingMessage, expected: Expected): Admission => {
   const target = request.url ?? ""
@@ -28,9 +24,7 @@ export const admit = (request: IncomingMessage, expected: Expected): Admission =
   const [path, query = ""] = split(target)
   if (path !== expected.path) return { _tag: "Refused", status: 404 }
   if (request.method !== "GET") return { _tag: "Refused", status: 405, headers: { allow: "GET" } }
-  if (prefetchHeaders.some((name) => /prefetch|prerender|preview/i.test(String(request.headers[name] ?? "")))) {
-    return { _tag: "Refused", status: 204 }
-  }
+  if (looksAhead(request.headers)) return { _tag: "Refused", status: 204 }
   const received = CallbackReceived.parse(new URLSearchParams(query))
   return Result.isFailure(received)
     ? { _tag: "Refused", status: 400 }

@@ -1,4 +1,5 @@
-import { failureSentence, type Flow } from "@valetkey/domain/Flow"
+import type { Flow } from "@valetkey/domain/Flow"
+import { outcomeOf } from "@valetkey/domain/FlowOutcome"
 import { hash } from "node:crypto"
 
 /** A page as it goes out: fixed text, nothing of the request. */
@@ -39,22 +40,8 @@ export const untold: Page = page(
 
 /** How the flow ended. */
 export const settled = (flow: Flow): Page => {
-  switch (flow.state) {
-    case "completed":
-      return page(200, "Connected", "The connection is ready. You can close this window and go back to the program.")
-    case "failed":
-      return flow.failure === "access_denied"
-        ? page(200, "Not connected", failureSentence.access_denied)
-        : page(200, "Not connected", failureSentence[flow.failure ?? "start_failed"])
-    case "cancelled":
-      return page(200, "Cancelled", "The connection was cancelled at the program. Nothing was stored.")
-    case "superseded":
-      return page(200, "Replaced", "A newer attempt has replaced this one. Nothing was stored; finish the newer one.")
-    case "expired":
-      return page(200, "Expired", "The time to connect is over. Start again.")
-    default:
-      return page(200, "Not finished", "The provider's answer was lost on the way. Start again.")
-  }
+  const { sentence, title } = outcomeOf(flow)
+  return page(200, title, sentence)
 }
 
 function page(status: number, title: string, text: string): Page {

@@ -1,6 +1,7 @@
 import { type CallbackReceived, CallbackRejected } from "@valetkey/domain/Authorization"
 import type { OpenRequest } from "@valetkey/domain/CallbackTransport"
 import { ConnectionKey } from "@valetkey/domain/Connection"
+import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, type FlowFailure, FlowId, type FlowState } from "@valetkey/domain/Flow"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
@@ -22,6 +23,8 @@ export interface ScriptedFlow {
 /** The only state that the flow accepts, once. */
 export const rightState = "right-state-0123456789abcdefghijklmnopqrstu"
 
+const receipt = Digest.make("A".repeat(43))
+
 /** Makes a pending flow. */
 export const pending = (preferred?: string): Effect.Effect<ScriptedFlow> =>
   Effect.gen(function*() {
@@ -40,7 +43,7 @@ export const pending = (preferred?: string): Effect.Effect<ScriptedFlow> =>
           Effect.suspend(() => {
             delivered.push(received)
             return Redacted.value(received.state) === rightState
-              ? Effect.as(claimed.open, { flowId, settled: Deferred.await(settled) })
+              ? Effect.as(claimed.open, { flowId, receipt, settled: Deferred.await(settled) })
               : Effect.fail(new CallbackRejected({ code: "callback_unknown" }))
           })
       }

@@ -7,7 +7,7 @@ import { Cipher } from "../Cipher.ts"
 import { type ConnectionKey, Epoch, sealContext as connectionContext, type SealedCredentials } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Credentials } from "../Credentials.ts"
-import { Entropy } from "../Entropy.ts"
+import { type Digest, Entropy } from "../Entropy.ts"
 import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
@@ -73,7 +73,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       if (Option.isNone(flow) || flow.value.state === "pending") {
         return yield* new CallbackRejected({ code: "callback_unknown" })
       }
-      return delivery(flow.value)
+      return delivery(flow.value, stateHash)
     }
     yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.value.id })
     const accepted = CallbackAccepted.accept(received, claimed.value)
@@ -84,11 +84,12 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     } else {
       yield* FiberSet.run(fibers, exchange(accepted.success))
     }
-    return delivery(claimed.value)
+    return delivery(claimed.value, stateHash)
   }, Effect.uninterruptible)
 
-  const delivery = (flow: { readonly id: FlowId; readonly key: ConnectionKey }): Delivery => ({
+  const delivery = (flow: { readonly id: FlowId; readonly key: ConnectionKey }, receipt: Digest): Delivery => ({
     flowId: flow.id,
+    receipt,
     settled: untilSettled(
       Effect.flatMap(
         flows.get({ id: flow.id, tenant: flow.key.tenant, subject: flow.key.subject }),
