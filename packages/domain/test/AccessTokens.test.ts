@@ -32,7 +32,7 @@ describe("AccessTokens.get", () => {
       assert.deepStrictEqual(redeemed(provider), [1])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("I1 S4.44 REF-01 a thousand callers on an expired token share one redemption and one new token", () =>
+  it.effect("I1 S3x.5 S4.44 REF-01 a thousand callers on an expired token share one redemption and one new token", () =>
     Effect.gen(function*() {
       const { provider, value } = yield* connected()
       const store = yield* ConnectionStore
@@ -188,7 +188,7 @@ describe("AccessTokens.get", () => {
       assert.deepStrictEqual(provider.revoked, [])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("REF-09 the loser of a race does not mark what the winner stored", () =>
+  it.effect("S3x.6 REF-09 the loser of a race does not mark what the winner stored", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       const points = yield* InjectionPoints
@@ -202,7 +202,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* Fiber.join(loser), provider.issued.at(-1))
     }).pipe(Effect.provide(layer)))
 
-  it.effect("I23 REF-18 a result that arrives after the disconnect resurrects nothing and is revoked", () =>
+  it.effect("S3x.10 S3x.11 I23 REF-18 a result that arrives after the disconnect resurrects nothing and is revoked", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       const points = yield* InjectionPoints

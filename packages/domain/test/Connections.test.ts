@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import { type Grant } from "@valetkey/domain/Connection"
-import { Connections } from "@valetkey/domain/Connections"
+import { type Connection, Grant } from "@valetkey/domain/Connection"
+import { Connections, type DepositCondition } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { connectionTopic, Signals } from "@valetkey/domain/Signals"
-import { DateTime, Effect, Option, Redacted } from "effect"
+import { DateTime, Effect, Option, Redacted, Schema } from "effect"
 import { connect, keyOf, layer, Provider, Vault } from "./World.ts"
 
 const grant: Grant = {
@@ -27,6 +27,9 @@ const deposit = (accessToken: string) =>
     }
   }))
 
+/** Compiles only while a stored token endpoint is text, never null or absent. */
+const tokenEndpointOf = (connection: Connection): string => connection.grant.tokenEndpoint
+
 describe("Connections.deposit", () => {
   it.effect("creates a connection that hands out its token, and replaces the one that is there", () =>
     Effect.gen(function*() {
@@ -36,6 +39,40 @@ describe("Connections.deposit", () => {
       assert.isFalse(yield* connections.deposit(key, yield* deposit("second")))
       const token = yield* tokens.get(key)
       assert.deepStrictEqual([Redacted.value(token.accessToken), token.generation], ["second", 2])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S3.11 keeps a token endpoint with every connection", () =>
+    Effect.gen(function*() {
+      const connections = yield* Connections
+      const key = yield* keyOf("mcp")
+      yield* connections.deposit(key, yield* deposit("first"))
+      assert.strictEqual(tokenEndpointOf(yield* connections.get(key)), grant.tokenEndpoint)
+      const { tokenEndpoint: _, ...without } = grant
+      assert.deepStrictEqual([grant, without, { ...grant, tokenEndpoint: null }].map(Schema.is(Grant)), [
+        true,
+        false,
+        false
+      ])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("API-23 overwrites only what its caller means", () =>
+    Effect.gen(function*() {
+      const connections = yield* Connections
+      const key = yield* keyOf("mcp")
+      const put = (condition: DepositCondition) =>
+        Effect.flatMap(deposit("next"), (one) => connections.deposit(key, one, condition))
+      const refused = (condition: DepositCondition) => Effect.map(Effect.flip(put(condition)), ({ code }) => code)
+      const at = (generation: number): DepositCondition => ({ _tag: "Generation", generation })
+      assert.strictEqual(yield* refused(at(0)), "generation_mismatch")
+      assert.isTrue(yield* put({ _tag: "Absent" }))
+      assert.strictEqual(yield* refused({ _tag: "Absent" }), "connection_exists")
+      assert.isFalse(yield* put(at(1)))
+      assert.strictEqual(yield* refused(at(1)), "generation_mismatch")
+      assert.strictEqual((yield* connections.get(key)).generation, 2)
+      yield* connections.disconnect(key)
+      assert.strictEqual(yield* refused(at(2)), "generation_mismatch")
+      yield* put({ _tag: "Absent" })
+      assert.strictEqual((yield* connections.get(key)).generation, 3)
     }).pipe(Effect.provide(layer)))
 
   it.effect("I4 seals again when a refresh was faster", () =>

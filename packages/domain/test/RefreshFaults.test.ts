@@ -146,7 +146,7 @@ describe("a commit", () => {
       }).pipe(Effect.provide(layer)))
   }
 
-  it.effect("I3 I1 that the store never takes leaves the result to the spool, and nobody redeems again when the store is back", () =>
+  it.effect("S3x.12 I3 I1 that the store never takes leaves the result to the spool, and nobody redeems again when the store is back", () =>
     Effect.gen(function*() {
       const { connection, provider, real, store, tokens, key, value } = yield* expired()
       Object.assign(store, { commit: () => outage })

@@ -83,7 +83,7 @@ const embedded = [
 ]
 
 describe("globalOnly", () => {
-  it.effect("SSRF-01 SSRF-02 SSRF-03 I15 refuses every spelling of a non-global literal and dials nothing", () =>
+  it.effect("S3x.1 SSRF-01 SSRF-02 SSRF-03 I15 refuses every spelling of a non-global literal and dials nothing", () =>
     Effect.gen(function*() {
       const dials = yield* dialsOf(
         server(),

@@ -244,7 +244,7 @@ describe("Refreshing", () => {
       }
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
-  it.live("TOK-14 I16 sends no secret to where a redirect points", () =>
+  it.live("S3x.2 TOK-14 I16 sends no secret to where a redirect points", () =>
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
       const evil = yield* FakeProvider.make()

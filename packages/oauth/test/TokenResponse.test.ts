@@ -28,7 +28,7 @@ const lifetimeOf = (expiresIn: string) =>
   )
 
 describe("TokenResponse", () => {
-  it.effect("S1x.12 TOK-01 TOK-02 TOK-03 TOK-04 reads every way to say when a token expires", () =>
+  it.effect("S1x.12 S3x.8 TOK-01 TOK-02 TOK-03 TOK-04 reads every way to say when a token expires", () =>
     Effect.gen(function*() {
       const most = 400 * 86_400
       const table: ReadonlyArray<readonly [string, number | undefined]> = [

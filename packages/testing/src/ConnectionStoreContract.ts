@@ -159,7 +159,7 @@ export const cases = <R>(
         assert.deepStrictEqual(first && Fixture.connectionView(first), Fixture.connectionView(Option.getOrThrow(got)))
       }))
 
-    it.effect("S1.14 knows nothing of an unknown connection and creates none", () =>
+    it.effect("S1.14 S3.6 knows nothing of an unknown connection and creates none", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const key = Fixture.newKey()
