@@ -21,13 +21,14 @@ const redeemed = (provider: Provider["Service"]) =>
   [...provider.redemptions].filter(([token]) => token.includes("refresh")).map(([, count]) => count)
 
 describe("AccessTokens.get", () => {
-  it.effect("hands out the stored token while it is good, and refreshes silently when it is not", () =>
+  it.effect("S4.45 S4.51 hands out the stored token while it is good, and refreshes silently when it is not", () =>
     Effect.gen(function*() {
       const { provider, value } = yield* connected()
       assert.strictEqual(yield* value, provider.issued[0])
       yield* TestClock.adjust("59 minutes")
       assert.strictEqual(yield* value, provider.issued[0])
       yield* TestClock.adjust("31 seconds")
+      assert.strictEqual(yield* value, provider.issued[1])
       assert.strictEqual(yield* value, provider.issued[1])
       assert.deepStrictEqual(redeemed(provider), [1])
     }).pipe(Effect.provide(layer)))
@@ -55,7 +56,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(claims, 1)
     }).pipe(Effect.provide(layer)))
 
-  it.effect("REF-10 a rejected token is never handed out again, and forces one refresh", () =>
+  it.effect("S4.48 S4.50 REF-10 a rejected token is never handed out again, and forces one refresh", () =>
     Effect.gen(function*() {
       const { key, provider, tokens } = yield* connected()
       const first = yield* tokens.get(key)
@@ -116,7 +117,7 @@ describe("AccessTokens.get", () => {
       assert.deepStrictEqual(redeemed(provider), [3])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("I5 only a refusal of the current refresh token asks the person again", () =>
+  it.effect("I5 S4.49 S4.56 only a refusal of the current refresh token asks the person again", () =>
     Effect.gen(function*() {
       const { provider, value } = yield* connected()
       yield* TestClock.adjust("2 hours")
@@ -137,15 +138,17 @@ describe("AccessTokens.get", () => {
       ])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("a connection without refresh token asks again only when its token is over", () =>
+  it.effect("S4.49 S4.52 a connection without refresh token asks again only when its token is over", () =>
     Effect.gen(function*() {
       const provider = yield* Provider
       provider.answer = ({ refreshToken: _, ...credentials }) => credentials
-      const { value } = yield* connected()
+      const { key, value } = yield* connected()
       assert.strictEqual(yield* value, provider.issued[0])
       yield* TestClock.adjust("2 hours")
       const error = yield* Effect.flip(value)
       assert.strictEqual(error._tag === "TokenError" && error.reason, "no_refresh_token")
+      yield* connect(key)
+      assert.strictEqual(yield* value, provider.issued[1])
     }).pipe(Effect.provide(layer)))
 
   it.effect("I1 retry-once: an unknown outcome is tried once more, then the person is asked", () =>
@@ -171,9 +174,9 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* Fiber.join(caller), provider.issued[1])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("I4 REF-07 a refresh that comes late does not overwrite what a new consent stored", () =>
+  it.effect("I4 S4.46 S4.75 REF-07 a refresh that comes late does not overwrite what a new consent stored", () =>
     Effect.gen(function*() {
-      const { key, provider, value } = yield* connected()
+      const { key, provider, tokens, value } = yield* connected()
       const points = yield* InjectionPoints
       yield* TestClock.adjust("2 hours")
       yield* points.pause("refresh.response_received")
@@ -186,6 +189,10 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* value, consented)
       yield* (yield* Housekeeping).revoke
       assert.deepStrictEqual(provider.revoked, [])
+      const rejected = (yield* tokens.get(key)).accessToken
+      const healed = yield* tokens.get(key, { rejected })
+      assert.strictEqual(Redacted.value(healed.accessToken), provider.issued.at(-1))
+      assert.notStrictEqual(provider.issued.at(-1), consented)
     }).pipe(Effect.provide(layer)))
 
   it.effect("S3x.6 REF-09 the loser of a race does not mark what the winner stored", () =>
@@ -202,7 +209,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* Fiber.join(loser), provider.issued.at(-1))
     }).pipe(Effect.provide(layer)))
 
-  it.effect("S3x.10 S3x.11 I23 REF-18 a result that arrives after the disconnect resurrects nothing and is revoked", () =>
+  it.effect("I23 S3x.10 S3x.11 REF-18 a result that arrives after the disconnect resurrects nothing and is revoked", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       const points = yield* InjectionPoints
@@ -214,8 +221,10 @@ describe("AccessTokens.get", () => {
       assert.strictEqual((yield* Effect.flip(value)).code, "connection_not_found")
       yield* points.release("refresh.response_received")
       assert.strictEqual((yield* Fiber.join(late)).code, "connection_not_found")
+      assert.strictEqual((yield* Effect.flip(value)).code, "connection_not_found")
       yield* (yield* Housekeeping).revoke
       assert.includeMembers(provider.revoked, provider.issued)
+      assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
     }).pipe(Effect.provide(layer)))
 
   it.effect("I14 without the key nothing is claimed, nothing is sent, and the connection stays active", () =>

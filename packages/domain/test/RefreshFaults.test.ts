@@ -70,7 +70,7 @@ const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>, atMost: Duration.Input)
   })
 
 describe("a provider", () => {
-  it.effect("I7 that never answers is given up at the deadline of the request, and asked again as the policy says", () =>
+  it.effect("I7 S4.59 that never answers is given up at the deadline of the request, and asked again as the policy says", () =>
     Effect.gen(function*() {
       const { connection, provider, tokens, key } = yield* expired()
       let asked = 0
@@ -245,7 +245,7 @@ describe("another replica", () => {
       }
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is waited for with one subscription at a time", () =>
+  it.effect("S4.72 is waited for with one subscription at a time", () =>
     Effect.gen(function*() {
       const { connection, key, store, tokens } = yield* expired()
       yield* Effect.asVoid(elsewhere(store, yield* connection))

@@ -165,7 +165,7 @@ describe("GET /v1/flows/{flowId}", () => {
       assert.deepStrictEqual(scopes(direct.settled), ["notes.write"])
     }).pipe(Effect.provide(layer())))
 
-  it.effect("S1x.9 S2.18 FLOW-24 API-02 answers an unknown, a malformed and a foreign flow alike", () =>
+  it.effect("S1x.9 S2.18 S4.69 FLOW-24 API-02 answers an unknown, a malformed and a foreign flow alike", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       const started = yield* ada.post("/v1/flows", { server: "notes" })

@@ -63,7 +63,7 @@ const failureOf = (bytes: Uint8Array, where?: Envelope.EnvelopeContext, key?: En
 
 describe("vectors", () => {
   for (const { context, envelope, key, keyId, name, nonce, plaintext, salt } of vectors.valid) {
-    it(`S3.17 CRY-21 seals and opens as published: ${name}`, async () => {
+    it(`S3.17 S3x.14 CRY-21 seals and opens as published: ${name}`, async () => {
       const root = rootOf(bytesOf(key), keyId)
       const sealed = sealWithUnsafe(root, context, bytesOf(plaintext), { salt: bytesOf(salt), nonce: bytesOf(nonce) })
       assert.strictEqual(Buffer.from(sealed).toString("hex"), envelope)

@@ -149,6 +149,23 @@ describe("TokenResponse", () => {
       assert.strictEqual(Redacted.value(twice!.accessToken), "b")
     }))
 
+  it.effect("TOK-05 takes no other way to say when a token expires, and the standard one when several are there", () =>
+    Effect.gen(function*() {
+      const others: ReadonlyArray<readonly [string, unknown]> = [
+        ["expires", 7200],
+        ["expires_at", 1_900_000_000],
+        ["expires_at", 1_900_000_000_000],
+        ["expires_at", "2030-01-01T00:00:00Z"],
+        ["issued_at", 1_600_000_000]
+      ]
+      for (const [name, value] of others) {
+        assert.isUndefined((yield* json({ [name]: value }))?.expiresAt, name)
+        const both = yield* json({ [name]: value, expires_in: 3600 })
+        assert.deepStrictEqual(both?.expiresAt, DateTime.add(issuedAt, { seconds: 3600 }), name)
+        assert.deepStrictEqual(both?.issuedAt, issuedAt)
+      }
+    }))
+
   it.effect("TOK-16 accepts a token of 16 kB", () =>
     Effect.gen(function*() {
       const access_token = "t".repeat(16_384)

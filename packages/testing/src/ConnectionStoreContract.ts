@@ -58,7 +58,7 @@ export const cases = <R>(
         })
       }))
 
-    it.effect("S1.12 gives back credentials without refresh token, scopes and expiry", () =>
+    it.effect("S1.12 S3.9 gives back credentials without refresh token, scopes and expiry", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const key = Fixture.newKey()
@@ -73,7 +73,7 @@ export const cases = <R>(
         assert.isUndefined(read.clientSecret)
       }))
 
-    it.effect("I4 deposits over the generation that the caller saw, and over no other", () =>
+    it.effect("I4 S3.6 deposits over the generation that the caller saw, and over no other", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const key = Fixture.newKey()
@@ -108,7 +108,7 @@ export const cases = <R>(
         }
       }))
 
-    it.effect("S4.63 I10 keeps tenants, subjects and servers apart", () =>
+    it.effect("S4.63 S4.68 I10 keeps tenants, subjects and servers apart", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const key = Fixture.newKey()
