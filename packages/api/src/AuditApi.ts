@@ -1,4 +1,4 @@
-import { AuditEvent } from "@valetkey/domain/AuditLog"
+import { AuditEvent } from "@valetkey/domain/AuditEvent"
 import { Digest } from "@valetkey/domain/Entropy"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"

@@ -1,6 +1,7 @@
 import { Context, Duration, Effect, Layer, Schedule } from "effect"
 import { type ChainFault, faultOf } from "./AuditChain.ts"
-import { type AuditEntry, type AuditHead, AuditLog } from "./AuditLog.ts"
+import type { AuditEntry } from "./AuditEvent.ts"
+import { type AuditHead, AuditLog } from "./AuditLog.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { TenantId } from "./Tenant.ts"

@@ -1,5 +1,6 @@
 import { DateTime } from "effect"
-import type { AuditEntry, AuditEvent, AuditHead } from "./AuditLog.ts"
+import type { AuditEntry, AuditEvent } from "./AuditEvent.ts"
+import type { AuditHead } from "./AuditLog.ts"
 import { Digest } from "./Entropy.ts"
 import type { TenantId } from "./Tenant.ts"
 

@@ -1,48 +1,8 @@
-import { Context, type Duration, type Effect, Schema } from "effect"
-import { AuditOrigin } from "./AuditOrigin.ts"
-import { Digest } from "./Entropy.ts"
-import { ServerSlug } from "./Server.ts"
+import { Context, type Duration, type Effect } from "effect"
+import type { AuditEntry, AuditEvent } from "./AuditEvent.ts"
+import type { Digest } from "./Entropy.ts"
 import type { StoreError } from "./StoreError.ts"
-import { SubjectId } from "./Subject.ts"
-import { TenantId } from "./Tenant.ts"
-
-/** Schema for one event worth keeping: who did what to which connection, from where, with which secret. Never a secret. */
-export const AuditEvent = Schema.Struct({
-  tenant: TenantId,
-  subject: SubjectId,
-  server: ServerSlug,
-  action: Schema.Literals([
-    "flow.started",
-    "flow.settled",
-    "token.read",
-    "token.refreshed",
-    "token.refresh_failed",
-    "connection.deposited",
-    "connection.disconnected",
-    "connection.revoked"
-  ]),
-  /** A stable code that tells the outcome. */
-  outcome: Schema.String,
-  ...AuditOrigin.fields,
-  generation: Schema.optionalKey(Schema.Natural),
-  /** Keyed fingerprint of the secret that was used; see `Fingerprints`. */
-  fingerprint: Schema.optionalKey(Schema.String),
-  /** How many uses the event stands for, when it is more than this one. */
-  count: Schema.optionalKey(Schema.Natural)
-})
-export type AuditEvent = typeof AuditEvent.Type
-
-/** Schema for an event in its tenant's chain: when, where in the order, and the hashes that bind it to the one before. */
-export const AuditEntry = Schema.Struct({
-  ...AuditEvent.fields,
-  /** Counts from 1 without gaps. */
-  seq: Schema.Natural,
-  /** The store's clock, in milliseconds. */
-  at: Schema.DateTimeUtc,
-  previous: Digest,
-  hash: Digest
-})
-export type AuditEntry = typeof AuditEntry.Type
+import type { TenantId } from "./Tenant.ts"
 
 /** Where a tenant's chain ends, and where it begins since older events were removed by retention. */
 export interface AuditHead {

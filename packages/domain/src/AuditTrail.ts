@@ -1,6 +1,7 @@
 import { Context, Deferred, Duration, Effect, Layer, type Redacted } from "effect"
 import type { AccessToken } from "./AccessToken.ts"
-import { type AuditEvent, AuditLog } from "./AuditLog.ts"
+import type { AuditEvent } from "./AuditEvent.ts"
+import { AuditLog } from "./AuditLog.ts"
 import { type AuditOrigin, CurrentOrigin } from "./AuditOrigin.ts"
 import type { ConnectionKey } from "./Connection.ts"
 import { type FingerprintPurpose, Fingerprints } from "./Fingerprints.ts"

@@ -1,5 +1,6 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import { type AuditEntry, AuditLog } from "@valetkey/domain/AuditLog"
+import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import { AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import { DateTime, Duration, Effect, Layer } from "effect"
 import { hash } from "node:crypto"

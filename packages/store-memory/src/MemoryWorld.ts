@@ -1,5 +1,6 @@
 import type { ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
-import type { AuditEntry, AuditHead } from "@valetkey/domain/AuditLog"
+import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import type { AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"

@@ -1,4 +1,4 @@
-import type { AuditEntry } from "@valetkey/domain/AuditLog"
+import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import * as StoreContract from "@valetkey/testing/StoreContract"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"

@@ -1,5 +1,6 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import { AuditEntry, type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import { AuditEntry } from "@valetkey/domain/AuditEvent"
+import { type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import type { TenantId } from "@valetkey/domain/Tenant"

@@ -1,5 +1,6 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import { type AuditEntry, type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import { type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Layer } from "effect"

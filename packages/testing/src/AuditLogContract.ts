@@ -1,6 +1,7 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import { type AuditEntry, type AuditEvent, AuditLog } from "@valetkey/domain/AuditLog"
+import type { AuditEntry, AuditEvent } from "@valetkey/domain/AuditEvent"
+import { AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, type Layer } from "effect"
