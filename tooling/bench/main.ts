@@ -6,6 +6,7 @@ import { parseArgs } from "node:util"
 import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
+import { sealing } from "./Sealing.ts"
 import { render, type Section, verdicts } from "./Table.ts"
 import * as World from "./World.ts"
 
@@ -15,7 +16,8 @@ const rounds = Number(values.rounds)
 const sections: Readonly<Record<string, (world: World.World) => Promise<ReadonlyArray<Section>>>> = {
   commands: async (world) => [await commandLine(world, rounds)],
   start: (world) => coldStart(world, rounds),
-  token: async (world) => [await handing(world, Math.min(rounds, 5))]
+  token: async (world) => [await handing(world, Math.min(rounds, 5))],
+  sealing: async () => [await sealing(rounds)]
 }
 
 const program = Effect.scoped(Effect.gen(function*() {

@@ -1,6 +1,6 @@
 import { Result } from "effect"
-import { createDecipheriv, type KeyObject, randomBytes, timingSafeEqual } from "node:crypto"
-import { associatedData, derive, type Derived, layout, sealWithUnsafe } from "./internal/envelope.ts"
+import { createDecipheriv, type KeyObject, timingSafeEqual } from "node:crypto"
+import { associatedData, derive, type Derived, layout, sealFresh } from "./internal/envelope.ts"
 
 /** Where an envelope belongs. Every field is authenticated, in this order. */
 export interface EnvelopeContext {
@@ -60,10 +60,7 @@ export class DerivedKeyCache {
 
 /** Encrypts under a root key, with a fresh salt and nonce. */
 export const seal = (root: RootKey, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array =>
-  sealWithUnsafe(root, context, plaintext, {
-    salt: randomBytes(layout.saltLength),
-    nonce: randomBytes(layout.nonceLength)
-  })
+  sealFresh(root, context, plaintext)
 
 /** Reads the id of the root key that sealed an envelope, or undefined if the bytes are no envelope. Not authenticated. */
 export const keyIdOf = (envelope: Uint8Array): number | undefined => {
@@ -111,5 +108,6 @@ export const open = (
 
 const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const isEnvelope = (bytes: Buffer): boolean =>
-  bytes.length >= layout.overhead && bytes.subarray(0, layout.keyId).equals(layout.magic)
+const magic = layout.magic.readUInt32BE(0)
+
+const isEnvelope = (bytes: Buffer): boolean => bytes.length >= layout.overhead && bytes.readUInt32BE(0) === magic

@@ -1,4 +1,4 @@
-import { createCipheriv, createSecretKey, hash, hkdfSync, type KeyObject } from "node:crypto"
+import { createCipheriv, createSecretKey, hash, hkdfSync, type KeyObject, randomFillSync } from "node:crypto"
 import type { EnvelopeContext } from "../Envelope.ts"
 
 /** Offsets and lengths of envelope v1; FORMAT.md has the table. */
@@ -30,29 +30,50 @@ export interface Derived {
  * Every field stands after its length as u32, big endian, so that no two different contexts give the same bytes.
  */
 export const associatedData = (header: Buffer, context: EnvelopeContext): Buffer => {
-  const { field, generation, instance, row, table, tenant } = context
-  const fields = [instance, table, tenant, row, field, String(generation)]
-  const lengths = fields.map((text) => Buffer.byteLength(text, "utf8"))
-  const size = lengths.reduce((sum, length) => sum + 4 + length, 0)
-  const out = Buffer.allocUnsafe(8 + header.length + size)
-  let at = out.writeUInt32BE(header.length, 0)
-  at += header.copy(out, at)
-  at = out.writeUInt32BE(size, at)
-  for (let index = 0; index < fields.length; index++) {
-    at = out.writeUInt32BE(lengths[index]!, at)
-    at += out.write(fields[index]!, at, "utf8")
-  }
-  return out
+  const { field, instance, row, table, tenant } = context
+  const generation = String(context.generation)
+  // No text takes more than three bytes for each of its UTF-16 units.
+  const room = 32 + header.length + 3 * (instance.length + table.length + tenant.length + row.length + field.length +
+        generation.length)
+  const out = Buffer.allocUnsafe(room)
+  const start = 8 + header.length
+  out.writeUInt32BE(header.length, 0)
+  header.copy(out, 4)
+  let at = append(out, start, instance)
+  at = append(out, at, table)
+  at = append(out, at, tenant)
+  at = append(out, at, row)
+  at = append(out, at, field)
+  at = append(out, at, generation)
+  out.writeUInt32BE(at - start, start - 4)
+  return out.subarray(0, at)
 }
+
+const append = (out: Buffer, at: number, text: string): number => {
+  const length = out.write(text, at + 4, "utf8")
+  out.writeUInt32BE(length, at)
+  return at + 4 + length
+}
+
+const info = Buffer.concat([label, Buffer.alloc(32)])
 
 /** Derives the key of one envelope from a root key. */
 export const derive = (root: KeyObject, salt: Buffer, aad: Buffer): Derived => {
-  const info = Buffer.concat([label, hash("sha256", aad, "buffer")])
+  // Everything here is synchronous, so one buffer serves every call.
+  info.set(hash("sha256", aad, "buffer"), label.length)
   const okm = Buffer.from(hkdfSync("sha256", root, salt, info, 64))
   const key = createSecretKey(okm.subarray(0, 32))
   const commitment = Buffer.from(okm.subarray(32))
   okm.fill(0)
   return { key, commitment }
+}
+
+/** Seals with a fresh salt and nonce. */
+export const sealFresh = (root: Root, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array => {
+  const out = begin(root, plaintext)
+  // The nonce stands right behind the salt: one call to the generator fills both.
+  randomFillSync(out, layout.salt, layout.saltLength + layout.nonceLength)
+  return finish(out, root, context, plaintext)
 }
 
 /**
@@ -61,20 +82,36 @@ export const derive = (root: KeyObject, salt: Buffer, aad: Buffer): Derived => {
  * Never call this with anything but fresh random bytes outside a test: a repeated pair gives the plaintexts away.
  */
 export const sealWithUnsafe = (
-  root: { readonly id: number; readonly secret: KeyObject },
+  root: Root,
   context: EnvelopeContext,
   plaintext: Uint8Array,
   { nonce, salt }: { readonly salt: Uint8Array; readonly nonce: Uint8Array }
 ): Uint8Array => {
+  const out = begin(root, plaintext)
+  out.set(salt, layout.salt)
+  out.set(nonce, layout.nonce)
+  return finish(out, root, context, plaintext)
+}
+
+interface Root {
+  readonly id: number
+  readonly secret: KeyObject
+}
+
+const begin = (root: Root, plaintext: Uint8Array): Buffer => {
   const out = Buffer.allocUnsafeSlow(layout.overhead + plaintext.byteLength)
   layout.magic.copy(out)
   out.writeUInt32BE(root.id, layout.keyId)
-  out.set(salt, layout.salt)
-  out.set(nonce, layout.nonce)
+  return out
+}
+
+const finish = (out: Buffer, root: Root, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array => {
   const aad = associatedData(out.subarray(0, layout.commitment), context)
   const { commitment, key } = derive(root.secret, out.subarray(layout.salt, layout.nonce), aad)
   out.set(commitment, layout.commitment)
-  const cipher = createCipheriv("aes-256-gcm", key, nonce, { authTagLength: layout.tagLength })
+  const cipher = createCipheriv("aes-256-gcm", key, out.subarray(layout.nonce, layout.commitment), {
+    authTagLength: layout.tagLength
+  })
   cipher.setAAD(aad)
   out.set(cipher.update(plaintext), layout.ciphertext)
   cipher.final()
