@@ -43,7 +43,7 @@ const makeRegister = () => {
       }),
     promote: (id) =>
       guarded(() => {
-        for (const key of [...keys.values()]) if (key.state === "primary") set(key.id, "active")
+        for (const key of keys.values()) if (key.state === "primary") set(key.id, "active")
         set(id, "primary")
         return true
       }),

@@ -32,7 +32,7 @@ export const layer: Layer.Layer<KeyRegister, never, MemoryWorld> = Layer.effect(
           const key = keys.get(id)
           if (key === undefined || key.state === "retired") return false
           if (key.state === "primary") return true
-          for (const one of [...keys.values()]) {
+          for (const one of keys.values()) {
             if (one.state === "primary") keys.set(one.id, { ...one, state: "active", demotedAt: now })
           }
           keys.set(id, { ...key, state: "primary" })

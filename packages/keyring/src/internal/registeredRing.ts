@@ -19,7 +19,7 @@ export interface Rings {
 
 /** How old what the register said may be, in milliseconds: sealing with a demoted key is to end soon after its demotion. */
 const maxAge = { sealing: 1000, opening: 5000 }
-/** A seal waits no longer for a register that does not answer: a token may hang on it. */
+/** How long a seal waits for a register that does not answer: a token may hang on it. */
 const patience = "1 second"
 
 /** What the register made of the ring that the source gave. */
