@@ -29,13 +29,14 @@ export type ConnectionView = typeof ConnectionView.Type
 
 /** Schema for credentials that were obtained elsewhere, with what a refresh must know. Unknown keys are refused. */
 export const DepositPayload = Schema.Struct({
-  tokenEndpoint: WireUrl,
+  /** Without it the issuer is asked for its metadata (RFC 8414). */
+  tokenEndpoint: Schema.optionalKey(WireUrl),
   refreshToken: WireSecret,
   clientId: ClientId,
   clientSecret: Schema.optionalKey(WireSecret),
   /** Default `client_secret_basic` with a secret, `none` without. */
   authMethod: Schema.optionalKey(TokenEndpointAuthMethod),
-  /** Default the origin of the token endpoint. */
+  /** Default the origin of the token endpoint; this or `tokenEndpoint` is needed. */
   issuer: Schema.optionalKey(WireUrl),
   revocationEndpoint: Schema.optionalKey(WireUrl),
   resource: Schema.optionalKey(WireUrl),
@@ -55,6 +56,11 @@ export const DepositPayload = Schema.Struct({
   /** Overwrite a connection that is there. Without it, `If-Match` with the quoted generation says which one is meant. */
   replace: Schema.optionalKey(Schema.Boolean)
 }).check(
+  Schema.makeFilter((deposit) =>
+    deposit.tokenEndpoint === undefined && deposit.issuer === undefined
+      ? { path: ["tokenEndpoint"], issue: "expected, or an issuer whose metadata names it" }
+      : undefined
+  ),
   Schema.makeFilter((deposit) =>
     deposit.authMethod === undefined || (deposit.authMethod === "none") === (deposit.clientSecret === undefined)
       ? undefined
@@ -103,7 +109,7 @@ export class ConnectionsApi extends group(
       headers: { "if-match": Schema.optionalKey(IfMatch) },
       payload: DepositPayload,
       success: [Deposited.pipe(HttpApiSchema.status(201)), Replaced],
-      error: problems(409, 412, 422, 503)
+      error: problems(409, 412, 422, 502, 503)
     }).annotate(OpenApi.Summary, "Deposit credentials obtained elsewhere")
   ),
   guarded(

@@ -1,14 +1,15 @@
 import { ApiProblem } from "@valetkey/api/ApiProblem"
-import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
+import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import { type Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { ServerSlug } from "@valetkey/domain/Server"
 import { DateTime, Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { conditionOf, depositOf } from "./Deposits.ts"
+import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
 
 const defaultLimit = 50
@@ -44,6 +45,17 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const connections = yield* Connections
     const accessTokens = yield* AccessTokens
+    const authorizationServer = yield* AuthorizationServer
+
+    const ask = (key: ConnectionKey, payload: DepositPayload): Effect.Effect<Endpoints, ApiProblem> =>
+      Effect.map(
+        orProblem(authorizationServer.discover(serverOf(key, payload))),
+        ({ issuer, revocationEndpoint, tokenEndpoint }) => ({
+          issuer,
+          tokenEndpoint,
+          ...(revocationEndpoint === undefined ? {} : { revocationEndpoint })
+        })
+      )
 
     /** One redemption through the lease and the fence of any refresh. */
     const prove = (key: ConnectionKey) =>
@@ -67,7 +79,8 @@ export const layer = HttpApiBuilder.group(
       }),
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
-        const deposit = depositOf(payload, yield* DateTime.now)
+        const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
+        const deposit = depositOf(payload, endpoints, yield* DateTime.now)
         const created = yield* orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
         if (payload.verify === true) yield* prove(key)
         return { created, connection: viewOf(yield* orProblem(connections.get(key))) }

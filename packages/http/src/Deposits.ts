@@ -1,6 +1,26 @@
 import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
+import type { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
+import { Server } from "@valetkey/domain/Server"
 import { DateTime, Redacted } from "effect"
+
+/** Where a deposit will be refreshed and revoked. */
+export type Endpoints = Pick<Grant, "issuer" | "tokenEndpoint" | "revocationEndpoint">
+
+/** The endpoints that a deposit names itself; undefined when its issuer must be asked. */
+export const endpointsOf = ({ issuer, tokenEndpoint }: DepositPayload): Endpoints | undefined =>
+  tokenEndpoint === undefined ? undefined : { issuer: issuer ?? new URL(tokenEndpoint).origin, tokenEndpoint }
+
+/** The server whose discovery tells the endpoints of a deposit that names no more than its issuer. */
+export const serverOf = ({ server, tenant }: ConnectionKey, { issuer = "" }: DepositPayload): Server =>
+  new Server({
+    tenant,
+    slug: server,
+    resource: issuer,
+    issuer,
+    // Nobody is sent to the authorization endpoint.
+    quirks: { assumePkceSupport: true }
+  })
 
 /** What must be there for the deposit to be stored. `If-Match` is the stricter wish and decides. */
 export const conditionOf = (payload: DepositPayload, ifMatch: string | undefined): DepositCondition =>
@@ -12,10 +32,9 @@ export const conditionOf = (payload: DepositPayload, ifMatch: string | undefined
  * What is stored of a deposit. Without an access token, or when the credentials are to be proved, the connection begins with one that has just ended, so that the
  * first use refreshes.
  */
-export const depositOf = (payload: DepositPayload, now: DateTime.Utc): Deposit => ({
+export const depositOf = (payload: DepositPayload, endpoints: Endpoints, now: DateTime.Utc): Deposit => ({
   grant: {
-    issuer: payload.issuer ?? new URL(payload.tokenEndpoint).origin,
-    tokenEndpoint: payload.tokenEndpoint,
+    ...endpoints,
     ...(payload.revocationEndpoint === undefined ? {} : { revocationEndpoint: payload.revocationEndpoint }),
     clientId: payload.clientId,
     authMethod: payload.authMethod ?? (payload.clientSecret === undefined ? "none" : "client_secret_basic"),

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
+import { DiscoveryError, RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { StoreError } from "@valetkey/domain/StoreError"
@@ -61,6 +61,29 @@ describe("PUT /v1/connections/{server}", () => {
       yield* ada.delete(path)
       assert.deepStrictEqual(outcome(yield* put("\"3\"")), [412, "generation_mismatch"])
       assert.strictEqual((yield* put(undefined)).status, 200)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S3.31 asks the issuer for the token endpoint when the deposit names none, and stores nothing when it is not found", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      const body = deposit({ tokenEndpoint: undefined, issuer: "https://as.example" })
+      script.discovery = new DiscoveryError({ code: "issuer_mismatch" })
+      const lost = yield* ada.put("/v1/connections/notes", body)
+      assert.deepStrictEqual([lost.status, lost.json["code"]], [502, "issuer_mismatch"])
+      assert.deepStrictEqual(writes(script.calls), [])
+      script.discovery = undefined
+      const found = yield* ada.put("/v1/connections/notes", body)
+      assert.strictEqual(found.status, 201, found.text)
+      const { grant } = [...(yield* MemoryWorld).connections.values()][0]!.connection
+      assert.deepInclude(grant, {
+        issuer: "https://as.example",
+        tokenEndpoint: "https://as.example/token",
+        revocationEndpoint: "https://as.example/revoke"
+      })
+      const asked = script.calls.filter((call) => call === "server.discover").length
+      yield* ada.put("/v1/connections/mail", deposit())
+      assert.strictEqual(script.calls.filter((call) => call === "server.discover").length, asked)
     }).pipe(Effect.provide(layer())))
 
   it.effect("proves credentials by one redemption before it answers, when asked to", () =>
@@ -200,11 +223,10 @@ describe("PUT /v1/connections/{server}", () => {
       const ada = yield* caller()
       const answer = yield* ada.put("/v1/connections/notes", {})
       const errors = answer.json["errors"] as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
-      assert.deepStrictEqual(errors.map(({ path }) => path[1]).toSorted(), [
-        "clientId",
-        "refreshToken",
-        "tokenEndpoint"
-      ])
+      assert.deepStrictEqual(errors.map(({ path }) => path[1]).toSorted(), ["clientId", "refreshToken"])
+      const nowhere = yield* ada.put("/v1/connections/notes", deposit({ tokenEndpoint: undefined }))
+      assert.strictEqual(nowhere.status, 400)
+      assert.include(nowhere.text, "\"path\":[\"payload\",\"tokenEndpoint\"]")
     }).pipe(Effect.provide(layer())))
 
   it.effect("S3.34 S3.35 bounds what it stores by field and the rest by the size of the body", () =>

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { isFresh } from "@valetkey/domain/Credentials"
 import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Duration } from "effect"
-import { depositOf } from "../src/Deposits.ts"
+import { depositOf as toDeposit, endpointsOf } from "../src/Deposits.ts"
 
 const now = DateTime.makeUnsafe("2026-01-01T00:00:00Z")
 const required = {
@@ -10,6 +10,9 @@ const required = {
   clientId: "client",
   refreshToken: Canary.make("refresh")
 }
+
+const depositOf = (payload: Parameters<typeof toDeposit>[0], at: DateTime.Utc) =>
+  toDeposit(payload, endpointsOf(payload)!, at)
 
 describe("depositOf", () => {
   it("S3.26 S3.43 takes a public client without a secret, and says which defaults hold", () => {

@@ -30,7 +30,10 @@ export const discover = (
       }, resource)
     }
 
-    const protectedResource = yield* ProtectedResource.find(outbound, resource)
+    // An issuer that is asked as its own resource speaks for itself; its host may describe resources that are others.
+    const protectedResource = resource === issuer
+      ? { resource, authorizationServers: [], scopes: undefined }
+      : yield* ProtectedResource.find(outbound, resource)
     const named = yield* chooseIssuer(protectedResource.authorizationServers, issuer)
     const { origin } = new URL(resource)
     const found = yield* IssuerMetadata.find(outbound, named === undefined ? [origin, `${origin}/`] : [named], resource)
