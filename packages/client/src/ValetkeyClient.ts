@@ -1,5 +1,6 @@
 import { type ApiKeyCreated, ApiKeyPayload, type ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import { ApiProblem } from "@valetkey/api/ApiProblem"
+import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import { Authorization } from "@valetkey/api/Authorization"
 import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
 import {
@@ -65,6 +66,13 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   readonly apiKeys: Effect.Effect<ReadonlyArray<ApiKeyView>, ClientError>
   /** Ends an API key for good. Idempotent. */
   revokeApiKey(id: string): Effect.Effect<void, ClientError>
+  /** Audit events of the tenant after a place in its chain; `next` is where the following page begins. */
+  audit(page?: { readonly after?: number; readonly limit?: number }): Effect.Effect<
+    { readonly events: ReadonlyArray<AuditEventView>; readonly next?: number },
+    ClientError
+  >
+  /** Has the tenant's chain hashed anew. `expect` is the `seq:hash` of a head that an earlier verification gave. */
+  verifyAudit(expect?: string): Effect.Effect<AuditVerdictView, ClientError>
   /** The root keys of the installation. */
   readonly keys: Effect.Effect<KeysView, ClientError>
   /** Makes a key that opens and does not seal yet; its id. */
@@ -86,7 +94,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { apiKeys, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(
+      const { apiKeys, audit, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(
         ValetkeyApi,
         {
           httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
@@ -170,6 +178,8 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
           )
         ),
         revokeApiKey: (id) => call(apiKeys.revoke({ params: { id } })),
+        audit: (page = {}) => call(audit.list({ query: page })),
+        verifyAudit: (expect) => call(audit.verify({ query: expect === undefined ? {} : { expect } })),
         keys: call(keys.status({})),
         addKey: Effect.map(call(keys.add({})), ({ id }) => id),
         promoteKey: (id) => call(keys.promote({ params: { id } })),

@@ -43,6 +43,37 @@ describe("ValetkeyClient", () => {
       }
     })))
 
+  it.live("reads the audit chain and has it verified", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const hash = "A".repeat(43)
+      const stub = yield* StubServer.make(({ url }, response) =>
+        StubServer.json(
+          response,
+          200,
+          url.startsWith("/v1/audit/verification")
+            ? {
+              intact: false,
+              events: 1,
+              head: { seq: 2, hash },
+              anchor: { seq: 0, hash },
+              fault: { kind: "altered", seq: 2 }
+            }
+            : { events: [], next: 7 }
+        )
+      )
+      for (const client of yield* clients(stub)) {
+        assert.deepStrictEqual(yield* client.audit({ after: 5, limit: 2 }), { events: [], next: 7 })
+        assert.deepInclude(yield* client.verifyAudit(`2:${hash}`), {
+          intact: false,
+          fault: { kind: "altered", seq: 2 }
+        })
+      }
+      assert.deepStrictEqual(stub.arrived.slice(0, 2).map(({ url }) => url), [
+        "/v1/audit?limit=2&after=5",
+        `/v1/audit/verification?expect=2%3A${hash}`
+      ])
+    })))
+
   it.live("gives the server's problem as a value, whatever the status", () =>
     Effect.scoped(Effect.gen(function*() {
       const body = problem("reauthorization_required", 409, { reason: "no_refresh_token" })

@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Layer, Metric, Option, type Redacted } from "effect"
+import { Context, Duration, Effect, Layer, Option, type Redacted } from "effect"
 import type { AuditTrail } from "./AuditTrail.ts"
 import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
 import type { AuthorizationServer } from "./AuthorizationServer.ts"
@@ -12,7 +12,7 @@ import type { ConnectionStore } from "./ConnectionStore.ts"
 import type { Digest, Entropy } from "./Entropy.ts"
 import { type Confirmation, type Flow, type FlowId, isTerminal, type OnConflict, type TransportKind } from "./Flow.ts"
 import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "./FlowStore.ts"
-import * as Instruments from "./Instruments.ts"
+import { makeAuditing } from "./internal/auditing.ts"
 import { makeCallbacks } from "./internal/callbacks.ts"
 import { makeListeners } from "./internal/listeners.ts"
 import { makeStarter } from "./internal/starter.ts"
@@ -117,6 +117,7 @@ export class Flows extends Context.Service<Flows, {
         const ttl = Duration.fromInputUnsafe(options?.ttl ?? flowTtl)
         const flows = yield* FlowStore
         const signals = yield* Signals
+        const audit = yield* makeAuditing
         const listeners = yield* makeListeners
         const callbacks = yield* makeCallbacks(listeners)
         const starter = yield* makeStarter({ ttl, listeners, complete: callbacks.complete })
@@ -166,7 +167,7 @@ export class Flows extends Context.Service<Flows, {
           const flow = yield* status(owner)
           yield* Effect.annotateCurrentSpan({ "valetkey.flow": owner.id })
           if (isTerminal(flow.state) && flow.state !== "expired") return
-          if (yield* flows.cancel(owner)) yield* Metric.update(Instruments.flowSettled("cancelled"), 1)
+          if (yield* flows.cancel(owner)) yield* audit(flow.key, "flow.settled", "cancelled")
           yield* listeners.close(owner.id)
           yield* signals.notify(flowTopic(owner.id))
         })

@@ -7,6 +7,7 @@ import { classOf, CurrentOrigin } from "@valetkey/domain/AuditOrigin"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Connections } from "@valetkey/domain/Connections"
 import { Entropy } from "@valetkey/domain/Entropy"
+import { Flows } from "@valetkey/domain/Flows"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
@@ -45,6 +46,20 @@ describe("AuditTrail", () => {
       for (const secret of [...(yield* Provider).issued, Redacted.value(token.accessToken)]) {
         assert.notInclude(text, secret)
       }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("LEAK-12 tells how every flow ended, also one that was cancelled or superseded", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const key = yield* keyOf("mcp")
+      yield* flows.start(key)
+      const second = yield* flows.start(key, { onConflict: "supersede" })
+      if (second._tag !== "Started") return assert.fail(second._tag)
+      const { id } = second.flow
+      yield* flows.cancel({ id, tenant: key.tenant, subject: key.subject })
+      yield* flows.cancel({ id, tenant: key.tenant, subject: key.subject })
+      const settled = (yield* events).filter(({ action }) => action === "flow.settled")
+      assert.deepStrictEqual(settled.map(({ outcome }) => outcome), ["superseded", "cancelled"])
     }).pipe(Effect.provide(layer)))
 
   it.effect("LEAK-12 counts every token that is handed out and writes once in a window", () =>

@@ -1,4 +1,4 @@
-import { DateTime, Duration, Effect, Exit, Metric, Option, type Redacted, Scope } from "effect"
+import { DateTime, Duration, Effect, Exit, Option, type Redacted, Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, type AuthorizationServerMetadata } from "../AuthorizationServer.ts"
 import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
@@ -11,7 +11,6 @@ import { Entropy } from "../Entropy.ts"
 import { type Flow, FlowId, sealContext } from "../Flow.ts"
 import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
 import { FlowPreempted, FlowStore } from "../FlowStore.ts"
-import * as Instruments from "../Instruments.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import { rowOf } from "../Sealed.ts"
 import type { Server } from "../Server.ts"
@@ -62,7 +61,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
         if (reservation._tag === "Joined") return { _tag: "Joined", flow: reservation.flow } satisfies Started
         const { flow, superseded } = reservation
         if (superseded !== undefined) {
-          yield* Metric.update(Instruments.flowSettled("superseded"), 1)
+          yield* audit(key, "flow.settled", "superseded")
           yield* settledElsewhere(superseded)
         }
         return yield* restore(Effect.gen(function*() {
