@@ -1,4 +1,4 @@
-import { type DateTime, Effect, Option, type Redacted, Schema } from "effect"
+import { type DateTime, Duration, Effect, Option, type Redacted, Schema } from "effect"
 import type { Cipher, CipherError } from "./Cipher.ts"
 import { type Connection, type Generation, ReauthReason, sealContext } from "./Connection.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -42,6 +42,9 @@ export interface AccessToken {
   readonly scopes: ReadonlyArray<string> | undefined
   readonly generation: Generation
 }
+
+/** How long a token must stay valid when its caller does not say. */
+export const defaultValidity = Duration.seconds(30)
 
 /** Errors of asking for an access token. */
 export type AccessTokenError = TokenError | CipherError | StoreError

@@ -3,6 +3,7 @@ import {
   type AccessToken,
   type AccessTokenError,
   activeConnection,
+  defaultValidity,
   openAccessToken,
   TokenError
 } from "./AccessToken.ts"
@@ -22,7 +23,7 @@ import type { Spool } from "./Spool.ts"
 
 /** What a caller may ask of a token. */
 export interface TokenDemand {
-  /** How long the token must stay valid; capped at half of its lifetime. Default 30 seconds. */
+  /** How long the token must stay valid; capped at half of its lifetime. Default `defaultValidity`. */
   readonly minValidity?: Duration.Input | undefined
   /** The access token that the resource refused. It is not handed out again. */
   readonly rejected?: Redacted.Redacted | undefined
@@ -114,7 +115,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
 
         const get = Effect.fnUntraced(
           function*(key: ConnectionKey, demand: TokenDemand = {}) {
-            const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? "30 seconds")
+            const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? defaultValidity)
             const rejected = demand.rejected && entropy.digest(demand.rejected)
             while (true) {
               const token = yield* attempt(key, minValidity, rejected)

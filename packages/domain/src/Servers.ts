@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { Cipher, type CipherError } from "./Cipher.ts"
-import { Server, type ServerSlug } from "./Server.ts"
+import { Server, type ServerSlug, type TokenEndpointAuthMethod } from "./Server.ts"
 import { sealContext, ServerNotFound, ServerStore } from "./ServerStore.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { TenantId } from "./Tenant.ts"
@@ -9,7 +9,7 @@ import type { TenantId } from "./Tenant.ts"
 export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" | "slug" | "client"> {
   readonly client?: {
     readonly clientId: string
-    readonly authMethod: "none" | "client_secret_basic" | "client_secret_post"
+    readonly authMethod: TokenEndpointAuthMethod
     readonly clientSecret?: Redacted.Redacted | undefined
     readonly redirectUri?: string | undefined
   } | undefined

@@ -6,17 +6,13 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import { type Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
-import type { ServerSlug } from "@valetkey/domain/Server"
 import { DateTime, Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
+import { keyOf } from "./internal/callerKey.ts"
 
 const defaultLimit = 50
-
-/** The key of the caller's connection to a server. Tenant and subject come from the credential alone. */
-export const keyOf = (server: ServerSlug): Effect.Effect<ConnectionKey, never, CurrentPrincipal> =>
-  Effect.map(CurrentPrincipal, ({ subject, tenant }) => new ConnectionKey({ tenant, subject, server }))
 
 /** A connection as its owner may see it. */
 export const viewOf = (connection: Connection): ConnectionView => ({

@@ -8,8 +8,9 @@ import { type FlowOwner, Flows, type Started } from "@valetkey/domain/Flows"
 import { FlowNotFound } from "@valetkey/domain/FlowStore"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { keyOf, viewOf as connectionView } from "./ConnectionsHandlers.ts"
+import { viewOf as connectionView } from "./ConnectionsHandlers.ts"
 import { orProblem } from "./DomainProblem.ts"
+import { keyOf } from "./internal/callerKey.ts"
 
 const decodeId = Schema.decodeUnknownOption(FlowId)
 

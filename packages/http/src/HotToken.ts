@@ -1,7 +1,7 @@
 import { EndpointPolicy } from "@valetkey/api/Policy"
 import type { Principal } from "@valetkey/api/Principal"
 import { TokensApi } from "@valetkey/api/TokensApi"
-import { type AccessToken, activeConnection, openAccessToken } from "@valetkey/domain/AccessToken"
+import { type AccessToken, activeConnection, defaultValidity, openAccessToken } from "@valetkey/domain/AccessToken"
 import { type AuditOrigin, classOf } from "@valetkey/domain/AuditOrigin"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Cipher } from "@valetkey/domain/Cipher"
@@ -26,7 +26,6 @@ export type HotToken = (
 
 const path = /^\/v1\/connections\/([a-z0-9][a-z0-9._-]{0,62})\/token$/
 const maxBody = 1024
-const defaultValidity = Duration.seconds(30)
 const countRead = Metric.update(Instruments.storedReads, 1)
 const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, EndpointPolicy)
 

@@ -5,8 +5,8 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { ServerSlug } from "@valetkey/domain/Server"
 import { Duration, Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { keyOf } from "./ConnectionsHandlers.ts"
 import { orProblem } from "./DomainProblem.ts"
+import { keyOf } from "./internal/callerKey.ts"
 
 /** Layer of the token endpoint. */
 export const layer = HttpApiBuilder.group(

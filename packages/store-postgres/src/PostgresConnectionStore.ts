@@ -15,10 +15,10 @@ import {
   ofKey,
   refreshColumns,
   writeConnection
-} from "./internal/connectionRow.ts"
+} from "./internal/connectionRows.ts"
 import { storeError } from "./internal/failure.ts"
-import { openCondition, overdueCondition, overdueState, settledColumns } from "./internal/flowRow.ts"
-import { insertRevocation } from "./internal/revocationRow.ts"
+import { openCondition, overdueCondition, overdueState, settledColumns } from "./internal/flowRows.ts"
+import { insertRevocation } from "./internal/revocationRows.ts"
 
 /** Layer of `ConnectionStore` on the table `connections`. */
 export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect(

@@ -4,7 +4,7 @@ import { Sealed } from "@valetkey/domain/Sealed"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
-import { type KeyColumns, ofKey, writeConnection } from "./internal/connectionRow.ts"
+import { type KeyColumns, ofKey, writeConnection } from "./internal/connectionRows.ts"
 import { storeError } from "./internal/failure.ts"
 import {
   claimedColumns,
@@ -15,7 +15,7 @@ import {
   overdueCondition,
   overdueState,
   settledColumns
-} from "./internal/flowRow.ts"
+} from "./internal/flowRows.ts"
 
 /** Layer of `FlowStore` on the tables `flows` and `connections`. */
 export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(

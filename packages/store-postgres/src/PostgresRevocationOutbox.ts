@@ -2,7 +2,7 @@ import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Layer } from "effect"
 import { Database } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
-import { decodeRevocation, insertRevocation, revocationColumns } from "./internal/revocationRow.ts"
+import { decodeRevocation, insertRevocation, revocationColumns } from "./internal/revocationRows.ts"
 
 /** Layer of `RevocationOutbox` on the table `revocations`. */
 export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effect(

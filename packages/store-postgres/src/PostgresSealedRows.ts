@@ -12,7 +12,7 @@ import {
 import { Effect, Layer, type Schema } from "effect"
 import { Database } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
-import { decodeContext } from "./internal/revocationRow.ts"
+import { decodeContext } from "./internal/revocationRows.ts"
 
 /** Layer of `SealedRows` on every table with envelopes. */
 export const layer: Layer.Layer<SealedRows, never, Database> = Layer.effect(

@@ -24,7 +24,7 @@ import {
 import * as ConnectionRows from "./internal/connectionRows.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import type { Session } from "./internal/openDatabase.ts"
-import { addRevocation } from "./internal/outboxRows.ts"
+import { addRevocation } from "./internal/revocationRows.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `ConnectionStore` over the database. */

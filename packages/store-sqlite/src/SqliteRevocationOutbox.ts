@@ -1,7 +1,7 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Effect, Layer } from "effect"
 import { after } from "./internal/columns.ts"
-import { addRevocation, type OutboxColumns, revocationOf } from "./internal/outboxRows.ts"
+import { addRevocation, type RevocationColumns, revocationOf } from "./internal/revocationRows.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `RevocationOutbox` over the database. */
@@ -18,7 +18,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
 
       take: ({ lease, limit }) =>
         database.write("take", (session, now) =>
-          session.all<OutboxColumns>(
+          session.all<RevocationColumns>(
             `UPDATE outbox SET attempts = attempts + 1, due_at = ?
              WHERE id IN (SELECT id FROM outbox WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING *`,
             after(now, lease),

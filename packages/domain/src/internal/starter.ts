@@ -13,7 +13,7 @@ import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
 import { FlowPreempted, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import { rowOf } from "../Sealed.ts"
-import type { Server } from "../Server.ts"
+import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import type { StoreError } from "../StoreError.ts"
@@ -160,7 +160,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
 const grantOf = (
   server: Server,
   metadata: AuthorizationServerMetadata,
-  client: { readonly clientId: string; readonly authMethod: "none" | "client_secret_basic" | "client_secret_post" },
+  client: { readonly clientId: string; readonly authMethod: TokenEndpointAuthMethod },
   resource: string | undefined
 ) => ({
   issuer: metadata.issuer,

@@ -6,7 +6,7 @@ import { valuesOf } from "./connectionRows.ts"
 import { fromJson, type Session } from "./openDatabase.ts"
 
 /** A row of the outbox. */
-export interface OutboxColumns extends KeyColumns {
+export interface RevocationColumns extends KeyColumns {
   readonly id: string
   readonly grant_json: string
   readonly access_token: Uint8Array | null
@@ -35,7 +35,7 @@ export const addRevocation = (session: Session, revocation: Omit<Revocation, "at
 }
 
 /** The entry of a row. */
-export const revocationOf = (row: OutboxColumns): Revocation => ({
+export const revocationOf = (row: RevocationColumns): Revocation => ({
   id: row.id,
   key: keyOf(row),
   grant: grantOf(row.grant_json),
