@@ -1,11 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Audit } from "@valetkey/domain/Audit"
+import { AuditLog } from "@valetkey/domain/AuditLog"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Digest, Entropy } from "@valetkey/domain/Entropy"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Context, Duration, Effect, Layer, Option, Result } from "effect"
-import { randomUUID } from "node:crypto"
+import { Context, Duration, Effect, Layer, Option, Redacted, Result } from "effect"
+import { createHash, randomUUID } from "node:crypto"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import { TestDatabase } from "./internal/realPostgres.ts"
 import { newAuthorization, newKey, newStart, newWrite, rightCallback } from "./internal/rows.ts"
@@ -17,7 +20,8 @@ const replica = Effect.flatMap(TestDatabase, ({ url }) =>
     (context) => ({
       flows: Context.get(context, FlowStore),
       connections: Context.get(context, ConnectionStore),
-      outbox: Context.get(context, RevocationOutbox)
+      outbox: Context.get(context, RevocationOutbox),
+      audit: Context.get(context, AuditLog)
     })
   ))
 
@@ -45,6 +49,15 @@ const openFlow = Effect.fnUntraced(function*({ flows }: Replica) {
   return { key, id: flow.id, authorization }
 })
 
+const digestOf = (text: string) => Digest.make(createHash("sha256").update(text).digest("base64url"))
+
+const layerDigests = Layer.succeed(Entropy)({
+  secret: Effect.die("no secrets here"),
+  id: Effect.sync(() => randomUUID()),
+  digest: (secret) => digestOf(Redacted.value(secret)),
+  digestOf
+})
+
 const refresh = { policy: "retry-once" as const, lease: Duration.minutes(1) }
 
 describe("Replicas", () =>
@@ -56,6 +69,26 @@ describe("Replicas", () =>
           const claims = yield* race(50, ({ flows }) => flows.claim(rightCallback(authorization)))
           assert.strictEqual(claims.filter(Option.isSome).length, 1)
         }
+      }))
+
+    it.effect("LIFE-10 appends to one chain without forking it, from three replicas at once", () =>
+      Effect.gen(function*() {
+        const { server, subject, tenant } = newKey()
+        const event = {
+          tenant,
+          subject,
+          server,
+          action: "token.refreshed",
+          outcome: "ok",
+          principal: "jwt",
+          from: "global"
+        } as const
+        yield* race(60, ({ audit }) => audit.append([event, event]))
+        const [{ audit }] = yield* Replicas
+        const verdict = yield* Effect.flatMap(Audit, ({ verify }) => verify(tenant)).pipe(
+          Effect.provide(Layer.provide(Audit.layer, [Layer.succeed(AuditLog)(audit), layerDigests]))
+        )
+        assert.deepInclude(verdict, { events: 120, fault: undefined })
       }))
 
     it.effect("FLOW-23 I8 gives the slot to exactly one of twenty starts over three replicas and names it to the others", () =>
