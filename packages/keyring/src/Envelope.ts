@@ -29,7 +29,8 @@ export type OpenFailure = "format" | "key_unavailable" | "commitment" | "tag"
  */
 export class DerivedKeyCache {
   readonly #capacity: number
-  readonly #entries = new Map<string, KeyObject>()
+  readonly #entries = new Map<string, Remembered>()
+  #newest: Remembered | undefined
 
   constructor(capacity = 4096) {
     this.#capacity = capacity
@@ -40,22 +41,33 @@ export class DerivedKeyCache {
     return this.#entries.size
   }
 
-  /** Finds a key and makes it the most recent. */
-  get(name: string): KeyObject | undefined {
-    const key = this.#entries.get(name)
-    if (key !== undefined) {
+  /** Finds the key of a commitment in this context and makes it the most recent. */
+  get(commitment: Buffer, aad: Buffer): KeyObject | undefined {
+    const name = commitment.toString("latin1")
+    const found = this.#entries.get(name)
+    if (found === undefined || !aad.equals(found.aad)) return undefined
+    if (found !== this.#newest) {
       this.#entries.delete(name)
-      this.#entries.set(name, key)
+      this.#entries.set(name, found)
+      this.#newest = found
     }
-    return key
+    return found.key
   }
 
   /** Remembers a key, in place of the least recent one if there is no room. */
-  set(name: string, key: KeyObject): void {
+  set(commitment: Buffer, aad: Buffer, key: KeyObject): void {
+    if (this.#capacity <= 0) return
     const oldest = this.#entries.size >= this.#capacity ? this.#entries.keys().next().value : undefined
     if (oldest !== undefined) this.#entries.delete(oldest)
-    if (this.#capacity > 0) this.#entries.set(name, key)
+    // A copy: a view would keep the whole pool that it was cut from.
+    this.#newest = { aad: new Uint8Array(aad), key }
+    this.#entries.set(commitment.toString("latin1"), this.#newest)
   }
+}
+
+interface Remembered {
+  readonly aad: Uint8Array
+  readonly key: KeyObject
 }
 
 /** Encrypts under a root key, with a fresh salt and nonce. */
@@ -82,13 +94,12 @@ export const open = (
 
   const aad = associatedData(bytes.subarray(0, layout.commitment), context)
   const claimed = bytes.subarray(layout.commitment, layout.ciphertext)
-  const name = cache === undefined ? "" : aad.toString("latin1") + claimed.toString("latin1")
-  let key = cache?.get(name)
+  let key = cache?.get(claimed, aad)
   if (key === undefined) {
     const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad)
     if (!timingSafeEqual(derived.commitment, claimed)) return Result.fail("commitment")
     key = derived.key
-    cache?.set(name, key)
+    cache?.set(claimed, aad, key)
   }
 
   const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(layout.nonce, layout.commitment), {

@@ -34,8 +34,8 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
     ConnectionStore.of({
       get: (key) =>
         database.read("get", (session) => {
-          const row = session.one<ConnectionColumns>(selectOne, key.tenant, key.subject, key.server)
-          return row === undefined ? Option.none() : Option.some(connectionOf(row, key))
+          const row = session.tuple(selectOne, key.tenant, key.subject, key.server)
+          return row === undefined ? Option.none() : Option.some(connectionOf(columnsOf(row), key))
         }),
 
       list: ({ after, limit, subject, tenant }) =>
@@ -151,6 +151,25 @@ const names =
   `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, rejected, created_at, updated_at`
 
 const selectOne = `SELECT ${names} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
+
+/** The values of `names`, named. */
+const columnsOf = (row: ReadonlyArray<never>): ConnectionColumns => ({
+  epoch: row[0]!,
+  generation: row[1]!,
+  status: row[2]!,
+  reason: row[3]!,
+  grant_json: row[4]!,
+  client_secret: row[5]!,
+  access_token: row[6]!,
+  refresh_token: row[7]!,
+  token_type: row[8]!,
+  scopes: row[9]!,
+  issued_at: row[10]!,
+  expires_at: row[11]!,
+  rejected: row[12]!,
+  created_at: row[13]!,
+  updated_at: row[14]!
+})
 
 // The columns were checked by the types and constraints on the way in; decoding them by schema would cost more than the read.
 const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection => ({

@@ -9,6 +9,8 @@ import { CorruptRow, NewerSchema, storeError } from "./storeError.ts"
 export interface Session {
   /** The first row, if there is one. The caller names what the statement selects. */
   readonly one: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => Row | undefined
+  /** The values of the first row in the order of its columns: a third less work, for what is read at every request. */
+  readonly tuple: (sql: string, ...values: ReadonlyArray<SQLInputValue>) => ReadonlyArray<never> | undefined
   readonly all: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => ReadonlyArray<Row>
   /** How many rows changed. */
   readonly run: (sql: string, ...values: ReadonlyArray<SQLInputValue>) => number
@@ -75,18 +77,17 @@ const migrate = (connection: DatabaseSync, migrations: ReadonlyArray<string>): v
 }
 
 const toDatabase = (connection: DatabaseSync): Database => {
-  const statements = new Map<string, StatementSync>()
-  const prepared = (sql: string): StatementSync => {
-    const known = statements.get(sql)
-    if (known !== undefined) return known
+  const named = preparedOnce((sql) => connection.prepare(sql))
+  const unnamed = preparedOnce((sql) => {
     const statement = connection.prepare(sql)
-    statements.set(sql, statement)
+    statement.setReturnArrays(true)
     return statement
-  }
+  })
   const session: Session = {
-    one: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => prepared(sql).get(...values) as Row | undefined,
-    all: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => prepared(sql).all(...values) as Array<Row>,
-    run: (sql, ...values) => Number(prepared(sql).run(...values).changes)
+    tuple: (sql, ...values) => unnamed(sql).get(...values) as ReadonlyArray<never> | undefined,
+    one: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => named(sql).get(...values) as Row | undefined,
+    all: <Row>(sql: string, ...values: ReadonlyArray<SQLInputValue>) => named(sql).all(...values) as Array<Row>,
+    run: (sql, ...values) => Number(named(sql).run(...values).changes)
   }
   const attempt = <A>(operation: string, step: (now: number) => A): Effect.Effect<A, StoreError> =>
     Effect.clockWith((clock) => {
@@ -112,6 +113,17 @@ const toDatabase = (connection: DatabaseSync): Database => {
           throw cause
         }
       })
+  }
+}
+
+const preparedOnce = (prepare: (sql: string) => StatementSync) => {
+  const statements = new Map<string, StatementSync>()
+  return (sql: string): StatementSync => {
+    const known = statements.get(sql)
+    if (known !== undefined) return known
+    const statement = prepare(sql)
+    statements.set(sql, statement)
+    return statement
   }
 }
 
