@@ -22,7 +22,13 @@ export const open = (target: string) =>
         detached: true,
         stdio: "ignore",
         windowsVerbatimArguments: false,
-        env: { ...process.env, VALETKEY_TOKEN: undefined, VALETKEY_KEYS: undefined, DATABASE_URL: undefined }
+        env: {
+          ...process.env,
+          VALETKEY_TOKEN: undefined,
+          VALETKEY_KEYS: undefined,
+          VALETKEY_JWT_SECRET: undefined,
+          DATABASE_URL: undefined
+        }
       })
       child.on(
         "error",

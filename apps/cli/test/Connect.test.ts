@@ -1,11 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Canary from "@valetkey/testing/Canary"
 import * as Emitted from "@valetkey/testing/Emitted"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect } from "effect"
-import { readFileSync } from "node:fs"
+import { randomBytes } from "node:crypto"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { type AddressInfo, createServer } from "node:net"
+import { dirname, join } from "node:path"
 import * as Valetkey from "./support/Valetkey.ts"
 
 /** Connects `fake` at a provider whose person answers at once. */
@@ -17,6 +21,14 @@ const connected = Effect.gen(function*() {
   yield* UserAgent.make().authorize(url)
   const ended = yield* running.ended
   return { valetkey, provider, ended }
+})
+
+/** A port that was free a moment ago. */
+const freePort: Effect.Effect<number> = Effect.callback((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
 })
 
 describe("connect", () => {
@@ -58,6 +70,44 @@ describe("connect", () => {
       assert.strictEqual(url.origin, provider.origin)
       yield* UserAgent.make().authorize(url)
       assert.strictEqual((yield* running.ended).code, 0)
+    })))
+
+  it.live("CRY-19 gives a browser and a command none of the keys and credentials in its own environment", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const key = randomBytes(32).toString("base64")
+      Canary.register("root_key", key)
+      const env = {
+        VALETKEY_KEYS: `1:${key}`,
+        VALETKEY_JWT_SECRET: Canary.makeText("jwt_secret")
+      }
+      const [environ, opened, script] = ["environ", "opened-url", "environ.cjs"].map((name) =>
+        join(dirname(valetkey.home.data), name)
+      ) as [string, string, string]
+      const lines = [
+        `#!${process.execPath}`,
+        "const { readFileSync, writeFileSync } = require(\"node:fs\")",
+        `writeFileSync(${JSON.stringify(environ)}, readFileSync("/proc/self/environ"))`,
+        `if (process.argv[2]) writeFileSync(${JSON.stringify(opened)}, process.argv[2])`
+      ]
+      writeFileSync(script, lines.join("\n"), { mode: 0o700 })
+      const inherited = Effect.sync(() => readFileSync(environ, "utf8"))
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake"], {
+        ...env,
+        BROWSER: script
+      })
+      yield* Valetkey.until(() => existsSync(opened) && readFileSync(opened, "utf8") !== "")
+      const seen = [yield* inherited]
+      yield* UserAgent.make().authorize(readFileSync(opened, "utf8"))
+      assert.strictEqual((yield* running.ended).code, 0)
+      assert.strictEqual((yield* valetkey.run(["exec", "fake", "--", script], env)).code, 0)
+      seen.push(yield* inherited)
+      for (const environment of seen) {
+        assert.include(environment, "PATH=")
+        assert.notInclude(environment, "VALETKEY_KEYS")
+        assert.notInclude(environment, "VALETKEY_JWT_SECRET")
+      }
     })))
 
   it.live("S2.11 says that a live connection needs nobody and opens nothing", () =>
@@ -123,6 +173,25 @@ describe("connect", () => {
       yield* UserAgent.make().authorize(String(deferred.document["authorizationUrl"]))
       const status = yield* valetkey.json(["status", "fake"])
       assert.propertyVal(status.document["connection"], "status", "active")
+    })))
+
+  it.live("S2.1 starts a flow whose callback comes in at the server's public URL, and the server completes it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const port = yield* freePort
+      const env = { VALETKEY_PUBLIC_URL: `http://127.0.0.1:${port}`, VALETKEY_PUBLIC_LISTEN: `127.0.0.1:${port}` }
+      const running = yield* valetkey.start(
+        ["connect", provider.resource, "--name", "fake", "--no-browser", "--transport", "gateway"],
+        env
+      )
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      assert.include(new URL(url).searchParams.get("redirect_uri"), `http://127.0.0.1:${port}/callback/`)
+      const page = yield* UserAgent.make().authorize(url)
+      assert.strictEqual(page.url.port, String(port))
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.include(ended.stdout, "Connected to fake")
     })))
 
   it.live("S2.26 DAEM-12 cancels the flow on Ctrl+C and exits with 130", () =>

@@ -168,7 +168,7 @@ describe("keys", () => {
     return valetkey
   })
 
-  it.live("API-17 a lost key file fails closed with its code, is not replaced, and lists all the same", () =>
+  it.live("S3.46 API-17 a lost key file fails closed with its code, is not replaced, and lists all the same", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* connected
       const keys = readFileSync(valetkey.home.keys)

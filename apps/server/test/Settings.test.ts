@@ -80,7 +80,7 @@ describe("settings", () => {
       }
     }))
 
-  it("are documented: every variable that is read has a sentence, a default and what it expects", () => {
+  it("S3.46 are documented: every variable that is read has a sentence, a default and what it expects", () => {
     const source = readFileSync(new URL("../src/Settings.ts", import.meta.url), "utf8")
     const read = [...source.matchAll(/"(VALETKEY_[A-Z_]+|DATABASE_URL)"/g)].map(([, name]) => name)
     const documented: ReadonlyArray<string> = variables.map(({ name }) => name)

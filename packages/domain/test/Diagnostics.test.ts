@@ -89,6 +89,26 @@ describe("a failing flow", () => {
       })
     ))
 
+  it.effect("S3x.17 S1.40 closes the application to the end, and tells of the transport that cannot be closed", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ cause, logLevel, message }) => {
+        lines.push([logLevel, String(message), Cause.pretty(cause)].join(" "))
+      })
+      const browser = yield* Effect.scoped(
+        Effect.gen(function*() {
+          const flows = yield* Flows
+          for (const slug of ["a", "b"]) yield* flows.start(yield* keyOf(slug))
+          const browser = yield* Browser
+          let failures = 1
+          browser.onClose = Effect.suspend(() => failures-- > 0 ? Effect.die(new Error("socket stuck")) : Effect.void)
+          return browser
+        }).pipe(Effect.provide(layer), Effect.provide(Logger.layer([logger])))
+      )
+      assert.strictEqual(browser.open.size, 0)
+      assert.strictEqual(lines.filter((line) => line.includes("socket stuck")).length, 1, lines.join("\n"))
+    }))
+
   it.effect("S1.34 warns once when its record vanished in mid-run, and stores nothing", () =>
     withLog((lines) =>
       Effect.gen(function*() {

@@ -90,7 +90,7 @@ describe("GET /callback/{context}", () => {
       assert.strictEqual(yield* status, "pending")
     }).pipe(Effect.provide(layer())))
 
-  it.effect("FLOW-01 FLOW-02 FLOW-10 FLOW-15 S2.14 refuses what does not belong to the flow, and changes nothing", () =>
+  it.effect("FLOW-01 FLOW-02 FLOW-10 FLOW-15 S2.14 S2x.1 refuses what does not belong to the flow, and changes nothing", () =>
     Effect.gen(function*() {
       const { ada, callback, path, status } = yield* start()
       const { pathname, searchParams } = new URL(callback, "http://localhost")
@@ -102,6 +102,7 @@ describe("GET /callback/{context}", () => {
         `${pathname}?code=${code}`,
         `${pathname}?state=&code=${code}`,
         `${pathname}?state=${"A".repeat(43)}&code=${code}`,
+        `${pathname}?state=${state.slice(0, 31)}&code=${code}`,
         `${pathname}?state=${state}&state=X&code=${code}`,
         `${pathname}?state=X&state=${state}&code=${code}`,
         `${pathname}?state=${state}&code=${code}&code=${code}`,

@@ -58,7 +58,7 @@ export const cases = <R>(
         })
       }))
 
-    it.effect("S1.12 S3.9 gives back credentials without refresh token, scopes and expiry", () =>
+    it.effect("S1.12 gives back credentials without refresh token, scopes and expiry", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const key = Fixture.newKey()

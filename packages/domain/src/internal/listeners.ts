@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Exit, Scope } from "effect"
+import { type Cause, Clock, Duration, Effect, Exit, Scope } from "effect"
 import type { Flow, FlowId } from "../Flow.ts"
 import { connectionTopic, flowTopic, type Topic } from "../Signals.ts"
 
@@ -23,7 +23,10 @@ interface Entry {
 
 /** Makes the registry; the surrounding scope closes what is left. */
 export const makeListeners: Effect.Effect<Listeners, never, Scope.Scope> = Effect.gen(function*() {
-  const parent = yield* Effect.scope
+  const parent = yield* Effect.acquireRelease(
+    Scope.make(),
+    (scope, exit) => Effect.catchCause(Scope.close(scope, exit), warn)
+  )
   const entries = new Map<Topic, Entry>()
   const byConnection = new Map<Topic, Entry>()
 
@@ -35,7 +38,7 @@ export const makeListeners: Effect.Effect<Listeners, never, Scope.Scope> = Effec
       const connection = connectionTopic(entry.flow.key)
       if (byConnection.get(connection) === entry) byConnection.delete(connection)
       return Scope.close(entry.scope, Exit.void).pipe(
-        Effect.catchCause((cause) => Effect.logWarning("callback transport not closed cleanly", cause))
+        Effect.catchCause(warn)
       )
     })
 
@@ -56,3 +59,6 @@ export const makeListeners: Effect.Effect<Listeners, never, Scope.Scope> = Effec
           .map(({ flow }) => flow))
   }
 })
+
+/** A transport that cannot be closed keeps nobody from going on. */
+const warn = (cause: Cause.Cause<never>) => Effect.logWarning("callback transport not closed cleanly", cause)
