@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { copyFileSync, existsSync, readFileSync } from "node:fs"
+import { copyFileSync, existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { variable } from "./support/bundle.ts"
 import * as StubServer from "./support/StubServer.ts"
@@ -17,6 +17,18 @@ describe("the bundle", () => {
       assert.include(server, mark)
       assert.notInclude(commands, mark)
     }
+  })
+
+  it("S2.46 never calls the server a daemon where a command speaks", () => {
+    const commands = ["../src/", "../../../packages/client/src/"].flatMap((directory) => {
+      const path = new URL(directory, import.meta.url)
+      return readdirSync(path).filter((name) => name.endsWith(".ts")).map((name) =>
+        readFileSync(new URL(name, path), "utf8")
+      )
+    })
+    assert.isAbove(commands.length, 20)
+    for (const source of commands) assert.notMatch(source, /daemon/i)
+    assert.include(commands.join("\n"), "Valetkey server")
   })
 
   it.live("hands out a token without loading anything but the fast path", () =>

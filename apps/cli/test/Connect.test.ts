@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Promises from "@valetkey/client/Promises"
 import * as Canary from "@valetkey/testing/Canary"
 import * as Emitted from "@valetkey/testing/Emitted"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as McpClient from "@valetkey/testing/McpClient"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
@@ -55,6 +57,42 @@ describe("connect", () => {
       )
       assert.notStrictEqual(answer.status, 401)
       assert.strictEqual(resource.authorized(), 1)
+    })))
+
+  it.live("S4.76 keeps a session of the official MCP client alive when its token is withdrawn, and asks nobody", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* OidcProvider.make()
+      const resource = yield* McpResource.make(provider)
+      const running = yield* valetkey.start(["connect", resource.url, "--name", "mcp", "--no-browser"])
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      yield* UserAgent.make().authorize(url)
+      assert.strictEqual((yield* running.ended).code, 0)
+
+      const client = Promises.connect({ socket: valetkey.home.socket, tokenFile: valetkey.home.token })
+      yield* Effect.addFinalizer(() => Effect.promise(() => client.close()))
+      const statuses: Array<number> = []
+      const call = async (input: string | URL, init: RequestInit | undefined, token: string) => {
+        const headers = new Headers(init?.headers)
+        headers.set("authorization", `Bearer ${token}`)
+        const response = await fetch(input, { ...init, headers })
+        statuses.push(response.status)
+        return response
+      }
+      const who = yield* McpClient.whoami(resource.url, {
+        fetch: async (input, init) => {
+          const { accessToken } = await client.token("mcp")
+          const response = await call(input, init, accessToken)
+          if (statuses.length === 1) await Effect.runPromise(provider.expireAccessTokens)
+          if (response.status !== 401) return response
+          return call(input, init, (await client.token("mcp", { rejected: accessToken })).accessToken)
+        }
+      })
+      assert.strictEqual(who.sub, "alice")
+      assert.deepStrictEqual([statuses[0], statuses[1]], [200, 401])
+      assert.strictEqual(statuses.filter((status) => status === 401).length, 1)
+      assert.strictEqual((yield* valetkey.json(["status", "mcp"])).code, 0)
+      assert.strictEqual((yield* Effect.promise(() => client.token("mcp"))).generation, 2)
     })))
 
   it.live("S2.25 DAEM-08 opens the browser with the URL as its one argument and no shell", () =>
