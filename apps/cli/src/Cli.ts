@@ -19,6 +19,7 @@ import { Keys } from "./Keys.ts"
 import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
+import { Takeover } from "./Takeover.ts"
 import { globalFlags } from "./Target.ts"
 import { Token } from "./Token.ts"
 import { version } from "./Version.ts"
@@ -37,7 +38,8 @@ const Valetkey = Command.make("valetkey").pipe(
     Audit,
     Keys,
     Serve,
-    Doctor
+    Doctor,
+    Takeover
   ]),
   Command.withGlobalFlags(globalFlags)
 )

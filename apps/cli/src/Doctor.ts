@@ -119,7 +119,10 @@ const reachable = (target: Target) =>
         finding(
           `server: ${plain(check.name)}`,
           check.ok ? check.reason.startsWith("degraded") ? "warn" : "ok" : "fail",
-          plain(check.reason)
+          plain(check.reason),
+          check.name === "instance" && !check.ok
+            ? "set the instance id that the database knows, or run valetkey takeover --confirm"
+            : undefined
         )
       )
     ]

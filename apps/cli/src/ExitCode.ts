@@ -55,6 +55,7 @@ export const exitCode = {
   forbidden: ExitCode.failure,
   generation_mismatch: ExitCode.failure,
   host_refused: ExitCode.failure,
+  instance_mismatch: ExitCode.failure,
   integrity_error: ExitCode.failure,
   internal: ExitCode.failure,
   interrupted: ExitCode.interrupted,

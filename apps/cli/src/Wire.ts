@@ -2,6 +2,7 @@ import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/Api
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
+import type { InstanceView } from "@valetkey/api/InstanceApi"
 import type { KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
@@ -176,6 +177,17 @@ export const operations = {
     path: (id) => `/v1/keys/${id}/retire`,
     accepts: isEmpty
   }),
+  instance: operation<undefined, typeof InstanceView.Encoded>({
+    method: "GET",
+    path: () => "/v1/instance",
+    accepts: isInstance
+  }),
+  takeOver: operation<undefined, typeof InstanceView.Encoded>({
+    method: "POST",
+    path: () => "/v1/instance/takeover",
+    body: () => ({ confirm: true }),
+    accepts: isInstance
+  }),
   ready: operation<undefined, { readonly ready: boolean; readonly checks: ReadonlyArray<Check> }>({
     method: "GET",
     path: () => "/readyz",
@@ -199,6 +211,10 @@ export const isProblem = (answer: unknown): answer is Problem =>
 
 function operation<Input, Output>(self: Operation<Input, Output>): Operation<Input, Output> {
   return self
+}
+
+function isInstance(answer: unknown): answer is typeof InstanceView.Encoded {
+  return has(answer, { configured: "string", stored: "string" })
 }
 
 function isEmpty(_: unknown, status: number): _ is undefined {

@@ -8,6 +8,8 @@ import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Instance } from "@valetkey/domain/Instance"
+import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
@@ -46,7 +48,7 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
       Health.layerSqlite(keysOf(settings))
     )),
     Layer.provideMerge(ApiKeys.layer),
-    Layer.provideMerge(layerCipher(settings, secrets.instanceId)),
+    Layer.provideMerge(layerGuarded(settings, secrets.instanceId)),
     Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
     Layer.provideMerge(layerOutside(settings, secrets.instanceId)),
     Layer.provide(
@@ -65,7 +67,7 @@ export const layerServer = (settings: ServerSettings) =>
       Health.layerPostgres(keysOf(settings))
     )),
     Layer.provideMerge(ApiKeys.layer),
-    Layer.provideMerge(layerCipher(settings, settings.instanceId ?? "default")),
+    Layer.provideMerge(layerGuarded(settings, settings.instanceId ?? "default")),
     Layer.provideMerge(
       Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))
     ),
@@ -86,10 +88,10 @@ export const keysOf = (settings: Settings): KeySource.KeySource =>
 
 const layerUseCases = (settings: Settings) =>
   Housekeeping.layerSchedule().pipe(
-    Layer.provideMerge(Housekeeping.layer),
+    Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(
-        Flows.layer({ ttl: settings.flowTtl }),
+        InstanceGuard.layerFlows.pipe(Layer.provide(Flows.layer({ ttl: settings.flowTtl }))),
         AccessTokens.layer(),
         Connections.layer,
         Servers.layer,
@@ -101,16 +103,28 @@ const layerUseCases = (settings: Settings) =>
     )
   )
 
+/** Whose the store is, and secrets at rest and authorization servers for its owner alone. */
+const layerGuarded = (settings: Settings, instanceId: string) =>
+  Layer.merge(
+    layerCipher(settings, instanceId),
+    InstanceGuard.layerAuthorizationServer.pipe(Layer.provide(layerAuthorizationServer(settings)))
+  ).pipe(Layer.provideMerge(Instance.layer({ id: instanceId })))
+
 /** Secrets at rest: the keys that this process holds, and what the store's register says of them. */
 const layerCipher = (settings: Settings, instanceId: string) =>
-  KeyRingCipher.layerRegistered({ instanceId, source: keysOf(settings) })
+  InstanceGuard.layerCipher.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(
+    Instance,
+    ({ former }) => KeyRingCipher.layerRegistered({ instanceId, former, source: keysOf(settings) })
+  ))))
 
-/** Everything beyond this process and its store. */
+const layerAuthorizationServer = (settings: Settings) =>
+  OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
+
+/** Everything else beyond this process and its store. */
 const layerOutside = (settings: Settings, instanceId: string) =>
   Layer.mergeAll(
     KeyRingFingerprints.layer({ instanceId, source: keysOf(settings) }),
-    NodeEntropy.layer,
-    OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
+    NodeEntropy.layer
   )
 
 const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {

@@ -1,5 +1,6 @@
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import { HeldKeys } from "@valetkey/domain/HeldKeys"
+import { Instance } from "@valetkey/domain/Instance"
 import { Readiness } from "@valetkey/http/Readiness"
 import type { KeySource } from "@valetkey/keyring/KeySource"
 import { PostgresHealth } from "@valetkey/store-postgres/PostgresHealth"
@@ -8,7 +9,9 @@ import { Effect, Layer } from "effect"
 import { Draining } from "./Draining.ts"
 
 /** Layer of the readiness of the local profile. */
-export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Draining | HeldKeys | SqliteDatabase> =>
+export const layerSqlite = (
+  keys: KeySource
+): Layer.Layer<Readiness, never, Draining | HeldKeys | Instance | SqliteDatabase> =>
   Layer.effect(
     Readiness,
     Effect.gen(function*() {
@@ -24,7 +27,9 @@ export const layerSqlite = (keys: KeySource): Layer.Layer<Readiness, never, Drai
   )
 
 /** Layer of the readiness of the server profile. */
-export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Draining | HeldKeys | PostgresHealth> =>
+export const layerPostgres = (
+  keys: KeySource
+): Layer.Layer<Readiness, never, Draining | HeldKeys | Instance | PostgresHealth> =>
   Layer.effect(
     Readiness,
     Effect.gen(function*() {
@@ -40,7 +45,7 @@ export const layerPostgres = (keys: KeySource): Layer.Layer<Readiness, never, Dr
   )
 
 const make = (keys: KeySource, store: Effect.Effect<ReadinessCheck>) =>
-  Effect.map(Effect.all([Draining, HeldKeys]), ([draining, held]) =>
+  Effect.map(Effect.all([Draining, HeldKeys, Instance]), ([draining, held, { admitted }]) =>
     Readiness.of({
       checks: Effect.all([
         store,
@@ -48,6 +53,11 @@ const make = (keys: KeySource, store: Effect.Effect<ReadinessCheck>) =>
         Effect.matchEffect(keys.ring, {
           onSuccess: () => verified(held),
           onFailure: (error) => Effect.succeed(check("key", true, `degraded: ${error.code}`))
+        }),
+        // As of the last look, which is seconds old; a store that does not answer has a check of its own.
+        Effect.match(admitted, {
+          onSuccess: () => check("instance", true, "ok"),
+          onFailure: (error) => check("instance", false, `${error.code}: ${error.message}`)
         }),
         Effect.map(draining.begun, (begun) => check("draining", !begun, begun ? "the server is shutting down" : "ok"))
       ])

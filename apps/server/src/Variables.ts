@@ -46,7 +46,7 @@ export const variables = [
     "VALETKEY_INSTANCE_ID",
     "local: made on first use; server: default",
     "1 to 64 characters of a-z, A-Z, 0-9, '.', '_' or '-'",
-    "Names this installation in every sealed value; never change it."
+    "Names this installation in its database and in every sealed value; a copy of the database must run under another one."
   ),
   define(
     "VALETKEY_LISTEN",

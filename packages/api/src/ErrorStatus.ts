@@ -59,6 +59,7 @@ export const errorStatus = {
   forbidden: 403,
   generation_mismatch: 412,
   host_refused: 421,
+  instance_mismatch: 503,
   integrity_error: 500,
   internal: 500,
   invalid_request: 400,

@@ -7,6 +7,7 @@ export class CipherError extends Schema.TaggedError<CipherError>("valetkey/Ciphe
     "encryption_key_missing",
     "encryption_key_unavailable",
     "encryption_key_mismatch",
+    "instance_mismatch",
     "integrity_error"
   ])
 }) {
@@ -18,6 +19,8 @@ export class CipherError extends Schema.TaggedError<CipherError>("valetkey/Ciphe
         return "The encryption key that sealed this value is not in the key ring; add it for decryption, then retry"
       case "encryption_key_mismatch":
         return "A configured encryption key is not the one that this installation knows by its id; restore the right key, then retry"
+      case "instance_mismatch":
+        return "The database belongs to another instance, so nothing that it holds is used; set the instance id that it knows, or run valetkey takeover --confirm if the other instance is gone for good"
       case "integrity_error":
         return "A stored secret failed its integrity check; it was altered or belongs to another row or instance"
     }

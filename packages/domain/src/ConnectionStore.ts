@@ -1,5 +1,13 @@
 import { Context, type Duration, type Effect, type Option } from "effect"
-import type { Connection, ConnectionKey, Epoch, Generation, Grant, SealedCredentials } from "./Connection.ts"
+import type {
+  Connection,
+  ConnectionKey,
+  Epoch,
+  Generation,
+  Grant,
+  ReauthReason,
+  SealedCredentials
+} from "./Connection.ts"
 import type { ClaimOutcome, RefreshFailure } from "./Refresh.ts"
 import type { Sealed } from "./Sealed.ts"
 import type { RedemptionPolicy, ServerSlug } from "./Server.ts"
@@ -26,6 +34,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   claim(key: ConnectionKey, input: {
     readonly generation: Generation
     readonly policy: RedemptionPolicy
+    /** Why a person is asked when no attempt is left and its outcome stays unknown. Default `unknown_outcome`. */
+    readonly lost?: ReauthReason | undefined
     readonly lease: Duration.Duration
   }): Effect.Effect<ClaimOutcome, StoreError>
   /** `claimed → sent`, durable when it returns and before a byte leaves; the lease starts anew. False when the claim is lost. */
@@ -52,6 +62,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly generation: Generation
     readonly fence: number
     readonly policy: RedemptionPolicy
+    /** As in `claim`. */
+    readonly lost?: ReauthReason | undefined
     readonly failure: RefreshFailure
   }): Effect.Effect<boolean, StoreError>
   /** Records that the resource refused the access token of this generation, if it is still the current one. Idempotent. */

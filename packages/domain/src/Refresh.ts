@@ -59,6 +59,7 @@ export const decideClaim = (
   input: {
     readonly generation: Generation
     readonly policy: RedemptionPolicy
+    readonly lost?: ReauthReason | undefined
     readonly lease: Duration.Duration
     readonly now: number
   }
@@ -68,7 +69,7 @@ export const decideClaim = (
     return unchanged({ _tag: "Busy", remaining: Duration.millis(state.leaseUntil - input.now) })
   }
   if (state.attempts >= maxAttempts(input.policy)) {
-    return { outcome: { _tag: "Moved" }, next: idle(state, { status: needsReauth("unknown_outcome") }) }
+    return { outcome: { _tag: "Moved" }, next: idle(state, { status: needsReauth(input.lost ?? "unknown_outcome") }) }
   }
   if (state.notBefore > input.now) {
     return unchanged({ _tag: "Paced", remaining: Duration.millis(state.notBefore - input.now) })
@@ -101,6 +102,7 @@ export const decideFailure = (
     readonly generation: Generation
     readonly fence: number
     readonly policy: RedemptionPolicy
+    readonly lost?: ReauthReason | undefined
     readonly failure: RefreshFailure
     readonly now: number
   }
@@ -110,7 +112,7 @@ export const decideFailure = (
     case "Terminal":
       // After an attempt of unknown outcome a refusal may only mean that this attempt had used the token up.
       return idle(state, {
-        status: needsReauth(state.attempts > 1 ? "unknown_outcome" : input.failure.reason),
+        status: needsReauth(state.attempts > 1 ? input.lost ?? "unknown_outcome" : input.failure.reason),
         attempts: 0
       })
     case "Retryable":
@@ -121,7 +123,7 @@ export const decideFailure = (
       })
     case "UnknownOutcome":
       return state.attempts >= maxAttempts(input.policy)
-        ? idle(state, { status: needsReauth("unknown_outcome") })
+        ? idle(state, { status: needsReauth(input.lost ?? "unknown_outcome") })
         : idle(state, { notBefore: input.now + Duration.toMillis(retryDelay) })
   }
 }

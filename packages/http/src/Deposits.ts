@@ -47,7 +47,7 @@ export const depositOf = (payload: DepositPayload, endpoints: Endpoints, now: Da
     tokenType: payload.tokenType ?? "Bearer",
     scopes: payload.scopes,
     ...(payload.accessToken === undefined || payload.verify === true
-      ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { hours: 1 }), expiresAt: now }
+      ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { seconds: 1 }), expiresAt: now }
       : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })
   }
 })

@@ -12,6 +12,7 @@ import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as DocsPage from "./DocsPage.ts"
 import * as FlowsHandlers from "./FlowsHandlers.ts"
 import * as Guard from "./Guard.ts"
+import * as InstanceHandlers from "./InstanceHandlers.ts"
 import * as KeysHandlers from "./KeysHandlers.ts"
 import * as OriginGuard from "./OriginGuard.ts"
 import * as ProblemBoundary from "./ProblemBoundary.ts"
@@ -26,6 +27,7 @@ const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
     AuditHandlers.layer,
     ConnectionsHandlers.layer,
     FlowsHandlers.layer,
+    InstanceHandlers.layer,
     KeysHandlers.layer,
     ServersHandlers.layer,
     SystemHandlers.layer,

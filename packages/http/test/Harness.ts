@@ -11,6 +11,7 @@ import type { Credentials } from "@valetkey/domain/Credentials"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Instance } from "@valetkey/domain/Instance"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
@@ -174,6 +175,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
     Connections.layer,
     Servers.layer,
     KeyRotation.layer,
+    Instance.layer({ id: "test" }),
     layerServer
   ).pipe(
     Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),

@@ -25,7 +25,7 @@ const endpoints = Object.entries(ValetkeyApi.groups).flatMap(([group, { endpoint
 )
 
 /** What belongs to the installation and to no tenant. */
-const isInstallationWide = (name: string) => name.startsWith("keys.")
+const isInstallationWide = (name: string) => name.startsWith("keys.") || name.startsWith("instance.")
 
 /** What a tenant's steps hand on. */
 interface Memory {

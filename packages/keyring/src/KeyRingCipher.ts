@@ -12,6 +12,8 @@ import type { KeySource } from "./KeySource.ts"
 export interface KeyRingCipherOptions {
   /** The installation; part of every envelope's context, so that a copied database does not open elsewhere. */
   readonly instanceId: string
+  /** The installations whose envelopes are opened as well, because this one took their database over. None seals. */
+  readonly former?: (() => ReadonlyArray<string>) | undefined
   readonly source: KeySource
   /** How many derived keys are remembered, 4096 by default. */
   readonly derivedKeys?: number | undefined
@@ -39,7 +41,7 @@ export const layerRegistered = (
   }))
 
 const make = (
-  { derivedKeys, instanceId: instance }: KeyRingCipherOptions,
+  { derivedKeys, former, instanceId }: KeyRingCipherOptions,
   { knows, opening, renewed: renewing, sealing }: RegisteredRing.Rings
 ): Cipher["Service"] => {
   let cached: { readonly ring: KeyRing; readonly keys: Envelope.DerivedKeyCache } | undefined
@@ -48,14 +50,24 @@ const make = (
     return cached.keys
   }
 
-  const openWith = (ring: KeyRing, context: SealContext, sealed: Sealed) =>
+  const openAs = (instance: string, ring: KeyRing, context: SealContext, sealed: Sealed) =>
     Envelope.open((id) => ring.keys.get(id), { ...context, instance }, sealed, cacheOf(ring))
+
+  const openWith = (ring: KeyRing, context: SealContext, sealed: Sealed) => {
+    const opened = openAs(instanceId, ring, context, sealed)
+    if (Result.isSuccess(opened) || opened.failure === "key_unavailable") return opened
+    for (const instance of former?.() ?? []) {
+      const asBefore = openAs(instance, ring, context, sealed)
+      if (Result.isSuccess(asBefore)) return asBefore
+    }
+    return opened
+  }
 
   return Cipher.of({
     seal: (context, plaintext) =>
       Effect.map(sealing, ({ primary }) => {
         const bytes = Buffer.from(Redacted.value(plaintext), "utf8")
-        const sealed = Envelope.seal(primary, { ...context, instance }, bytes)
+        const sealed = Envelope.seal(primary, { ...context, instance: instanceId }, bytes)
         bytes.fill(0)
         return sealed as Sealed
       }),

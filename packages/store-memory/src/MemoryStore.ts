@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
@@ -14,6 +15,7 @@ import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
 import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
+import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
 import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
 import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
@@ -30,6 +32,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | InstanceStore
   | KeyRegister
   | SealedRows
   | ApiKeyStore
@@ -44,6 +47,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryRevocationOutbox.layer,
   MemoryRegistrationStore.layer,
   MemoryServerStore.layer,
+  MemoryInstanceStore.layer,
   MemoryKeyRegister.layer,
   MemorySealedRows.layer,
   MemoryApiKeyStore.layer,

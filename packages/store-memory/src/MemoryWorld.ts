@@ -4,6 +4,7 @@ import type { AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"
+import type { InstanceRecord } from "@valetkey/domain/InstanceStore"
 import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
 import type { Registration } from "@valetkey/domain/RegistrationStore"
@@ -58,6 +59,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
   readonly keys: Map<number, KeyRow>
+  /** Whose the store is. */
+  readonly instance: { record: InstanceRecord | undefined }
   readonly apiKeys: Map<ApiKeyId, { readonly key: ApiKey; readonly digest: Digest }>
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
@@ -74,6 +77,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     servers: new Map(),
     spool: new Map(),
     keys: new Map(),
+    instance: { record: undefined },
     apiKeys: new Map(),
     audit: [],
     auditHeads: new Map()

@@ -74,7 +74,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
       fail: (key, input) =>
         database.write("ConnectionStore.fail", (sql) =>
           changed(sql`UPDATE connections
-            SET phase = 'idle', lease_until = NULL, ${failureColumns(sql, input.failure, input.policy)}
+            SET phase = 'idle', lease_until = NULL, ${failureColumns(sql, input)}
             WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND fence = ${input.fence}
               AND status = 'active' AND phase <> 'idle'
             RETURNING fence`)),
@@ -96,6 +96,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
 interface Claim {
   readonly generation: Parameters<typeof decideClaim>[1]["generation"]
   readonly policy: RedemptionPolicy
+  readonly lost?: ReauthReason | undefined
   readonly lease: Duration.Duration
 }
 
@@ -142,18 +143,22 @@ const whyNot = (
       return outcome
     }))
 
-const failureColumns = (sql: Sql, failure: RefreshFailure, policy: RedemptionPolicy) => {
+const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }: {
+  readonly failure: RefreshFailure
+  readonly lost?: ReauthReason | undefined
+  readonly policy: RedemptionPolicy
+}) => {
   switch (failure._tag) {
     case "Terminal":
       return sql`attempts = 0, status = 'needs_reauth', updated_at = clock_timestamp(),
-        reauth_reason = CASE WHEN attempts > 1 THEN 'unknown_outcome' ELSE ${failure.reason}::text END`
+        reauth_reason = CASE WHEN attempts > 1 THEN ${lost}::text ELSE ${failure.reason}::text END`
     case "Retryable":
       return sql`attempts = CASE WHEN phase = 'sent' THEN attempts - 1 ELSE attempts END,
         not_before = ${after(sql, failure.delay)}, updated_at = clock_timestamp()`
     case "UnknownOutcome": {
       const over = sql`attempts >= ${maxAttempts(policy)}`
       return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,
-        reauth_reason = CASE WHEN ${over} THEN 'unknown_outcome' END,
+        reauth_reason = CASE WHEN ${over} THEN ${lost}::text END,
         not_before = CASE WHEN ${over} THEN not_before ELSE ${after(sql, retryDelay)} END,
         updated_at = clock_timestamp()`
     }

@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
@@ -17,6 +18,7 @@ import * as PostgresAuditLog from "./PostgresAuditLog.ts"
 import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
 import * as PostgresFlowStore from "./PostgresFlowStore.ts"
 import { PostgresHealth } from "./PostgresHealth.ts"
+import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
 import * as PostgresKeyRegister from "./PostgresKeyRegister.ts"
 import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
 import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
@@ -37,6 +39,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | InstanceStore
   | KeyRegister
   | SealedRows
   | ApiKeyStore
@@ -53,6 +56,7 @@ export const layer = (
     PostgresRevocationOutbox.layer,
     PostgresRegistrationStore.layer,
     PostgresServerStore.layer,
+    PostgresInstanceStore.layer,
     PostgresKeyRegister.layer,
     PostgresSealedRows.layer,
     PostgresApiKeyStore.layer,

@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
+import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
@@ -16,6 +17,7 @@ import * as SqliteAuditLog from "./SqliteAuditLog.ts"
 import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 import * as SqliteFlowStore from "./SqliteFlowStore.ts"
+import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
 import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
 import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
 import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
@@ -31,6 +33,7 @@ export type Ports =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | InstanceStore
   | KeyRegister
   | SealedRows
   | ApiKeyStore
@@ -49,6 +52,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteRevocationOutbox.layer,
     SqliteRegistrationStore.layer,
     SqliteServerStore.layer,
+    SqliteInstanceStore.layer,
     SqliteKeyRegister.layer,
     SqliteSealedRows.layer,
     SqliteApiKeyStore.layer,

@@ -53,14 +53,26 @@ export const server: Effect.Effect<Redacted.Redacted, never, Scope.Scope> = Effe
 })
 
 /** Creates a fresh database and drops it when the scope closes; its rows go to the canary scan first. */
-export const database: Effect.Effect<Database, never, Scope.Scope> = Effect.gen(function*() {
+export const database: Effect.Effect<Database, never, Scope.Scope> = Effect.suspend(() => create(""))
+
+/** Copies a database as a restored backup would be one, and drops the copy when the scope closes. Ends the original's sessions. */
+export const copyOf = ({ name }: Database): Effect.Effect<Database, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const admin = yield* server
+    yield* Effect.promise(() =>
+      query(admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '${name}'`)
+    )
+    return yield* create(` TEMPLATE ${name}`)
+  })
+
+const create = Effect.fnUntraced(function*(from: string) {
   const admin = yield* server
   const name = `test_${randomBytes(8).toString("hex")}`
   const url = new URL(Redacted.value(admin))
   url.pathname = `/${name}`
   return yield* Effect.acquireRelease(
     Effect.promise(async (): Promise<Database> => {
-      await query(admin, `CREATE DATABASE ${name}`)
+      await query(admin, `CREATE DATABASE ${name}${from}`)
       return { url: Redacted.make(url.href), name }
     }),
     (database) =>

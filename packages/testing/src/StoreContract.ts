@@ -4,6 +4,7 @@ import * as ApiKeyStoreContract from "./ApiKeyStoreContract.ts"
 import * as AuditLogContract from "./AuditLogContract.ts"
 import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
 import * as FlowStoreContract from "./FlowStoreContract.ts"
+import * as InstanceStoreContract from "./InstanceStoreContract.ts"
 import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
 import * as KeyRegisterContract from "./KeyRegisterContract.ts"
 import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
@@ -28,6 +29,7 @@ export const suite = <R>(
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
       describe("ServerStore", () => ServerStoreContract.cases(it))
+      describe("InstanceStore", () => InstanceStoreContract.cases(it))
       describe("KeyRegister", () => KeyRegisterContract.cases(it, options))
       describe("SealedRows", () => SealedRowsContract.cases(it))
       describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))

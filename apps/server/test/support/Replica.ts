@@ -106,20 +106,23 @@ export const start = (env: Env, token = ""): Effect.Effect<Replica, never, Scope
           socket.on("error", reject)
         })
       ),
-      call: (method, path, body) =>
-        Effect.promise(async (signal) => {
-          const response = await fetch(`${api}${path}`, {
-            method,
-            signal,
-            headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-            ...(body === undefined ? {} : { body: JSON.stringify(body) })
-          })
-          const text = await response.text()
-          // The answers with a token or an authorization URL are the two that may carry a secret.
-          if (!/\/token$|\/v1\/flows$/.test(path)) Emitted.record("response", text)
-          return { status: response.status, headers: response.headers, body: text === "" ? {} : JSON.parse(text) }
-        })
+      call: caller(api, token)
     }
+  })
+
+/** Calls an API as the bearer of a token. */
+export const caller = (api: string, token: string): Replica["call"] => (method, path, body) =>
+  Effect.promise(async (signal) => {
+    const response = await fetch(`${api}${path}`, {
+      method,
+      signal,
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) })
+    })
+    const text = await response.text()
+    // The answers with a token or an authorization URL are the two that may carry a secret.
+    if (!/\/token$|\/v1\/flows$/.test(path)) Emitted.record("response", text)
+    return { status: response.status, headers: response.headers, body: text === "" ? {} : JSON.parse(text) }
   })
 
 /** A port that was free a moment ago, for an address that must be known before the listener is open. */

@@ -1,4 +1,4 @@
-import { Clock, DateTime, Duration, Effect, Metric, Redacted, Result, Schedule } from "effect"
+import { Clock, DateTime, Duration, Effect, Metric, Option, Redacted, Result, Schedule } from "effect"
 import {
   type AccessToken,
   type AccessTokenError,
@@ -9,14 +9,16 @@ import {
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
-import { type Connection, type ConnectionKey, Generation, sealContext } from "../Connection.ts"
+import { type Connection, type ConnectionKey, Generation, type ReauthReason, sealContext } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { type Credentials, isFresh, mergeRefreshed } from "../Credentials.ts"
 import type { Deadlines } from "../Deadlines.ts"
 import { Entropy } from "../Entropy.ts"
+import { Instance } from "../Instance.ts"
 import * as Instruments from "../Instruments.ts"
 import type { RefreshFailure } from "../Refresh.ts"
 import { RevocationOutbox } from "../RevocationOutbox.ts"
+import type { RedemptionPolicy } from "../Server.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
@@ -55,6 +57,18 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const signals = yield* Signals
   const spool = yield* Spool
   const audit = yield* makeAuditing
+  const instance = yield* Effect.serviceOption(Instance)
+
+  /** What another instance may have redeemed as well gets a second attempt, and its failure says why it is no surprise. */
+  const rulesOf = ({ credentials, grant }: Connection): {
+    readonly policy: RedemptionPolicy
+    readonly lost?: ReauthReason
+  } => {
+    const before = Option.isSome(instance) ? instance.value.restoredBefore() : undefined
+    return before !== undefined && DateTime.isLessThan(credentials.issuedAt, before)
+      ? { policy: "retry-once", lost: "restored_credentials" }
+      : { policy: grant.redemptionPolicy }
+  }
 
   const storing = Duration.subtract(deadlines.refresh, deadlines.http)
 
@@ -80,7 +94,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     if (yield* adopt(connection)) return again
     const claim = yield* connections.claim(key, {
       generation: connection.generation,
-      policy: connection.grant.redemptionPolicy,
+      ...rulesOf(connection),
       lease: deadlines.lease
     })
     yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
@@ -251,7 +265,10 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       )
       switch (error.reason._tag) {
         case "Terminal": {
-          yield* fail(connection, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
+          yield* fail(connection, fence, {
+            _tag: "Terminal",
+            reason: rulesOf(connection).lost ?? "refresh_token_rejected"
+          })
           // The row says why the person is asked, or what a new consent has stored meanwhile.
           return again
         }
@@ -274,7 +291,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     connections.fail(connection.key, {
       generation: connection.generation,
       fence,
-      policy: connection.grant.redemptionPolicy,
+      ...rulesOf(connection),
       failure
     }).pipe(
       Effect.retry(storeRetries),

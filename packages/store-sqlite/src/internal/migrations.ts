@@ -154,6 +154,14 @@ export const storeMigrations: ReadonlyArray<string> = [
     last_used_at INTEGER,
     PRIMARY KEY (tenant, id)
   ) STRICT;
+  `,
+  `
+  CREATE TABLE instance (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    former TEXT NOT NULL,
+    taken_over_at INTEGER
+  ) STRICT;
   `
 ]
 

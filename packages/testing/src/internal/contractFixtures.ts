@@ -12,6 +12,7 @@ import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, FlowId, type FrozenAuthorization, type OnConflict } from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
+import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
@@ -33,6 +34,7 @@ export type StorePorts =
   | RevocationOutbox
   | RegistrationStore
   | ServerStore
+  | InstanceStore
   | KeyRegister
   | SealedRows
   | ApiKeyStore

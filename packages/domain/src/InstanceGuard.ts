@@ -1,0 +1,65 @@
+import { Effect, Layer } from "effect"
+import { AuthorizationServer, DiscoveryError, RedemptionError, RevocationError } from "./AuthorizationServer.ts"
+import { Cipher } from "./Cipher.ts"
+import { Flows } from "./Flows.ts"
+import { Housekeeping } from "./Housekeeping.ts"
+import { Instance } from "./Instance.ts"
+import type { StoreError } from "./StoreError.ts"
+
+/** Layer of a Cipher that opens and seals only what is this instance's. */
+export const layerCipher: Layer.Layer<Cipher, never, Cipher | Instance> = Layer.effect(
+  Cipher,
+  Effect.map(Effect.all([Cipher, Instance]), ([cipher, { admitted }]) =>
+    Cipher.of({
+      seal: (context, plaintext) => Effect.andThen(admitted, cipher.seal(context, plaintext)),
+      open: (context, sealed) => Effect.andThen(admitted, cipher.open(context, sealed))
+    }))
+)
+
+/** Layer of an AuthorizationServer that is not called for another instance, whoever asks. */
+export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, AuthorizationServer | Instance> = Layer
+  .effect(
+    AuthorizationServer,
+    Effect.map(Effect.all([AuthorizationServer, Instance]), ([server, { admitted }]) => {
+      const undiscovered = Effect.mapError(
+        admitted,
+        (cause) => new DiscoveryError({ code: "authorization_server_unreachable", cause })
+      )
+      const unredeemed = Effect.mapError(
+        admitted,
+        (cause) => new RedemptionError({ reason: { _tag: "Transient" }, cause })
+      )
+      return AuthorizationServer.of({
+        discover: (one) => Effect.andThen(undiscovered, server.discover(one)),
+        register: (metadata, input) => Effect.andThen(undiscovered, server.register(metadata, input)),
+        authorizationUrl: (request) => server.authorizationUrl(request),
+        exchange: (accepted, secrets) => Effect.andThen(unredeemed, server.exchange(accepted, secrets)),
+        refresh: (grant, secrets) => Effect.andThen(unredeemed, server.refresh(grant, secrets)),
+        revoke: (grant, input) =>
+          Effect.andThen(
+            Effect.mapError(admitted, (cause) => new RevocationError({ cause })),
+            server.revoke(grant, input)
+          )
+      })
+    })
+  )
+
+/** Layer of Flows that start nothing for another instance. */
+export const layerFlows: Layer.Layer<Flows, never, Flows | Instance> = Layer.effect(
+  Flows,
+  Effect.map(
+    Effect.all([Flows, Instance]),
+    ([flows, { admitted }]) =>
+      Flows.of({ ...flows, start: (key, options) => Effect.andThen(admitted, flows.start(key, options)) })
+  )
+)
+
+/** Layer of a Housekeeping that leaves another instance's rows and spool alone. */
+export const layerHousekeeping: Layer.Layer<Housekeeping, never, Housekeeping | Instance> = Layer.effect(
+  Housekeeping,
+  Effect.map(Effect.all([Housekeeping, Instance]), ([{ replay, revoke, sweep }, { admitted }]) => {
+    const ours = (piece: Effect.Effect<number, StoreError>) =>
+      Effect.matchEffect(admitted, { onFailure: () => Effect.succeed(0), onSuccess: () => piece })
+    return Housekeeping.of({ sweep: ours(sweep), revoke: ours(revoke), replay: ours(replay) })
+  })
+)
