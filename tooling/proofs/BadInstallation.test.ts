@@ -227,7 +227,7 @@ describe.concurrent("a bad installation", () => {
           aud: "valetkey",
           sub: "ada",
           tenant: "acme",
-          scope: "flows:write connections:read connections:write tokens:read admin"
+          scope: "flows:write connections:read connections:write tokens:read admin operator"
         })
         yield* Serving.start(env)
         const api = Api.make(`http://127.0.0.1:${port}`, caller)

@@ -110,7 +110,7 @@ describe("one whole life of a connection", () => {
             aud: "valetkey",
             sub: "ada",
             tenant: "acme",
-            scope: "flows:write connections:read connections:write tokens:read admin"
+            scope: "flows:write connections:read connections:write tokens:read admin operator"
           })
           Canary.register("caller_token", Redacted.value(token))
 

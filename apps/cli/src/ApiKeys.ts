@@ -16,7 +16,8 @@ const apiScopes = [
   "connections:write",
   "tokens:read",
   "proxy",
-  "admin"
+  "admin",
+  "operator"
 ] as const satisfies ReadonlyArray<ApiScope>
 
 const CreateKey = Command.make("create", {

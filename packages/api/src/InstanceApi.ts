@@ -26,12 +26,12 @@ export type TakeoverPayload = typeof TakeoverPayload.Type
 export class InstanceApi extends group(
   "instance",
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.get("status", "/v1/instance", { success: InstanceView, error: problems(503) })
       .annotate(OpenApi.Summary, "The instance that the database belongs to")
   ),
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.post("takeOver", "/v1/instance/takeover", {
       payload: TakeoverPayload,
       success: InstanceView,

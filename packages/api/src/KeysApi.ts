@@ -50,24 +50,24 @@ const params = { id: KeyId }
 export class KeysApi extends group(
   "keys",
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.get("status", "/v1/keys", { success: KeysView, error: problems(503) })
       .annotate(OpenApi.Summary, "The root keys, and how much is sealed under each")
   ),
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.post("add", "/v1/keys", {
       success: Schema.Struct({ id: KeyId }).pipe(HttpApiSchema.status(201)),
       error: problems(409, 503)
     }).annotate(OpenApi.Summary, "Make a key that opens and does not seal yet, where the server keeps its keys itself")
   ),
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.post("rewrap", "/v1/keys/rewrap", { success: RewrapView, error: problems(503) })
       .annotate(OpenApi.Summary, "Seal what older keys sealed under the primary one, for about two seconds")
   ),
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.post("promote", "/v1/keys/:id/promote", {
       params,
       success: HttpApiSchema.NoContent,
@@ -75,7 +75,7 @@ export class KeysApi extends group(
     }).annotate(OpenApi.Summary, "Make a key the one that seals, on every replica; idempotent")
   ),
   guarded(
-    ["admin"],
+    ["operator"],
     HttpApiEndpoint.post("retire", "/v1/keys/:id/retire", {
       params,
       success: HttpApiSchema.NoContent,

@@ -9,7 +9,10 @@ export const ApiScope = Schema.Literals([
   "connections:write",
   "tokens:read",
   "proxy",
-  "admin"
+  /** What belongs to the tenant of the caller: its servers, API keys and audit chain. */
+  "admin",
+  /** What belongs to the installation and so to every tenant: its root keys and its instance. */
+  "operator"
 ])
 export type ApiScope = typeof ApiScope.Type
 

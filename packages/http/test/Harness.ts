@@ -42,7 +42,7 @@ export const jwt = {
   audience: "valetkey"
 }
 
-export const allScopes = "flows:write connections:read connections:write tokens:read admin"
+export const allScopes = "flows:write connections:read connections:write tokens:read admin operator"
 
 /** Signs a token for tests; any claim can be replaced, `undefined` leaves it out. */
 export const sign = (claims: Readonly<Record<string, unknown>> = {}, secret = jwt.secret): Promise<string> =>

@@ -33,6 +33,25 @@ const filled = Effect.fnUntraced(function*(ada: Harness.Caller) {
 })
 
 describe("the root keys", () => {
+  it.effect("I26 belong to the installation: a tenant's admin may neither see nor turn them", () =>
+    Effect.gen(function*() {
+      const admin = yield* Harness.caller({ scope: Harness.allScopes.replace(" operator", "") })
+      for (const path of ["/v1/keys", "/v1/instance"]) assert.strictEqual((yield* admin.get(path)).status, 403, path)
+      for (
+        const path of [
+          "/v1/keys",
+          "/v1/keys/rewrap",
+          "/v1/keys/1/promote",
+          "/v1/keys/1/retire",
+          "/v1/instance/takeover"
+        ]
+      ) {
+        const refused = yield* admin.post(path, { confirm: true })
+        assert.strictEqual(refused.status, 403, path)
+        assert.deepStrictEqual(refused.json["requiredScopes"], ["operator"], path)
+      }
+    }).pipe(Effect.provide(Harness.layer())))
+
   it.effect("S3.15 CRY-15 rotate while tokens are handed out: promote, rewrap, retire", () =>
     Effect.gen(function*() {
       const ada = yield* Harness.caller()

@@ -75,7 +75,7 @@ export const deployment = (options: {
       aud: "valetkey",
       sub: "alice",
       tenant: "acme",
-      scope: "flows:write connections:read connections:write tokens:read admin",
+      scope: "flows:write connections:read connections:write tokens:read admin operator",
       exp: 4_000_000_000
     })
   }
