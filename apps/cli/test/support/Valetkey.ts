@@ -172,8 +172,8 @@ const launch = (
   const end = Deferred.makeUnsafe<Ended>()
   child.on("close", (code, signal) => {
     Emitted.record("stderr", text.stderr)
-    // Handing out a token is what `token` and `exec` are for; nothing else may.
-    if (!["token", "exec"].includes(args[0] ?? "")) {
+    // Handing out a secret is what these are for; nothing else may.
+    if (!["token", "exec"].includes(args[0] ?? "") && !(args[0] === "api-keys" && args[1] === "create")) {
       Emitted.record("stdout", text.stdout.replace(/"authorizationUrl":"[^"]*"/, ""))
     }
     Deferred.doneUnsafe(end, Effect.succeed({ code, signal, ...text }))
