@@ -1,6 +1,7 @@
-// Bundles the command: one CommonJS file for the fast path, one for the commands, one for the server.
+// Bundles the command: CommonJS files for the fast path, the commands, the server, and what the server calls out with.
 import { build } from "esbuild"
 import { mkdir, readFile } from "node:fs/promises"
+import { createRequire, isBuiltin } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -15,7 +16,8 @@ export const bundle = async (outdir) => {
     entryPoints: {
       valetkey: "src/main.ts",
       cli: "src/Cli.ts",
-      serve: "../server/src/Serve.ts"
+      serve: "src/Foreground.ts",
+      undici: createRequire(join(here, "../../packages/egress/package.json")).resolve("undici")
     },
     outdir,
     outExtension: { ".js": ".cjs" },
@@ -23,29 +25,43 @@ export const bundle = async (outdir) => {
     platform: "node",
     format: "cjs",
     target: "node22.19",
-    minifySyntax: true,
-    minifyWhitespace: true,
+    minify: true,
     keepNames: false,
     legalComments: "none",
     // `require` is quicker than the loader of modules.
     supported: { "dynamic-import": false },
     logLevel: "warning",
     define: { VALETKEY_VERSION: JSON.stringify(version), "import.meta.url": "__filename" },
-    plugins: [moduleByModule, segmentOnDemand, lazily({ "./Cli.ts": "./cli.cjs", "@valetkey/server/Serve": "./serve.cjs" })]
+    plugins: [
+      moduleByModule,
+      segmentOnDemand,
+      lazily({ "./Cli.ts": "./cli.cjs", "./Foreground.ts": "./serve.cjs", undici: "./undici.cjs" }),
+      deferred(["ws", "(node:)?(child_process|dns/promises|https|querystring|readline|tls|zlib)"])
+    ]
   })
 }
 
-/** Namespaces of the barrel are kept whole by the bundler; imported one by one they lose what nobody uses. */
+/**
+ * Namespaces of the barrel are kept whole by the bundler; imported one by one they lose what nobody uses. Modules of ours
+ * and of Effect that are imported on demand become part of the start: the bundler would otherwise wrap everything that
+ * they share with it, which is nearly all, in functions.
+ */
 const moduleByModule = {
   name: "module-by-module",
   setup: ({ onLoad }) => {
     onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       if (path.includes("node_modules")) return undefined
       const source = await readFile(path, "utf8")
-      const contents = source.replace(/^import \{([^}]*)\} from "effect"$/gm, (_, names) =>
-        names.split(",").map((name) => name.trim()).filter((name) => name !== "" && !name.startsWith("type "))
-          .map((name) => `import * as ${name} from "effect/${name}"`).join("; "))
-      return { contents, loader: "ts" }
+      const joined = []
+      const contents = source
+        .replace(/^import \{([^}]*)\} from "effect"$/gm, (_, names) =>
+          names.split(",").map((name) => name.trim()).filter((name) => name !== "" && !name.startsWith("type "))
+            .map((name) => `import * as ${name} from "effect/${name}"`).join("; "))
+        .replace(/\bimport\("((?!\.\/Cli\.ts|\.\/Foreground\.ts)\.\/[^"]+|effect\/[^"]+)"\)/g, (_, name) => {
+          joined.push(`import * as joined${joined.length} from "${name}"`)
+          return `Promise.resolve(joined${joined.length - 1})`
+        })
+      return { contents: [contents, ...joined].join("\n"), loader: "ts" }
     })
   }
 }
@@ -70,6 +86,29 @@ const lazily = (files) => ({
   setup: ({ onResolve }) => {
     onResolve({ filter: /./ }, ({ kind, path }) =>
       kind === "dynamic-import" && path in files ? { path: files[path], external: true } : undefined)
+  }
+})
+
+/** What is imported at the start but used later, if at all: each export becomes a property that loads the module. */
+const deferred = (names) => ({
+  name: "deferred",
+  setup: ({ onLoad, onResolve, resolve }) => {
+    onResolve({ filter: new RegExp(`^(${names.join("|")})$`) }, ({ path, pluginData, resolveDir }) =>
+      pluginData === "loading" ? undefined : { path, namespace: "deferred", pluginData: resolveDir })
+    onLoad({ filter: /./, namespace: "deferred" }, ({ path, pluginData: resolveDir }) => {
+      const exports = Object.keys(createRequire(join(resolveDir, "importer.js"))(path)).map((name) => JSON.stringify(name))
+      const properties = exports.map((name) => `get ${name}() { return load()[${name}] }`)
+      return {
+        contents: `const load = () => require("loading:${path}"); module.exports = { ${properties.join(", ")} }`,
+        resolveDir
+      }
+    })
+    onResolve({ filter: /^loading:/ }, ({ path, resolveDir }) => {
+      const name = path.slice("loading:".length)
+      return isBuiltin(name)
+        ? { path: name, external: true }
+        : resolve(name, { kind: "require-call", resolveDir, pluginData: "loading" })
+    })
   }
 })
 

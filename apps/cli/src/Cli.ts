@@ -7,13 +7,12 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import { ApiKeys } from "./ApiKeys.ts"
 import { Audit } from "./Audit.ts"
-import { ChildExit } from "./ChildExit.ts"
-import { CliFailure, failure } from "./CliFailure.ts"
+import { conclude } from "./Conclusion.ts"
 import { Connect } from "./Connect.ts"
 import { Disconnect, List, Status } from "./Connections.ts"
 import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
-import { ExitCode, exitCodeOf } from "./ExitCode.ts"
+import { ExitCode } from "./ExitCode.ts"
 import * as Interrupts from "./Interrupts.ts"
 import { Keys } from "./Keys.ts"
 import { Output, plain } from "./Output.ts"
@@ -56,7 +55,10 @@ const run = (args: ReadonlyArray<string>, onInterrupt: (interrupt: () => void) =
     )
     onInterrupt(() => command.interruptUnsafe())
     return yield* Fiber.await(command).pipe(
-      Effect.flatMap((exit) => Exit.isSuccess(exit) ? Effect.succeed(ExitCode.ok) : conclude(output, exit.cause))
+      Effect.flatMap((exit) => {
+        if (Exit.isSuccess(exit)) return Effect.succeed(ExitCode.ok)
+        return isPresented(exit.cause) ? Effect.succeed(ExitCode.usage) : conclude(output, exit.cause)
+      })
     )
   }).pipe(
     Effect.provide([
@@ -82,30 +84,10 @@ export const main = (): void => {
   fiber.addObserver((exit) => process.exit(Exit.isSuccess(exit) ? exit.value : ExitCode.failure))
 }
 
-/** Says how a command failed, in the form that was asked for, and gives its exit code. */
-const conclude = Effect.fnUntraced(function*(output: Output["Service"], cause: Cause.Cause<unknown>) {
-  yield* output.status("")
-  const error = errorOf(cause)
-  if (error instanceof ChildExit) return error.exitCode
-  // The presenter has said it already.
-  if (error === undefined) return ExitCode.usage
-  const { code, details, message } = error
-  if (output.json) yield* output.result({ ok: false, error: { code, message, ...details } }, "")
-  else yield* output.say(`valetkey: ${plain(message)}`)
-  return exitCodeOf(code)
-})
-
-/** The error of a cause in the command's words; undefined when it was presented where it was found. */
-const errorOf = (cause: Cause.Cause<unknown>): CliFailure | ChildExit | undefined => {
-  if (Cause.hasInterruptsOnly(cause)) return failure("interrupted", "Interrupted")
+/** Whether the presenter has said already what is wrong with the command line. */
+const isPresented = (cause: Cause.Cause<unknown>): boolean => {
   const error = Cause.squash(cause)
-  if (error instanceof CliFailure || error instanceof ChildExit) return error
-  if (CliError.isCliError(error) && error._tag === "ShowHelp") return undefined
-  if (process.env["VALETKEY_DEBUG"] !== undefined) process.stderr.write(`${Cause.pretty(cause)}\n`)
-  return new CliFailure({
-    code: "internal",
-    sentence: "Something went wrong inside the command; VALETKEY_DEBUG=1 shows what"
-  })
+  return CliError.isCliError(error) && error._tag === "ShowHelp"
 }
 
 /** Help that was asked for is data; what went wrong is talk. In JSON mode each is the one document. */

@@ -3,18 +3,13 @@ import { Effect } from "effect"
 import * as Command from "effect/cli/Command"
 import { CliFailure } from "./CliFailure.ts"
 import * as Interrupts from "./Interrupts.ts"
-import { Output } from "./Output.ts"
 
 /** `valetkey serve`: the server in the foreground. It is loaded here and by nothing else. */
 export const Serve = Command.make("serve", {}, () =>
   Effect.gen(function*() {
-    const output = yield* Output
     Interrupts.own()
-    const { serve } = yield* Effect.promise(() => import("@valetkey/server/Serve"))
-    yield* serve({
-      env: process.env,
-      onReady: (ready) => output.json ? output.result({ ok: true, ...ready }, "") : Effect.void
-    }).pipe(
+    const { foreground } = yield* Effect.promise(() => import("./Foreground.ts"))
+    yield* foreground.pipe(
       Effect.mapError((error) => new CliFailure({ code: error.code, sentence: error.message }))
     )
   })).pipe(

@@ -1,3 +1,6 @@
+import { mkdirSync } from "node:fs"
+import { homedir } from "node:os"
+import { join } from "node:path"
 import { fast } from "./fast.ts"
 
 // The one command that programs run many times a day answers before anything else is loaded.
@@ -7,9 +10,26 @@ fast(process.argv.slice(2)).then((code) => {
 })
 
 const whole = async (): Promise<void> => {
-  const { enableCompileCache } = await import("node:module")
   // Worth its own time for a large file alone.
-  enableCompileCache?.()
+  await keepCompiled()
+  const [command, flag, ...more] = process.argv.slice(2)
+  if (command === "serve" && (flag === undefined || flag === "--json") && more.length === 0) {
+    const { main } = await import("./Foreground.ts")
+    return main(flag !== undefined)
+  }
   const { main } = await import("./Cli.ts")
   main()
+}
+
+/** Keeps compiled code where only this user can put some: the place that Node.js would choose is open to everybody. */
+const keepCompiled = async (): Promise<void> => {
+  const { enableCompileCache } = await import("node:module")
+  const base = process.env["XDG_CACHE_HOME"]
+  try {
+    const directory = join(base?.startsWith("/") === true ? base : join(homedir(), ".cache"), "valetkey")
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    enableCompileCache?.(directory)
+  } catch {
+    // A user without a home compiles anew each time.
+  }
 }
