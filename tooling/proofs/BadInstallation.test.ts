@@ -82,7 +82,7 @@ describe.concurrent("a bad installation", () => {
           yield* another.stop
           writeFileSync(home.keys, `${id}:${other}\n`, { mode: 0o600 })
           const wrong = yield* Serving.start(env)
-          yield* expectEverywhere(wrong, "integrity_error", 500)
+          yield* expectEverywhere(wrong, "encryption_key_mismatch", 503)
           yield* wrong.stop
           assert.deepStrictEqual(Rows.count(home.database), rows)
           assert.strictEqual(provider.requests("token").length, redemptions)
