@@ -8,26 +8,33 @@ import type { World } from "./World.ts"
 
 const floor = join(import.meta.dirname, "floors/token.mjs")
 
-/** Tokens handed out per second over HTTP, beside a bare handler that does the same work. */
+/**
+ * Tokens handed out per second over HTTP, beside a bare handler that does the same work. The second floor keeps the
+ * derived key, as our server does for an envelope that it opened before; it is there to be seen and has no limit.
+ */
 export const handing = async (world: World, rounds: number): Promise<Section> => {
   const bearer = readFileSync(join(world.home, "run/token"), "utf8").trim()
-  const socket = join(world.home, "floor.sock")
-  const bare = await start([process.execPath, floor, socket, join(world.home, "floor.db"), bearer], {
-    socket,
-    path: "/livez"
-  })
+  const bare = async (mode: "derived" | "kept") => {
+    const socket = join(world.home, `${mode}.sock`)
+    const command = [process.execPath, floor, socket, join(world.home, `${mode}.db`), bearer, mode]
+    return { socket, running: await start(command, { socket, path: "/livez" }) }
+  }
+  const derived = await bare("derived")
+  const kept = await bare("kept")
   try {
     return {
       title: "tokens handed out over HTTP, 32 connections",
       unit: "requests per second",
       figures: await race(rounds, [
-        ["bare node:http, same work", () => load(socket, bearer)],
+        ["bare node:http, same work", () => load(derived.socket, bearer)],
+        ["bare node:http, derived key kept", () => load(kept.socket, bearer)],
         ["valetkey serve", () => load(world.socket, bearer)]
       ]),
       limits: { "valetkey serve": { atLeast: 0.9 } }
     }
   } finally {
-    await bare.stop()
+    await derived.running.stop()
+    await kept.running.stop()
   }
 }
 
