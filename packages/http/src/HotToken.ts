@@ -1,7 +1,13 @@
 import { EndpointPolicy } from "@valetkey/api/Policy"
 import type { Principal } from "@valetkey/api/Principal"
 import { TokensApi } from "@valetkey/api/TokensApi"
-import { type AccessToken, activeConnection, defaultValidity, openAccessToken } from "@valetkey/domain/AccessToken"
+import {
+  type AccessToken,
+  type AccessTokenError,
+  activeConnection,
+  defaultValidity,
+  openAccessToken
+} from "@valetkey/domain/AccessToken"
 import { type AuditOrigin, classOf } from "@valetkey/domain/AuditOrigin"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Cipher } from "@valetkey/domain/Cipher"
@@ -26,6 +32,7 @@ export type HotToken = (
 
 const path = /^\/v1\/connections\/([a-z0-9][a-z0-9._-]{0,62})\/token$/
 const maxBody = 1024
+const nothingAsked = Buffer.from("{}")
 const countRead = Metric.update(Instruments.storedReads, 1)
 const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, EndpointPolicy)
 
@@ -43,22 +50,27 @@ export const make = (
     const trail = yield* AuditTrail
     const run = Effect.runForkWith(yield* Effect.context<never>())
 
-    const stored = Effect.fnUntraced(function*(
-      principal: Principal,
+    const stored = (
+      { kind, subject, tenant }: Principal,
       server: ServerSlug,
       validity: Duration.Duration,
       from: AuditOrigin["from"]
-    ) {
-      const { subject, tenant } = principal
+    ): Effect.Effect<AccessToken | undefined, AccessTokenError> => {
       // The principal was checked when it was verified, the slug by the pattern of the path.
       const key = new ConnectionKey({ tenant, subject, server }, { disableChecks: true })
-      const connection = yield* activeConnection(yield* connections.get(key))
-      if (connection.rejected || !isFresh(connection.credentials, validity, yield* DateTime.now)) return undefined
-      const token = yield* openAccessToken(cipher, connection)
-      yield* trail.used(key, token, { principal: principal.kind, from })
-      yield* countRead
-      return token
-    })
+      return connections.get(key).pipe(
+        Effect.flatMap(activeConnection),
+        Effect.flatMap((connection) =>
+          Effect.flatMap(DateTime.now, (now) => {
+            if (connection.rejected || !isFresh(connection.credentials, validity, now)) return Effect.undefined
+            return openAccessToken(cipher, connection).pipe(
+              Effect.tap((token) => trail.used(key, token, { principal: kind, from })),
+              Effect.tap(countRead)
+            )
+          })
+        )
+      )
+    }
 
     return (request, response, fallback) => {
       if (request.method !== "POST") return false
@@ -108,7 +120,7 @@ const read = (request: IncomingMessage, use: (body: Buffer) => void): void => {
 
 /** What the contract would decode of a body that asks for nothing but a validity; undefined for every other body. */
 const validityOf = (body: Buffer): Duration.Duration | undefined => {
-  if (body.length === 0) return defaultValidity
+  if (body.length === 0 || body.equals(nothingAsked)) return defaultValidity
   try {
     const value: unknown = JSON.parse(body.toString("utf8"))
     if (value === null) return defaultValidity

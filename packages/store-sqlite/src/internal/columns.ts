@@ -51,8 +51,17 @@ export const credentialsOf = (row: CredentialColumns): SealedCredentials => ({
   ...(row.expires_at === null ? undefined : { expiresAt: DateTime.makeUnsafe(row.expires_at) })
 })
 
-/** The grant of a row. */
-export const grantOf = (text: string): Grant => fromJson<Grant>(text)
+/** The grant of a row. A grant lives as long as its connection and is read with every token, so its text is parsed once. */
+export const grantOf = (text: string): Grant => {
+  const known = grants.get(text)
+  if (known !== undefined) return known
+  const grant = Object.freeze(fromJson<Grant>(text))
+  if (grants.size >= 1024) grants.clear()
+  grants.set(text, grant)
+  return grant
+}
+
+const grants = new Map<string, Grant>()
 
 /** Bytes of a row as an envelope; only a cipher looks inside. */
 export const sealedOf = (bytes: Uint8Array): Sealed => bytes as Sealed
