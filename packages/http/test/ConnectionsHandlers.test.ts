@@ -176,7 +176,7 @@ describe("PUT /v1/connections/{server}", () => {
       const cases: ReadonlyArray<readonly [string, Readonly<Record<string, unknown>>]> = [
         ["refreshToken", { refreshToken: undefined }],
         ["refreshToken", { refreshToken: "" }],
-        ["refreshToken", { refreshToken: 4711 }],
+        ["refreshToken", { refreshToken: 471100471100 }],
         ["refreshToken", { refreshToken: { value: secret } }],
         ["refreshToken", { refreshToken: `${secret}\u0000` }],
         ["refreshToken", { refreshToken: "\ud800" }],
@@ -211,7 +211,7 @@ describe("PUT /v1/connections/{server}", () => {
         )
         assert.isTrue(paths.some((path) => path.startsWith(`payload.${field}`)), `${field}: ${paths.join(" ")}`)
         if (!field.startsWith("CANARY")) assert.notInclude(answer.text, secret.slice(-32))
-        for (const value of ["4711", "private_magic", "soon", "two words", "rival"]) {
+        for (const value of ["471100471100", "private_magic", "soon", "two words", "rival"]) {
           assert.notInclude(answer.text, value)
         }
       }
