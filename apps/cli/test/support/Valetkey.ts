@@ -121,7 +121,7 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
         path,
         opened: () =>
           existsSync(log)
-            ? readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as Array<string>)
+            ? readFileSync(log, "utf8").split("\n").slice(0, -1).map((line) => JSON.parse(line) as Array<string>)
             : []
       }
     }
