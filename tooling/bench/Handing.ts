@@ -46,7 +46,7 @@ const load = async (socketPath: string, bearer: string): Promise<number> => {
     headers: { authorization: `Bearer ${bearer}`, "content-type": "application/json", host: "localhost" },
     body: "{}",
     connections: 32,
-    duration: 3,
+    duration: 2,
     // The load comes from a thread of its own, so that the servers are what is measured.
     workers: 1
   })

@@ -16,7 +16,7 @@ const rounds = Number(values.rounds)
 const sections: Readonly<Record<string, (world: World.World) => Promise<ReadonlyArray<Section>>>> = {
   commands: async (world) => [await commandLine(world, rounds)],
   start: (world) => coldStart(world, rounds),
-  token: async (world) => [await handing(world, Math.min(rounds, 5))],
+  token: async (world) => [await handing(world, rounds)],
   sealing: async () => [await sealing(rounds)]
 }
 
