@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { copyFileSync, existsSync, readdirSync, readFileSync } from "node:fs"
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { variable } from "./support/bundle.ts"
 import * as StubServer from "./support/StubServer.ts"
@@ -49,6 +49,16 @@ describe("the bundle", () => {
       })
       assert.match((yield* run("--version")).stdout, /^\d+\.\d+\.\d+\n$/)
       assert.deepStrictEqual([...new Set(stub.requests)], ["POST /v1/connections/x/token"])
+    })))
+
+  it.live("keeps what it compiled where nobody else can put some", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const cache = join(dirname(valetkey.home.data), ".cache", "valetkey")
+      const { code } = yield* valetkey.run(["--help"])
+      assert.strictEqual(code, 0)
+      assert.strictEqual(statSync(cache).mode & 0o777, 0o700)
+      assert.isAbove(readdirSync(cache, { recursive: true }).length, 1)
     })))
 
   it.live("gives the same answer on both paths", () =>
