@@ -153,7 +153,7 @@ describe.concurrent("a bad installation", () => {
     "a flow that nobody answers in time ends the command with 5, and an answer after that changes nothing",
     () =>
       inPlayground(
-        { VALETKEY_FLOW_TTL: "1s" },
+        { VALETKEY_FLOW_TTL: "4s" },
         Effect.gen(function*() {
           const { api, home, newName, provider, valetkey } = yield* Playground
           const name = newName()
