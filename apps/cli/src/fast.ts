@@ -1,5 +1,6 @@
 import { locate } from "@valetkey/client/Home"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
+import { writeSync } from "node:fs"
 import { render } from "./TokenText.ts"
 import { version } from "./Version.ts"
 import type { Token } from "./Wire.ts"
@@ -11,7 +12,7 @@ import type { Token } from "./Wire.ts"
  */
 export const fast = async (args: ReadonlyArray<string>): Promise<number | undefined> => {
   if (args.length === 1 && args[0] === "--version") {
-    process.stdout.write(`${version}\n`)
+    print(`${version}\n`)
     return 0
   }
   const asked = parse(args)
@@ -34,10 +35,21 @@ export const fast = async (args: ReadonlyArray<string>): Promise<number | undefi
     const token = JSON.parse(response.body) as Token
     if (typeof token.accessToken !== "string" || typeof token.tokenType !== "string") return undefined
     const { document, text } = render(asked.name, token, asked.header)
-    process.stdout.write(`${asked.json ? JSON.stringify(document) : text}\n`)
+    print(`${asked.json ? JSON.stringify(document) : text}\n`)
     return 0
   } catch {
     return undefined
+  }
+}
+
+/** Writes without the streams of Node.js, which take longer to set up than the server to answer. */
+const print = (text: string): void => {
+  let rest = Buffer.from(text)
+  try {
+    while (rest.length > 0) rest = rest.subarray(writeSync(1, rest))
+  } catch {
+    // A pipe that is full or closed is the stream's affair.
+    process.stdout.write(rest)
   }
 }
 
