@@ -2,8 +2,6 @@ import { defineConfig } from "vitest/config"
 
 export default defineConfig({
   test: {
-    // Whole processes race the clock of a machine that other work may share; in CI a second try tells a slow one from a broken one.
-    retry: process.env["CI"] === undefined ? 0 : 1,
     name: "server",
     include: ["test/**/*.test.ts"],
     globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup"],
