@@ -162,6 +162,12 @@ export const storeMigrations: ReadonlyArray<string> = [
     former TEXT NOT NULL,
     taken_over_at INTEGER
   ) STRICT;
+  `,
+  `
+  ALTER TABLE flows ADD COLUMN ticket_hash TEXT;
+  ALTER TABLE flows ADD COLUMN authorization_url BLOB;
+  ALTER TABLE flows ADD COLUMN completion_hash TEXT;
+  CREATE UNIQUE INDEX flows_ticket ON flows (ticket_hash) WHERE ticket_hash IS NOT NULL;
   `
 ]
 
