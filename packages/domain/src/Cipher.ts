@@ -14,7 +14,7 @@ export class CipherError extends Schema.TaggedError<CipherError>("valetkey/Ciphe
   override get message() {
     switch (this.code) {
       case "encryption_key_missing":
-        return "No encryption key is configured; set VALETKEY_KEYS or restore the key file, then retry"
+        return "There is no usable encryption key; set VALETKEY_KEYS, restore the key file or bring the key service back, then retry"
       case "encryption_key_unavailable":
         return "The encryption key that sealed this value is not in the key ring; add it for decryption, then retry"
       case "encryption_key_mismatch":

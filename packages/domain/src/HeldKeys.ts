@@ -8,13 +8,23 @@ export interface HeldKey {
   readonly checkValue: string
 }
 
+/** A key that was made. */
+export interface AddedKey {
+  readonly id: number
+  /**
+   * What the configuration of every replica has to be given before the key opens: the key as a service wrapped it, whose
+   * bytes nobody has seen. Absent where the key opens already.
+   */
+  readonly entry?: string | undefined
+}
+
 /** Error of adding a key where the configuration holds the keys, not this process. */
 export class KeysManagedElsewhere
   extends Schema.TaggedError<KeysManagedElsewhere>("valetkey/KeysManagedElsewhere")("KeysManagedElsewhere", {})
 {
   readonly code = "keys_managed_elsewhere" as const
   override get message() {
-    return "The keys of this server come from its configuration; append id:base64 of 32 random bytes to VALETKEY_KEYS on every replica, restart them one by one, then promote the id"
+    return "The keys of this server come from its configuration; append id:base64 of 32 random bytes to VALETKEY_KEYS, or to the file that they are read from, on every replica, restart them one by one, then promote the id"
   }
 }
 
@@ -30,6 +40,9 @@ export class HeldKeys extends Context.Service<HeldKeys, {
    * not the key that is primary.
    */
   readonly verify: Effect.Effect<void, CipherError | StoreError>
-  /** Makes a key and adds it for opening; durable when it returns. Nothing is sealed under it until it is promoted. */
-  readonly add: Effect.Effect<HeldKey, CipherError | KeysManagedElsewhere | StoreError>
+  /**
+   * Makes a key and adds it for opening; durable when it returns. Nothing is sealed under it until it is promoted. Where
+   * the configuration holds wrapped keys nothing changes: the entry to configure is the result, and the only copy.
+   */
+  readonly add: Effect.Effect<AddedKey, CipherError | KeysManagedElsewhere | StoreError>
 }>()("@valetkey/domain/HeldKeys") {}

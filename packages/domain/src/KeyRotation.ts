@@ -1,7 +1,7 @@
 import { Clock, Context, type DateTime, Duration, Effect, Layer, Result, Schema } from "effect"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { sealContext } from "./Connection.ts"
-import { type HeldKey, HeldKeys, type KeysManagedElsewhere } from "./HeldKeys.ts"
+import { type AddedKey, type HeldKey, HeldKeys, type KeysManagedElsewhere } from "./HeldKeys.ts"
 import { KeyRegister, type KeyState, type RegisteredKey } from "./KeyRegister.ts"
 import { keyIdOf, type SealContext, type Sealed } from "./Sealed.ts"
 import { type SealedRow, SealedRows, type SealedTable, sealedTables } from "./SealedRows.ts"
@@ -64,8 +64,8 @@ export interface Rewrapped {
 /** Use case: the life of root keys while the server runs: add everywhere, promote, seal anew, retire. */
 export class KeyRotation extends Context.Service<KeyRotation, {
   readonly status: Effect.Effect<KeysStatus, CipherError | StoreError>
-  /** Makes a key and adds it for opening, where this process manages its keys itself. */
-  readonly add: Effect.Effect<HeldKey, CipherError | KeysManagedElsewhere | StoreError>
+  /** Makes a key and adds it for opening where this process manages its keys itself, or gives the entry to configure. */
+  readonly add: Effect.Effect<AddedKey, CipherError | KeysManagedElsewhere | StoreError>
   /** Makes a key the one that seals, on every replica that holds it. Idempotent. */
   promote(id: number): Effect.Effect<void, CipherError | KeyRotationError | StoreError>
   /**

@@ -1,6 +1,10 @@
 import { Clock, Effect, type Redacted, Result, Schema, Semaphore } from "effect"
+import { randomBytes } from "node:crypto"
+import * as KeyDescriptor from "./KeyDescriptor.ts"
 import * as KeyFile from "./KeyFile.ts"
 import * as KeyRing from "./KeyRing.ts"
+import { type KeyService, KeyServiceError } from "./KeyService.ts"
+import * as VaultTransit from "./VaultTransit.ts"
 
 /** Failure of a source that holds no key at all. */
 export class KeyMissing extends Schema.TaggedError<KeyMissing>("valetkey/KeyMissing")("KeyMissing", {}) {
@@ -11,7 +15,18 @@ export class KeyMissing extends Schema.TaggedError<KeyMissing>("valetkey/KeyMiss
 }
 
 /** Why there is no key ring. Each says what to fix; none quotes a key. */
-export type KeySourceError = KeyMissing | KeyRing.KeyRingError | KeyFile.KeyFileError
+export type KeySourceError =
+  | KeyMissing
+  | KeyRing.KeyRingError
+  | KeyFile.KeyFileError
+  | KeyDescriptor.KeyDescriptorError
+  | KeyServiceError
+
+/** A key that was made for the configuration: its id, and the entry that every replica has to be given. */
+export interface ProposedKey {
+  readonly id: number
+  readonly entry: string
+}
 
 /** Where the key ring comes from. Nothing is read until it is first asked for. */
 export interface KeySource {
@@ -21,6 +36,8 @@ export interface KeySource {
   readonly reload: Effect.Effect<KeyRing.KeyRing, KeySourceError>
   /** Makes a key and adds it as the last one; the ring that is there afterwards. Absent where somebody else keeps the keys. */
   readonly add?: Effect.Effect<KeyRing.KeyRing, KeySourceError> | undefined
+  /** Makes a key that nobody has seen and holds it nowhere. Absent where no service wraps keys. */
+  readonly propose?: Effect.Effect<ProposedKey, KeySourceError> | undefined
 }
 
 /** Source over the text of `VALETKEY_KEYS`; undefined and empty are a missing key. */
@@ -48,7 +65,57 @@ export const fromFile = (options: {
   )
 }
 
-/** Source over any way to read a ring, such as a key service, and perhaps a way to add a key. */
+/**
+ * Source over a descriptor that the parent process opened. It is claimed now, read to its end on first use, and closed;
+ * what came of that holds until the process ends.
+ */
+export const fromDescriptor = (descriptor: number, field?: string): KeySource => {
+  const claimed = KeyDescriptor.claim(descriptor, field)
+  let outcome: Promise<Result.Result<KeyRing.KeyRing, KeySourceError>> | undefined
+  const read = () =>
+    outcome ??= claimed.read().then((text) =>
+      Result.isFailure(text) ? Result.fail(text.failure) : parse(text.success, field ?? "VALETKEY_KEYS_FD")
+    )
+  return make(Effect.flatMap(Effect.promise(read), (ring) => Effect.fromResult(ring)))
+}
+
+/**
+ * Source over the text of `VALETKEY_KEYS_WRAPPED`: keys that a service wrapped. They are unwrapped on first use, all or
+ * none; from then on the service is not needed any more, and is asked again by no reload.
+ */
+export const fromWrapped = (options: {
+  readonly keys: Redacted.Redacted
+  readonly service: KeyService
+  readonly field?: string | undefined
+}): KeySource => {
+  const { keys, service } = options
+  const entries = KeyRing.entriesOf(
+    keys,
+    options.field ?? "VALETKEY_KEYS_WRAPPED",
+    (id, wrapped) => VaultTransit.isWrapped(wrapped) ? { id, wrapped } : "unwrapped"
+  )
+  let ring: KeyRing.KeyRing | undefined
+  const unwrap = Effect.fnUntraced(function*({ id, wrapped }: { readonly id: number; readonly wrapped: string }) {
+    const key = KeyRing.keyOf(id, yield* service.unwrap(wrapped))
+    return typeof key === "string" ? yield* new KeyServiceError({ problem: "not_a_key" }) : key
+  })
+  const read = Effect.gen(function*() {
+    if (ring !== undefined) return ring
+    if (Result.isFailure(entries)) {
+      return yield* entries.failure.problem === "empty"
+        ? new KeyMissing({})
+        : entries.failure
+    }
+    return ring = KeyRing.ringOf(yield* Effect.forEach(entries.success, unwrap, { concurrency: 4 }))
+  })
+  const propose = Effect.map(service.create, (wrapped): ProposedKey => {
+    const id = randomBytes(4).readUInt32BE()
+    return { id, entry: `${id}:${wrapped}` }
+  })
+  return { ...make(read), propose }
+}
+
+/** Source over any way to read a ring, and perhaps a way to add a key. */
 export const make = (
   read: Effect.Effect<KeyRing.KeyRing, KeySourceError>,
   add?: Effect.Effect<void, KeySourceError>
@@ -61,9 +128,13 @@ export const make = (
     const now = yield* Clock.currentTimeMillis
     if (last === undefined || Math.abs(now - last.at) >= 1000) {
       const outcome = yield* Effect.result(
-        Effect.tapError(read, (error) => Effect.logWarning("No usable encryption key", error.message))
+        Effect.tapError(
+          read,
+          (error) => Effect.logWarning("No usable encryption key", { problem: error.code, todo: error.message })
+        )
       )
-      last = { at: now, outcome }
+      // When it ended, not when it began: those who waited for a slow source do not ask it one after the other.
+      last = { at: yield* Clock.currentTimeMillis, outcome }
       if (Result.isSuccess(outcome)) ring = outcome.success
     }
     return yield* Effect.fromResult(last.outcome)

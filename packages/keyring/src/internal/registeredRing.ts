@@ -119,6 +119,7 @@ export const make = (
           if (!current.complete) return yield* unknown()
         }),
         add: Effect.gen(function*() {
+          if (source.propose !== undefined) return yield* Effect.mapError(source.propose, missing)
           if (source.add === undefined) return yield* new KeysManagedElsewhere()
           const from = yield* Effect.mapError(source.add, missing)
           yield* ask(from)

@@ -1,0 +1,120 @@
+import { Effect, Option, Redacted, Schema } from "effect"
+import { type KeyService, KeyServiceError } from "./KeyService.ts"
+
+/** A request to Vault, ready to be sent: JSON by POST. */
+export interface VaultRequest {
+  /** Path of the URL, from `/v1/` on. */
+  readonly path: string
+  readonly headers: Readonly<Record<string, string | Redacted.Redacted>>
+  readonly body: string
+}
+
+/** A whole answer of Vault. */
+export interface VaultAnswer {
+  readonly status: number
+  /** Overwritten once it was read. */
+  readonly body: Uint8Array
+}
+
+/** Which transit key wraps the root keys, and how Vault is reached. */
+export interface VaultTransitOptions {
+  /** Path of the transit engine, `transit` in most places. */
+  readonly mount: string
+  /** Name of the key in it. */
+  readonly key: string
+  readonly namespace?: string | undefined
+  /** Context of a key that was made with `derived=true`. */
+  readonly context?: string | undefined
+  /** The token as it is now; asked for before every request, so that a renewed one is found. */
+  readonly token: Effect.Effect<Redacted.Redacted, KeyServiceError>
+  /** Sends a request once and follows no redirect. */
+  readonly send: (request: VaultRequest) => Effect.Effect<VaultAnswer, KeyServiceError>
+}
+
+/**
+ * Makes the key service of a transit secrets engine of HashiCorp Vault or OpenBao.
+ *
+ * A root key is a data key of the engine: `datakey/wrapped` makes it without giving it away, `decrypt` unwraps it.
+ *
+ * @see https://developer.hashicorp.com/vault/api-docs/secret/transit sections "Decrypt data" and "Generate data key"
+ */
+export const make = (options: VaultTransitOptions): KeyService => {
+  const { context, key, mount, namespace, send, token } = options
+  const shared = context === undefined ? {} : { context: Buffer.from(context, "utf8").toString("base64") }
+
+  const attempt = (operation: string, body: object, secret: Redacted.Redacted) =>
+    send({
+      path: `/v1/${mount}/${operation}/${key}`,
+      headers: {
+        "content-type": "application/json",
+        "x-vault-request": "true",
+        "x-vault-token": secret,
+        ...(namespace === undefined ? {} : { "x-vault-namespace": namespace })
+      },
+      body: JSON.stringify({ ...body, ...shared })
+    })
+
+  const call = Effect.fnUntraced(function*<A>(operation: string, body: object, read: (answer: string) => A) {
+    const first = yield* token
+    let answer = yield* attempt(operation, body, first)
+    if (answer.status === 403) {
+      // The token may have been replaced while it was on its way; the same one again would be refused again.
+      const second = yield* token
+      if (Redacted.value(second) !== Redacted.value(first)) answer = yield* attempt(operation, body, second)
+    }
+    const bytes = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.byteLength)
+    try {
+      const problem = problemOf(answer.status)
+      if (problem !== undefined) return yield* new KeyServiceError({ problem })
+      return read(bytes.toString("utf8"))
+    } finally {
+      bytes.fill(0)
+    }
+  })
+
+  return {
+    unwrap: (wrapped) =>
+      call("decrypt", { ciphertext: wrapped }, plaintextOf).pipe(
+        Effect.flatMap(Option.match({
+          onNone: () => Effect.fail(new KeyServiceError({ problem: "malformed" })),
+          onSome: (plaintext) => Effect.succeed(Buffer.from(plaintext, "base64"))
+        }))
+      ),
+    create: call("datakey/wrapped", { bits: 256 }, ciphertextOf).pipe(
+      Effect.flatMap(Option.match({
+        onNone: () => Effect.fail(new KeyServiceError({ problem: "malformed" })),
+        onSome: (ciphertext) => Effect.succeed(ciphertext)
+      }))
+    )
+  }
+}
+
+/** Whether a text is what the engine gives for a ciphertext: the version of its key, and base64. */
+export const isWrapped = (text: string): boolean =>
+  text.length <= 8192 && /^vault:v[1-9]\d{0,8}:[A-Za-z0-9+/]+={0,2}$/.test(text)
+
+const Ciphertext = Schema.String.check(Schema.makeFilter(isWrapped))
+const decodePlaintext = Schema.decodeUnknownOption(Schema.Struct({ data: Schema.Struct({ plaintext: Schema.String }) }))
+const decodeCiphertext = Schema.decodeUnknownOption(Schema.Struct({ data: Schema.Struct({ ciphertext: Ciphertext }) }))
+
+const plaintextOf = (text: string) => Option.map(decodePlaintext(parse(text)), ({ data }) => data.plaintext)
+const ciphertextOf = (text: string) => Option.map(decodeCiphertext(parse(text)), ({ data }) => data.ciphertext)
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** What a status means, as Vault's "HTTP API", section "HTTP status codes" has it. */
+const problemOf = (status: number): KeyServiceError["problem"] | undefined => {
+  if (status === 200) return undefined
+  if (status === 400) return "rejected"
+  if (status === 403) return "denied"
+  if (status === 404 || status === 405) return "not_found"
+  if (status === 429) return "limited"
+  if (status === 501 || status === 503) return "sealed"
+  return status >= 500 || status === 412 || status > 470 ? "failed" : "malformed"
+}
