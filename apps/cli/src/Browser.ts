@@ -26,6 +26,7 @@ export const open = (target: string) =>
           ...process.env,
           VALETKEY_TOKEN: undefined,
           VALETKEY_KEYS: undefined,
+          VALETKEY_KEYS_WRAPPED: undefined,
           VALETKEY_JWT_SECRET: undefined,
           DATABASE_URL: undefined
         }

@@ -57,6 +57,7 @@ const run = Effect.fnUntraced(function*(command: ReadonlyArray<string>, secret: 
         ...process.env,
         VALETKEY_TOKEN: undefined,
         VALETKEY_KEYS: undefined,
+        VALETKEY_KEYS_WRAPPED: undefined,
         VALETKEY_JWT_SECRET: undefined,
         ...secret
       }

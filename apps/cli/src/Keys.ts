@@ -25,7 +25,14 @@ const KeysStatus = Command.make("status", {}, () =>
 const AddKey = Command.make("add", {}, () =>
   Effect.gen(function*() {
     const output = yield* Output
-    const { id } = yield* (yield* reach({ start: true })).call(operations.addKey, undefined)
+    const { entry, id } = yield* (yield* reach({ start: true })).call(operations.addKey, undefined)
+    if (entry !== undefined) {
+      yield* output.result({ ok: true, key: id, entry }, entry)
+      yield* output.say(
+        `Made key ${id}; it opens nothing yet. Append the entry to VALETKEY_KEYS_WRAPPED on every replica and restart them one by one. Next: valetkey keys promote ${id}`
+      )
+      return
+    }
     yield* output.result({ ok: true, key: id }, String(id))
     yield* output.say(`Added key ${id}; it opens and does not seal yet. Next: valetkey keys promote ${id}`)
   })).pipe(Command.withDescription("Make a root key that opens and does not seal yet"))

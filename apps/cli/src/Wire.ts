@@ -3,7 +3,7 @@ import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
 import type { InstanceView } from "@valetkey/api/InstanceApi"
-import type { KeysView, RewrapView } from "@valetkey/api/KeysApi"
+import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
@@ -156,10 +156,10 @@ export const operations = {
     accepts: (answer): answer is Keys =>
       has(answer, { keys: "object", unknown: "number" }) && Array.isArray(answer["keys"])
   }),
-  addKey: operation<undefined, { readonly id: number }>({
+  addKey: operation<undefined, typeof AddedKeyView.Encoded>({
     method: "POST",
     path: () => "/v1/keys",
-    accepts: (answer): answer is { id: number } => has(answer, { id: "number" })
+    accepts: (answer): answer is typeof AddedKeyView.Encoded => has(answer, { id: "number" })
   }),
   promoteKey: operation<number, undefined>({
     method: "POST",

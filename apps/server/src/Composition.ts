@@ -20,7 +20,6 @@ import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
-import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
 import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
@@ -29,6 +28,7 @@ import { Effect, Layer, type Redacted } from "effect"
 import { Draining } from "./Draining.ts"
 import * as Health from "./Health.ts"
 import * as ReplicaSpool from "./ReplicaSpool.ts"
+import { RootKeys } from "./RootKeys.ts"
 import type { Settings } from "./Settings.ts"
 
 /** What only a started local installation knows. */
@@ -45,12 +45,13 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
       ApiKeyAuthenticator.layer(LocalAuthenticator.layer({ token: secrets.bootToken })),
-      Health.layerSqlite(keysOf(settings))
+      Health.layerSqlite
     )),
     Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerGuarded(settings, secrets.instanceId)),
     Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
-    Layer.provideMerge(layerOutside(settings, secrets.instanceId)),
+    Layer.provideMerge(layerOutside(secrets.instanceId)),
+    Layer.provideMerge(RootKeys.layer(settings)),
     Layer.provide(
       CallbackTransports.layer(
         settings.publicUrl === undefined ? [LoopbackTransport.make()] : [LoopbackTransport.make(), gateway(settings)]
@@ -64,27 +65,18 @@ export const layerServer = (settings: ServerSettings) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
       ApiKeyAuthenticator.layer(authenticator(settings)),
-      Health.layerPostgres(keysOf(settings))
+      Health.layerPostgres
     )),
     Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerGuarded(settings, settings.instanceId ?? "default")),
     Layer.provideMerge(
       Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))
     ),
-    Layer.provideMerge(layerOutside(settings, settings.instanceId ?? "default")),
+    Layer.provideMerge(layerOutside(settings.instanceId ?? "default")),
+    Layer.provideMerge(RootKeys.layer(settings)),
     Layer.provide(CallbackTransports.layer([gateway(settings)])),
     Layer.provideMerge(Draining.layer)
   )
-
-/** Where the root keys come from: the environment, else a file; only the local profile makes one. */
-export const keysOf = (settings: Settings): KeySource.KeySource =>
-  settings.keys !== undefined
-    ? KeySource.fromText(settings.keys)
-    : settings.keysFile !== undefined
-    ? KeySource.fromFile({ path: settings.keysFile, create: false, append: settings.profile === "local" })
-    : settings.profile === "local"
-    ? KeySource.fromFile({ path: settings.home.keys, create: false, append: true })
-    : KeySource.fromText(undefined)
 
 const layerUseCases = (settings: Settings) =>
   Housekeeping.layerSchedule().pipe(
@@ -106,24 +98,24 @@ const layerUseCases = (settings: Settings) =>
 /** Whose the store is, and secrets at rest and authorization servers for its owner alone. */
 const layerGuarded = (settings: Settings, instanceId: string) =>
   Layer.merge(
-    layerCipher(settings, instanceId),
+    layerCipher(instanceId),
     InstanceGuard.layerAuthorizationServer.pipe(Layer.provide(layerAuthorizationServer(settings)))
   ).pipe(Layer.provideMerge(Instance.layer({ id: instanceId })))
 
 /** Secrets at rest: the keys that this process holds, and what the store's register says of them. */
-const layerCipher = (settings: Settings, instanceId: string) =>
+const layerCipher = (instanceId: string) =>
   InstanceGuard.layerCipher.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(
-    Instance,
-    ({ former }) => KeyRingCipher.layerRegistered({ instanceId, former, source: keysOf(settings) })
+    Effect.all([Instance, RootKeys]),
+    ([{ former }, source]) => KeyRingCipher.layerRegistered({ instanceId, former, source })
   ))))
 
 const layerAuthorizationServer = (settings: Settings) =>
   OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
 
 /** Everything else beyond this process and its store. */
-const layerOutside = (settings: Settings, instanceId: string) =>
+const layerOutside = (instanceId: string) =>
   Layer.mergeAll(
-    KeyRingFingerprints.layer({ instanceId, source: keysOf(settings) }),
+    Layer.unwrap(Effect.map(RootKeys, (source) => KeyRingFingerprints.layer({ instanceId, source }))),
     NodeEntropy.layer
   )
 

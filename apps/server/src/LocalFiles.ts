@@ -12,13 +12,13 @@ import type { Settings } from "./Settings.ts"
  */
 export const prepare = (
   home: Home,
-  settings: Pick<Settings, "instanceId" | "keys" | "keysFile">
+  settings: Pick<Settings, "instanceId" | "keys">
 ): Effect.Effect<string, PrivateFiles.PrivateFilesError> =>
   Effect.gen(function*() {
     yield* PrivateFiles.directory(home.data)
     yield* PrivateFiles.directory(home.config)
     yield* PrivateFiles.directory(home.run)
-    if (!existsSync(home.database) && settings.keys === undefined && settings.keysFile === undefined) {
+    if (!existsSync(home.database) && settings.keys === undefined) {
       // A key file that is refused shows in readiness and in every answer that needs it.
       yield* Effect.ignore(KeyFile.readOrCreate(home.keys))
     }

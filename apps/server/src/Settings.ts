@@ -6,14 +6,21 @@ import { type VariableName, variables } from "./Variables.ts"
 
 /** Error of the configuration. It names the variable and what was expected, never the value. */
 export class SettingsError extends Schema.TaggedError<SettingsError>("valetkey/server/SettingsError")("SettingsError", {
-  code: Schema.Literals(["setting_invalid", "setting_missing"]),
+  code: Schema.Literals(["setting_conflict", "setting_invalid", "setting_missing"]),
   variable: Schema.String
 }) {
   override get message() {
     const expected = variables.find(({ name }) => name === this.variable)?.expected ?? "another value"
-    return this.code === "setting_invalid"
-      ? `${this.variable} is not understood: expected ${expected}`
-      : `${this.variable} must be set in the server profile: expected ${expected}`
+    switch (this.code) {
+      case "setting_conflict":
+        return `${this.variable} is one source of the root keys and another one is set as well: set one of ${
+          keySources.join(", ")
+        }`
+      case "setting_invalid":
+        return `${this.variable} is not understood: expected ${expected}`
+      case "setting_missing":
+        return `${this.variable} must be set for what is configured: expected ${expected}`
+    }
   }
 }
 
@@ -33,6 +40,23 @@ export interface JwtSettings {
   }
 }
 
+/** Which transit key of Vault wraps the root keys, and how Vault is reached. */
+export interface VaultSettings {
+  readonly address: string
+  readonly mount: string
+  readonly key: string
+  readonly namespace: string | undefined
+  readonly context: string | undefined
+  readonly tokenFile: string
+}
+
+/** Where the root keys come from. */
+export type KeySettings =
+  | { readonly _tag: "text"; readonly text: Redacted.Redacted }
+  | { readonly _tag: "file"; readonly path: string }
+  | { readonly _tag: "descriptor"; readonly descriptor: number }
+  | { readonly _tag: "wrapped"; readonly text: Redacted.Redacted; readonly vault: VaultSettings }
+
 /** Where telemetry goes. */
 export interface TelemetrySettings {
   readonly endpoint: string
@@ -43,8 +67,8 @@ export interface TelemetrySettings {
 /** What both profiles have. */
 interface Common {
   readonly home: Home
-  readonly keys: Redacted.Redacted | undefined
-  readonly keysFile: string | undefined
+  /** Undefined where the profile's own source is meant. */
+  readonly keys: KeySettings | undefined
   readonly instanceId: string | undefined
   readonly publicListen: ListenAddress | undefined
   readonly adminListen: ListenAddress | undefined
@@ -73,8 +97,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
   Effect.gen(function*() {
     const common: Common = {
       home: locate(env),
-      keys: yield* optional("VALETKEY_KEYS", Config.Redacted),
-      keysFile: yield* optional("VALETKEY_KEYS_FILE", Config.NonEmptyString),
+      keys: yield* keys,
       instanceId: yield* optional("VALETKEY_INSTANCE_ID", schema(InstanceId)),
       publicListen: yield* optional("VALETKEY_PUBLIC_LISTEN", parsed(parseAddress)),
       adminListen: yield* optional("VALETKEY_ADMIN_LISTEN", parsed(parseAddress)),
@@ -106,6 +129,10 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
     } as const
   }).pipe(Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnvRecord(env)))
 
+// Names that a URL takes as they are, and no dots that would lead elsewhere in it.
+const VaultName = Schema.String.check(Schema.isPattern(/^\w([\w.-]{0,126}\w)?$/))
+const VaultPath = Schema.String.check(Schema.isPattern(/^\w([\w.-]{0,62}\w)?(\/\w([\w.-]{0,62}\w)?){0,8}$/))
+
 const InstanceId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/))
 
 const levels = { trace: "Trace", debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
@@ -136,6 +163,34 @@ const parsed = <A>(parse: (text: string) => A | undefined) => (name: string): Co
       ? Effect.fail(new Config.ConfigError(new ConfigProvider.SourceError({ message: "malformed" })))
       : Effect.succeed(value)
   })
+
+const keySources = ["VALETKEY_KEYS", "VALETKEY_KEYS_FILE", "VALETKEY_KEYS_FD", "VALETKEY_KEYS_WRAPPED"] as const
+
+const keys = Effect.gen(function*() {
+  const text = yield* optional("VALETKEY_KEYS", Config.Redacted)
+  const path = yield* optional("VALETKEY_KEYS_FILE", Config.NonEmptyString)
+  const descriptor = yield* optional("VALETKEY_KEYS_FD", parsed(parseDescriptor))
+  const wrapped = yield* optional("VALETKEY_KEYS_WRAPPED", Config.Redacted)
+  const set = [text, path, descriptor, wrapped].flatMap((value, index) => value === undefined ? [] : [index])
+  if (set.length > 1) {
+    return yield* new SettingsError({ code: "setting_conflict", variable: keySources[set.at(-1)!]! })
+  }
+  if (text !== undefined) return { _tag: "text", text } as const
+  if (path !== undefined) return { _tag: "file", path } as const
+  if (descriptor !== undefined) return { _tag: "descriptor", descriptor } as const
+  return wrapped === undefined ? undefined : { _tag: "wrapped", text: wrapped, vault: yield* vault } as const
+})
+
+const vault = Effect.gen(function*() {
+  return {
+    address: yield* required("VALETKEY_VAULT_ADDR", parsed(parseVault)),
+    mount: (yield* optional("VALETKEY_VAULT_MOUNT", schema(VaultPath))) ?? "transit",
+    key: yield* required("VALETKEY_VAULT_KEY", schema(VaultName)),
+    namespace: yield* optional("VALETKEY_VAULT_NAMESPACE", schema(VaultPath)),
+    context: yield* optional("VALETKEY_VAULT_CONTEXT", schema(Schema.String.check(Schema.isMaxLength(256)))),
+    tokenFile: yield* required("VALETKEY_VAULT_TOKEN_FILE", Config.NonEmptyString)
+  }
+})
 
 const telemetry = Effect.gen(function*() {
   const endpoint = yield* optional("OTEL_EXPORTER_OTLP_ENDPOINT", parsed(parseCollector))
@@ -193,6 +248,16 @@ function parsePublicUrl(text: string): string | undefined {
   const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)
   if (url.protocol !== "https:" && !(url.protocol === "http:" && loopback)) return undefined
   return url.href.replace(/\/+$/, "")
+}
+
+function parseDescriptor(text: string): number | undefined {
+  return /^\d{1,4}$/.test(text) && Number(text) >= 3 && Number(text) <= 1023 ? Number(text) : undefined
+}
+
+// The token and the root keys travel there, so plain http is for this machine alone.
+function parseVault(text: string): string | undefined {
+  const origin = parsePublicUrl(text)
+  return origin !== undefined && new URL(origin).pathname === "/" ? origin : undefined
 }
 
 function parseDatabaseUrl(text: string): Redacted.Redacted | undefined {

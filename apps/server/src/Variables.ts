@@ -43,6 +43,54 @@ export const variables = [
     "File of the key ring, readable by its owner alone."
   ),
   define(
+    "VALETKEY_KEYS_FD",
+    "none",
+    "a number from 3 to 1023",
+    "Descriptor from which the key ring is read once, on first use; it is closed then."
+  ),
+  define(
+    "VALETKEY_KEYS_WRAPPED",
+    "none",
+    "id:vault:v1:... pairs, separated by commas",
+    "Key ring as Vault or OpenBao wrapped it; unwrapped on first use. Needs VALETKEY_VAULT_ADDR, _KEY and _TOKEN_FILE."
+  ),
+  define(
+    "VALETKEY_VAULT_ADDR",
+    "none",
+    "an https URL without credentials, path and query; http for a loopback host",
+    "Where Vault or OpenBao answers."
+  ),
+  define(
+    "VALETKEY_VAULT_KEY",
+    "none",
+    "letters, digits, '_', '-' and '.'",
+    "Name of the transit key that wraps the root keys."
+  ),
+  define(
+    "VALETKEY_VAULT_MOUNT",
+    "transit",
+    "a path of letters, digits, '_', '-' and '.'",
+    "Path of the transit engine."
+  ),
+  define(
+    "VALETKEY_VAULT_NAMESPACE",
+    "none",
+    "a path of letters, digits, '_', '-' and '.'",
+    "Namespace of the transit engine."
+  ),
+  define(
+    "VALETKEY_VAULT_CONTEXT",
+    "none",
+    "1 to 256 characters",
+    "Context of a transit key that was made with derived=true."
+  ),
+  define(
+    "VALETKEY_VAULT_TOKEN_FILE",
+    "none",
+    "a file path",
+    "File of the Vault token, readable by its owner alone; somebody else keeps it fresh. Read at every request."
+  ),
+  define(
     "VALETKEY_INSTANCE_ID",
     "local: made on first use; server: default",
     "1 to 64 characters of a-z, A-Z, 0-9, '.', '_' or '-'",

@@ -44,6 +44,14 @@ export const RewrapView = Schema.Struct({
 }).annotate({ identifier: "Rewrap" })
 export type RewrapView = typeof RewrapView.Type
 
+/** Schema for a key that was made. */
+export const AddedKeyView = Schema.Struct({
+  id: KeyId,
+  /** What the configuration of every replica has to be given before the key opens; absent where it opens already. */
+  entry: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "AddedRootKey" })
+export type AddedKeyView = typeof AddedKeyView.Type
+
 const params = { id: KeyId }
 
 /** The root keys of the installation, for its operator. */
@@ -57,9 +65,12 @@ export class KeysApi extends group(
   guarded(
     ["operator"],
     HttpApiEndpoint.post("add", "/v1/keys", {
-      success: Schema.Struct({ id: KeyId }).pipe(HttpApiSchema.status(201)),
+      success: AddedKeyView.pipe(HttpApiSchema.status(201)),
       error: problems(409, 503)
-    }).annotate(OpenApi.Summary, "Make a key that opens and does not seal yet, where the server keeps its keys itself")
+    }).annotate(
+      OpenApi.Summary,
+      "Make a key that opens and does not seal yet, or the entry to configure where a key service wraps the keys"
+    )
   ),
   guarded(
     ["operator"],

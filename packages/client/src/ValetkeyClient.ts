@@ -10,7 +10,7 @@ import {
   type FlowView,
   StartPayload
 } from "@valetkey/api/FlowsApi"
-import type { KeysView, RewrapView } from "@valetkey/api/KeysApi"
+import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenView } from "@valetkey/api/TokensApi"
@@ -75,8 +75,8 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   verifyAudit(expect?: string): Effect.Effect<AuditVerdictView, ClientError>
   /** The root keys of the installation. */
   readonly keys: Effect.Effect<KeysView, ClientError>
-  /** Makes a key that opens and does not seal yet; its id. */
-  readonly addKey: Effect.Effect<number, ClientError>
+  /** Makes a key that opens and does not seal yet; with an `entry`, once that entry is configured on every replica. */
+  readonly addKey: Effect.Effect<AddedKeyView, ClientError>
   /** Makes a key the one that seals. Idempotent. */
   promoteKey(id: number): Effect.Effect<void, ClientError>
   /** Seals under the primary key what others sealed, for about two seconds; call again until it is done. */
@@ -181,7 +181,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
         audit: (page = {}) => call(audit.list({ query: page })),
         verifyAudit: (expect) => call(audit.verify({ query: expect === undefined ? {} : { expect } })),
         keys: call(keys.status({})),
-        addKey: Effect.map(call(keys.add({})), ({ id }) => id),
+        addKey: call(keys.add({})),
         promoteKey: (id) => call(keys.promote({ params: { id } })),
         rewrapKeys: call(keys.rewrap({})),
         retireKey: (id) => call(keys.retire({ params: { id } })),

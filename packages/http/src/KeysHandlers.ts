@@ -12,7 +12,7 @@ export const layer = HttpApiBuilder.group(
     const rotation = yield* KeyRotation
     return handlers.handleAll({
       status: () => orProblem(rotation.status),
-      add: () => Effect.map(orProblem(rotation.add), ({ id }) => ({ id })),
+      add: () => Effect.map(orProblem(rotation.add), ({ entry, id }) => entry === undefined ? { id } : { id, entry }),
       rewrap: () => orProblem(rotation.rewrap()),
       promote: ({ params }) => orProblem(rotation.promote(params.id)),
       retire: ({ params }) => orProblem(rotation.retire(params.id))
