@@ -42,50 +42,47 @@ export const make = (options: VaultTransitOptions): KeyService => {
   const { context, key, mount, namespace, send, token } = options
   const shared = context === undefined ? {} : { context: Buffer.from(context, "utf8").toString("base64") }
 
-  const attempt = (operation: string, body: object, secret: Redacted.Redacted) =>
-    send({
-      path: `/v1/${mount}/${operation}/${key}`,
-      headers: {
-        "content-type": "application/json",
-        "x-vault-request": "true",
-        "x-vault-token": secret,
-        ...(namespace === undefined ? {} : { "x-vault-namespace": namespace })
-      },
-      body: JSON.stringify({ ...body, ...shared })
-    })
+  const attempt =
+    <A>(operation: string, body: object, read: (answer: unknown) => Option.Option<A>) => (secret: Redacted.Redacted) =>
+      Effect.map(
+        send({
+          path: `/v1/${mount}/${operation}/${key}`,
+          headers: {
+            "content-type": "application/json",
+            "x-vault-request": "true",
+            "x-vault-token": secret,
+            ...(namespace === undefined ? {} : { "x-vault-namespace": namespace })
+          },
+          body: JSON.stringify({ ...body, ...shared })
+        }),
+        (answer) => {
+          const bytes = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.byteLength)
+          const found = answer.status === 200 ? read(parse(bytes)) : Option.none<A>()
+          bytes.fill(0)
+          return { found, problem: problemOf(answer.status) ?? (Option.isNone(found) ? "malformed" : undefined) }
+        }
+      )
 
-  const call = Effect.fnUntraced(function*<A>(operation: string, body: object, read: (answer: string) => A) {
+  const call = Effect.fnUntraced(function*<A>(
+    operation: string,
+    body: object,
+    read: (answer: unknown) => Option.Option<A>
+  ) {
+    const once = attempt(operation, body, read)
     const first = yield* token
-    let answer = yield* attempt(operation, body, first)
-    if (answer.status === 403) {
+    let answer = yield* once(first)
+    if (answer.problem === "denied") {
       // The token may have been replaced while it was on its way; the same one again would be refused again.
       const second = yield* token
-      if (Redacted.value(second) !== Redacted.value(first)) answer = yield* attempt(operation, body, second)
+      if (Redacted.value(second) !== Redacted.value(first)) answer = yield* once(second)
     }
-    const bytes = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.byteLength)
-    try {
-      const problem = problemOf(answer.status)
-      if (problem !== undefined) return yield* new KeyServiceError({ problem })
-      return read(bytes.toString("utf8"))
-    } finally {
-      bytes.fill(0)
-    }
+    const { found, problem } = answer
+    return Option.isSome(found) ? found.value : yield* new KeyServiceError({ problem: problem ?? "malformed" })
   })
 
   return {
-    unwrap: (wrapped) =>
-      call("decrypt", { ciphertext: wrapped }, plaintextOf).pipe(
-        Effect.flatMap(Option.match({
-          onNone: () => Effect.fail(new KeyServiceError({ problem: "malformed" })),
-          onSome: (plaintext) => Effect.succeed(Buffer.from(plaintext, "base64"))
-        }))
-      ),
-    create: call("datakey/wrapped", { bits: 256 }, ciphertextOf).pipe(
-      Effect.flatMap(Option.match({
-        onNone: () => Effect.fail(new KeyServiceError({ problem: "malformed" })),
-        onSome: (ciphertext) => Effect.succeed(ciphertext)
-      }))
-    )
+    unwrap: (wrapped) => call("decrypt", { ciphertext: wrapped }, plaintextOf),
+    create: call("datakey/wrapped", { bits: 256 }, ciphertextOf)
   }
 }
 
@@ -97,12 +94,13 @@ const Ciphertext = Schema.String.check(Schema.makeFilter(isWrapped))
 const decodePlaintext = Schema.decodeUnknownOption(Schema.Struct({ data: Schema.Struct({ plaintext: Schema.String }) }))
 const decodeCiphertext = Schema.decodeUnknownOption(Schema.Struct({ data: Schema.Struct({ ciphertext: Ciphertext }) }))
 
-const plaintextOf = (text: string) => Option.map(decodePlaintext(parse(text)), ({ data }) => data.plaintext)
-const ciphertextOf = (text: string) => Option.map(decodeCiphertext(parse(text)), ({ data }) => data.ciphertext)
+const plaintextOf = (answer: unknown) =>
+  Option.map(decodePlaintext(answer), ({ data }) => Buffer.from(data.plaintext, "base64"))
+const ciphertextOf = (answer: unknown) => Option.map(decodeCiphertext(answer), ({ data }) => data.ciphertext)
 
-const parse = (text: string): unknown => {
+const parse = (bytes: Buffer): unknown => {
   try {
-    return JSON.parse(text)
+    return JSON.parse(bytes.toString("utf8"))
   } catch {
     return undefined
   }
