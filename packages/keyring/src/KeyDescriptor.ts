@@ -1,5 +1,5 @@
 import { Redacted, Result, Schema } from "effect"
-import { closeSync, fstatSync, readSync, type Stats } from "node:fs"
+import { closeSync, fstatSync, readSync, type Stats, writeSync } from "node:fs"
 import { Socket } from "node:net"
 
 const limit = 64 * 1024
@@ -68,12 +68,22 @@ const judge = (descriptor: number): Stats | "not_open" | "not_a_file" => {
   const found = stat(descriptor)
   if (found === undefined) return "not_open"
   if (found.isFile() || found.isSocket()) return found
-  // A pipe with both ends here is one of the runtime's own: reading it would take its signals away.
+  // A pipe that is written here as well is one of the runtime's own: reading it would take its signals away.
   const own = Array.from({ length: 64 }, (_, other) => other).some((other) => {
-    const end = other === descriptor ? undefined : stat(other)
-    return end !== undefined && end.dev === found.dev && end.ino === found.ino
+    const end = stat(other)
+    return end !== undefined && end.dev === found.dev && end.ino === found.ino && isWritable(other)
   })
   return found.isFIFO() && !own ? found : "not_a_file"
+}
+
+/** Whether an end of a pipe is the one to write to. Writing nothing changes nothing. */
+const isWritable = (descriptor: number): boolean => {
+  try {
+    writeSync(descriptor, Buffer.alloc(0))
+    return true
+  } catch {
+    return false
+  }
 }
 
 const readFile = (descriptor: number): Buffer | "too_large" | "io" => {

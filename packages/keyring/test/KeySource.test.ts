@@ -2,15 +2,44 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue, Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { randomBytes } from "node:crypto"
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as KeyRing from "../src/KeyRing.ts"
+import { type KeyService, KeyServiceError } from "../src/KeyService.ts"
 import * as KeySource from "../src/KeySource.ts"
 
 const entry = (id: number) => `${id}:${randomBytes(32).toString("base64")}`
 const ringOf = (...ids: ReadonlyArray<number>) =>
   Result.getOrThrow(KeyRing.parse(Redacted.make(ids.map(entry).join(","))))
+
+/** A service whose wrapping is a name: `vault:v1:` and the base64 of the key, readable for the test alone. */
+const serviceOf = () => {
+  const state = { problem: undefined as KeyServiceError["problem"] | undefined, calls: 0 }
+  const given = new Array<Buffer>()
+  const service: KeyService = {
+    unwrap: (wrapped) =>
+      Effect.suspend(() => {
+        state.calls++
+        if (state.problem !== undefined) return Effect.fail(new KeyServiceError({ problem: state.problem }))
+        const bytes = Buffer.from(wrapped.slice("vault:v1:".length), "base64")
+        given.push(bytes)
+        return Effect.succeed(bytes)
+      }),
+    create: Effect.sync(() => `vault:v1:${randomBytes(32).toString("base64")}`)
+  }
+  return { service, state, given }
+}
 
 describe("KeySource", () => {
   it.effect("S3.23 reads nothing until it is asked, then once", () =>
@@ -128,5 +157,145 @@ describe("KeySource", () => {
       assert.strictEqual(readFileSync(path, "utf8"), "1:CANARY")
       assert.isUndefined(KeySource.fromText(Redacted.make(entry(1))).add)
       assert.isUndefined(KeySource.fromFile({ path, create: false }).add)
+    }))
+
+  it.effect("CRY-20 unwraps wrapped keys on first use, to the ring that the keys themselves would give, and wipes them", () =>
+    Effect.gen(function*() {
+      const { given, service, state } = serviceOf()
+      const [one, two] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")]
+      const source = KeySource.fromWrapped({ keys: Redacted.make(`7:vault:v1:${one}, 3:vault:v1:${two}\n`), service })
+      assert.strictEqual(state.calls, 0)
+      const ring = yield* source.ring
+      const plain = Result.getOrThrow(KeyRing.parse(Redacted.make(`7:${one},3:${two}`)))
+      assert.deepStrictEqual(
+        [...ring.keys.values()].map(({ checkValue, id, state }) => [id, checkValue, state]),
+        [...plain.keys.values()].map(({ checkValue, id, state }) => [id, checkValue, state])
+      )
+      assert.strictEqual(ring.primary.secret.export().toString("base64"), one)
+      assert.strictEqual(given.length, 2)
+      for (const bytes of given) assert.isTrue(bytes.every((byte) => byte === 0))
+    }))
+
+  it.effect("I14 needs the service no more once the keys are unwrapped, whoever asks for them anew", () =>
+    Effect.gen(function*() {
+      const { service, state } = serviceOf()
+      const source = KeySource.fromWrapped({ keys: Redacted.make(`1:vault:v1:${entry(1).slice(2)}`), service })
+      const ring = yield* source.ring
+      state.problem = "unreachable"
+      yield* TestClock.adjust("1 day")
+      assert.strictEqual(yield* source.reload, ring)
+      assert.strictEqual(yield* source.ring, ring)
+      assert.strictEqual(state.calls, 1)
+    }))
+
+  it.effect("I14 says why the service gives no key, and unwraps within a second of its return", () =>
+    Effect.gen(function*() {
+      const { service, state } = serviceOf()
+      const source = KeySource.fromWrapped({ keys: Redacted.make(`1:vault:v1:${entry(1).slice(2)}`), service })
+      for (const problem of ["unreachable", "sealed", "denied"] as const) {
+        state.problem = problem
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Effect.flip(source.ring)).code, `key_service_${problem}`)
+      }
+      state.problem = undefined
+      yield* TestClock.adjust("999 millis")
+      yield* Effect.flip(source.ring)
+      assert.strictEqual(state.calls, 3)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* source.ring).primary.id, 1)
+    }))
+
+  it.effect("gives all keys or none, and none that is not a random key of 32 bytes", () =>
+    Effect.gen(function*() {
+      const { given, service } = serviceOf()
+      const good = entry(1).slice(2)
+      const lies = [
+        randomBytes(31).toString("base64"),
+        randomBytes(33).toString("base64"),
+        Buffer.alloc(32).toString("base64")
+      ]
+      for (const lie of lies) {
+        const keys = Redacted.make(`1:vault:v1:${good},2:vault:v1:${lie}`)
+        const error = yield* Effect.flip(KeySource.fromWrapped({ keys, service }).ring)
+        assert.strictEqual(error.code, "key_service_not_a_key")
+        assert.notInclude(error.message + JSON.stringify(error), lie)
+      }
+      for (const bytes of given) assert.isTrue(bytes.every((byte) => byte === 0))
+    }))
+
+  it.effect("CRY-04 says what is wrong with VALETKEY_KEYS_WRAPPED without asking the service", () =>
+    Effect.gen(function*() {
+      const { service, state } = serviceOf()
+      const good = `vault:v1:${entry(1).slice(2)}`
+      const cases: ReadonlyArray<readonly [string, string]> = [
+        ["", "encryption_key_missing"],
+        [good, "id"],
+        [`1:${good},1:${good}`, "duplicate_id"],
+        [`1:${entry(1).slice(2)}`, "unwrapped"],
+        ["1:vault:v0:QUFB", "unwrapped"],
+        ["1:vault:v1:", "unwrapped"],
+        ["1:vault:v1:CANARY!", "unwrapped"],
+        ["1:kms:v1:QUFB", "unwrapped"]
+      ]
+      for (const [text, expected] of cases) {
+        const error = yield* Effect.flip(KeySource.fromWrapped({ keys: Redacted.make(text), service }).ring)
+        assert.strictEqual(error._tag === "KeyRingError" ? error.problem : error.code, expected, text)
+        assert.notInclude(error.message, "CANARY")
+        if (expected === "unwrapped") assert.match(error.message, /^VALETKEY_KEYS_WRAPPED entry 1: /)
+      }
+      assert.strictEqual(state.calls, 0)
+    }))
+
+  it.effect("CRY-15 proposes a key of a new id, holds it nowhere, and opens with it once it is configured", () =>
+    Effect.gen(function*() {
+      const { service } = serviceOf()
+      const keys = `1:vault:v1:${entry(1).slice(2)}`
+      const source = KeySource.fromWrapped({ keys: Redacted.make(keys), service })
+      const { entry: proposed, id } = yield* source.propose!
+      assert.deepStrictEqual([...(yield* source.reload).keys.keys()], [1])
+      assert.isUndefined(source.add)
+      const ring = yield* KeySource.fromWrapped({ keys: Redacted.make(`${keys},${proposed}`), service }).ring
+      assert.deepStrictEqual([...ring.keys.keys()], [1, id])
+      assert.notStrictEqual((yield* source.propose!).id, id)
+      assert.isUndefined(KeySource.fromText(Redacted.make(entry(1))).propose)
+    }))
+
+  it.effect("asks a slow source once for all who waited, also when it fails at last", () =>
+    Effect.gen(function*() {
+      let reads = 0
+      const source = KeySource.make(Effect.suspend(() => {
+        reads++
+        return Effect.andThen(Effect.sleep("3 seconds"), new KeyServiceError({ problem: "late" }))
+      }))
+      const fibers = yield* Effect.forEach([1, 2, 3, 4], () => Effect.forkChild(Effect.flip(source.ring)))
+      yield* TestClock.adjust("3 seconds")
+      for (const fiber of fibers) assert.strictEqual((yield* Fiber.join(fiber)).code, "key_service_late")
+      assert.strictEqual(reads, 1)
+    }))
+
+  it.effect("takes a descriptor, which is read on first use and never again", () =>
+    Effect.gen(function*() {
+      const base = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "valetkey-source-"))),
+        (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+      )
+      const path = join(base, "keys")
+      writeFileSync(path, `${entry(4)}\n${entry(9)}\n`)
+      const descriptor = openSync(path, "r")
+      const source = KeySource.fromDescriptor(descriptor)
+      assert.strictEqual(fstatSync(descriptor).size, statSync(path).size)
+      const ring = yield* source.ring
+      assert.deepStrictEqual([...ring.keys.keys()], [4, 9])
+      assert.throws(() => fstatSync(descriptor))
+      yield* TestClock.adjust("1 day")
+      assert.strictEqual(yield* source.reload, ring)
+      writeFileSync(path, "1:CANARY")
+      const broken = KeySource.fromDescriptor(openSync(path, "r"))
+      for (let attempt = 0; attempt < 2; attempt++) {
+        const error = yield* Effect.flip(broken.ring)
+        assert.match(error.message, /^VALETKEY_KEYS_FD entry 1: /)
+        assert.notInclude(error.message, "CANARY")
+        yield* TestClock.adjust("1 second")
+      }
     }))
 })
