@@ -24,19 +24,36 @@ const lp = (...fields: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> =>
     return [length, field]
   }))
 
-/** Opens an envelope with the root key that it names, or fails. */
-export const decrypt = async (rootKey: Uint8Array, context: Context, envelope: Uint8Array): Promise<Uint8Array> => {
+/** The key and the commitment of one envelope. */
+export const derive = async (
+  rootKey: Uint8Array,
+  context: Context,
+  envelope: Uint8Array
+): Promise<{ readonly okm: Uint8Array<ArrayBuffer>; readonly aad: Uint8Array<ArrayBuffer> }> => {
   const bytes = Uint8Array.from(envelope)
-  if (String.fromCharCode(...bytes.slice(0, 4)) !== "VK01") throw new Error("format")
   const names = ["instance", "table", "tenant", "row", "field", "generation"] as const
   const aad = lp(bytes.slice(0, 52), lp(...names.map((name) => utf8.encode(`${context[name]}`))))
   const info = concat(utf8.encode("valetkey/envelope/v1\u0000"), new Uint8Array(await subtle.digest("SHA-256", aad)))
   const root = await subtle.importKey("raw", Uint8Array.from(rootKey), "HKDF", false, ["deriveBits"])
-  const okm = new Uint8Array(
-    await subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt: bytes.slice(8, 40), info }, root, 512)
-  )
+  const salt = bytes.slice(8, 40)
+  return { aad, okm: new Uint8Array(await subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt, info }, root, 512)) }
+}
+
+/** Opens an envelope with one of the root keys, or fails with the class of the failure as its message. */
+export const decrypt = async (
+  rootKeys: Readonly<Record<string, Uint8Array>>,
+  context: Context,
+  envelope: Uint8Array
+): Promise<Uint8Array> => {
+  const bytes = Uint8Array.from(envelope)
+  if (bytes.length < 100 || String.fromCharCode(...bytes.slice(0, 4)) !== "VK01") throw new Error("format")
+  const rootKey = rootKeys[String(new DataView(bytes.buffer).getUint32(4, false))]
+  if (rootKey === undefined) throw new Error("key_unavailable")
+  const { aad, okm } = await derive(rootKey, context, bytes)
   if (bytes.slice(52, 84).some((byte, index) => byte !== okm[32 + index])) throw new Error("commitment")
   const key = await subtle.importKey("raw", okm.slice(0, 32), "AES-GCM", false, ["decrypt"])
   const algorithm = { name: "AES-GCM", iv: bytes.slice(40, 52), additionalData: aad, tagLength: 128 }
-  return new Uint8Array(await subtle.decrypt(algorithm, key, bytes.slice(84)))
+  return subtle.decrypt(algorithm, key, bytes.slice(84)).then((plain) => new Uint8Array(plain), () => {
+    throw new Error("tag")
+  })
 }
