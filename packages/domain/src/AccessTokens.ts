@@ -95,7 +95,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             } else {
               const token = yield* open(current)
               if (entropy.digest(token.accessToken) === rejected) {
-                yield* connections.reject(key, current.generation)
+                yield* connections.reject(key, current)
               } else if (fresh) {
                 yield* countStored
                 return token

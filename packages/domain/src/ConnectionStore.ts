@@ -15,7 +15,11 @@ import type { StoreError } from "./StoreError.ts"
 import type { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
 
-/** Port: connections and the right to redeem. Every write is a compare-and-set; a call that lost the race changes nothing. */
+/**
+ * Port: connections and the right to redeem. Every write is a compare-and-set; a call that lost the race changes nothing.
+ * Generation and fence count within one row, and a row that was deleted begins anew; so whatever a refresh writes names the
+ * epoch as well, and what belongs to a former life of the connection is void.
+ */
 export class ConnectionStore extends Context.Service<ConnectionStore, {
   /** One read. */
   get(key: ConnectionKey): Effect.Effect<Option.Option<Connection>, StoreError>
@@ -27,12 +31,13 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly limit: number
   }): Effect.Effect<ReadonlyArray<Connection>, StoreError>
   /**
-   * Asks for the right to redeem the refresh token of `generation`. One atomic step: of any number of callers on any
-   * number of replicas one is `Claimed`. An expired `claimed` lease is taken over (nothing was sent). An expired `sent`
-   * lease is an unknown outcome and follows `policy`. The rules are `Refresh.decideClaim`.
+   * Asks for the right to redeem the refresh token of `generation` in the life `epoch`. One atomic step: of any number of
+   * callers on any number of replicas one is `Claimed`. An expired `claimed` lease is taken over (nothing was sent). An
+   * expired `sent` lease is an unknown outcome and follows `policy`. The rules are `Refresh.decideClaim`.
    */
   claim(key: ConnectionKey, input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly policy: RedemptionPolicy
     /** Why a person is asked when no attempt is left and its outcome stays unknown. Default `unknown_outcome`. */
     readonly lost?: ReauthReason | undefined
@@ -41,6 +46,7 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   /** `claimed → sent`, durable when it returns and before a byte leaves; the lease starts anew. False when the claim is lost. */
   markSent(key: ConnectionKey, input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly fence: number
     readonly lease: Duration.Duration
   }): Effect.Effect<boolean, StoreError>
@@ -57,17 +63,24 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   }): Effect.Effect<boolean, StoreError>
   /** Whether the current credentials are those that `commit` stored under this id: resolves an ambiguous commit. */
   isCommitted(key: ConnectionKey, resultId: string): Effect.Effect<boolean, StoreError>
-  /** Records how a redemption failed, if generation and fence still hold; a loser never marks what the winner stored. False when lost. */
+  /**
+   * Records how a redemption failed, if generation, epoch and fence still hold; a loser never marks what the winner stored.
+   * False when lost.
+   */
   fail(key: ConnectionKey, input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly fence: number
     readonly policy: RedemptionPolicy
     /** As in `claim`. */
     readonly lost?: ReauthReason | undefined
     readonly failure: RefreshFailure
   }): Effect.Effect<boolean, StoreError>
-  /** Records that the resource refused the access token of this generation, if it is still the current one. Idempotent. */
-  reject(key: ConnectionKey, generation: Generation): Effect.Effect<void, StoreError>
+  /** Records that the resource refused the access token of this generation and epoch, if it is still the current one. Idempotent. */
+  reject(
+    key: ConnectionKey,
+    input: { readonly generation: Generation; readonly epoch: Epoch }
+  ): Effect.Effect<void, StoreError>
   /** Writes a connection obtained elsewhere, as `previous + 1` with a new epoch, if its generation is still `previous` (0: none). */
   deposit(key: ConnectionKey, input: {
     readonly epoch: Epoch
@@ -82,4 +95,13 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
    * False when there was nothing to end.
    */
   disconnect(key: ConnectionKey, epoch: Epoch): Effect.Effect<boolean, StoreError>
+  /**
+   * Deletes a connection and its secrets in one step and owes the authorization server nothing, if generation and epoch
+   * are still those that were read and nobody holds a lease: a refresh that may be under way has its result stored here
+   * and nowhere else. Open flows stay. False when it changed nothing.
+   */
+  forget(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly epoch: Epoch
+  }): Effect.Effect<boolean, StoreError>
 }>()("@valetkey/domain/ConnectionStore") {}

@@ -1,5 +1,5 @@
 import { Duration, Schema } from "effect"
-import type { ConnectionStatus, Generation, ReauthReason } from "./Connection.ts"
+import type { ConnectionStatus, Epoch, Generation, ReauthReason } from "./Connection.ts"
 import type { RedemptionPolicy } from "./Server.ts"
 
 /** Schema for how far a refresh got: nobody redeems; somebody may, nothing is sent; the refresh token may have left. */
@@ -10,6 +10,7 @@ export type RefreshPhase = typeof RefreshPhase.Type
 export interface RefreshState {
   readonly status: ConnectionStatus
   readonly generation: Generation
+  readonly epoch: Epoch
   readonly phase: RefreshPhase
   readonly fence: number
   /** Requests that may have carried the current refresh token and have no known outcome. */
@@ -26,7 +27,7 @@ export type ClaimOutcome =
   | { readonly _tag: "Busy"; readonly remaining: Duration.Duration }
   /** The provider asked for, or the last failure made, a pause. */
   | { readonly _tag: "Paced"; readonly remaining: Duration.Duration }
-  /** The generation is not the current one, or the connection is not active: read again. */
+  /** Generation or epoch is not the current one, or the connection is not active: read again. */
   | { readonly _tag: "Moved" }
 
 /** How a redemption failed, as far as the next one is concerned. */
@@ -58,13 +59,16 @@ export const decideClaim = (
   state: RefreshState,
   input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly policy: RedemptionPolicy
     readonly lost?: ReauthReason | undefined
     readonly lease: Duration.Duration
     readonly now: number
   }
 ): ClaimDecision => {
-  if (state.status._tag !== "active" || state.generation !== input.generation) return unchanged({ _tag: "Moved" })
+  if (state.status._tag !== "active" || state.generation !== input.generation || state.epoch !== input.epoch) {
+    return unchanged({ _tag: "Moved" })
+  }
   if (state.phase !== "idle" && state.leaseUntil > input.now) {
     return unchanged({ _tag: "Busy", remaining: Duration.millis(state.leaseUntil - input.now) })
   }
@@ -86,6 +90,7 @@ export const decideSent = (
   state: RefreshState,
   input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly fence: number
     readonly lease: Duration.Duration
     readonly now: number
@@ -95,11 +100,12 @@ export const decideSent = (
     ? { ...state, phase: "sent", attempts: state.attempts + 1, leaseUntil: input.now + Duration.toMillis(input.lease) }
     : undefined
 
-/** The state after a failed redemption, or undefined when generation or fence moved. */
+/** The state after a failed redemption, or undefined when generation, epoch or fence moved. */
 export const decideFailure = (
   state: RefreshState,
   input: {
     readonly generation: Generation
+    readonly epoch: Epoch
     readonly fence: number
     readonly policy: RedemptionPolicy
     readonly lost?: ReauthReason | undefined
@@ -130,9 +136,13 @@ export const decideFailure = (
 
 const unchanged = (outcome: ClaimOutcome): ClaimDecision => ({ outcome, next: undefined })
 
-const holds = (state: RefreshState, input: { readonly generation: Generation; readonly fence: number }): boolean =>
-  state.status._tag === "active" && state.generation === input.generation && state.fence === input.fence &&
-  state.phase !== "idle"
+/** Generation and fence begin anew with a connection that was deleted; the epoch tells that it is another one. */
+const holds = (
+  state: RefreshState,
+  input: { readonly generation: Generation; readonly epoch: Epoch; readonly fence: number }
+): boolean =>
+  state.status._tag === "active" && state.generation === input.generation && state.epoch === input.epoch &&
+  state.fence === input.fence && state.phase !== "idle"
 
 const needsReauth = (reason: ReauthReason): ConnectionStatus => ({ _tag: "needs_reauth", reason })
 

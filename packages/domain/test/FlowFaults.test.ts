@@ -85,8 +85,7 @@ describe("a connection that cannot give tokens any more", () => {
       const key = yield* keyOf("mcp")
       yield* connect(key)
       const store = yield* ConnectionStore
-      const { generation } = Option.getOrThrow(yield* store.get(key))
-      yield* store.reject(key, generation)
+      yield* store.reject(key, Option.getOrThrow(yield* store.get(key)))
       assert.strictEqual((yield* (yield* Flows).start(key))._tag, "Started")
     }).pipe(Effect.provide(layer)))
 })

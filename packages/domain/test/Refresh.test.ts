@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Generation } from "@valetkey/domain/Connection"
+import { Epoch, type Generation } from "@valetkey/domain/Connection"
 import {
   decideClaim,
   decideFailure,
@@ -14,9 +14,11 @@ import fc from "fast-check"
 
 const lease = Duration.seconds(60)
 const generation = 1 as Generation
+const epoch = Epoch.make("this life")
 const initial: RefreshState = {
   status: { _tag: "active" },
   generation,
+  epoch,
   phase: "idle",
   fence: 0,
   attempts: 0,
@@ -64,19 +66,19 @@ describe("the refresh state machine", () => {
             const fence = fences[step.actor]
             if (step.do === "claim") {
               const before = state
-              const { next, outcome } = decideClaim(state, { generation, policy, lease, now })
+              const { next, outcome } = decideClaim(state, { generation, epoch, policy, lease, now })
               state = next ?? state
               if (outcome._tag !== "Claimed") continue
               // Whoever held the claim before may send nothing more.
               assert.isTrue(outcome.fence > before.fence)
               fences[step.actor] = outcome.fence
             } else if (fence !== undefined && step.do === "send") {
-              const next = decideSent(state, { generation, fence, lease, now })
+              const next = decideSent(state, { generation, epoch, fence, lease, now })
               if (next === undefined) continue
               state = next
               sent++
             } else if (fence !== undefined && step.do === "fail") {
-              const next = decideFailure(state, { generation, fence, policy, failure: step.failure, now })
+              const next = decideFailure(state, { generation, epoch, fence, policy, failure: step.failure, now })
               if (next !== undefined && state.phase === "sent" && step.failure._tag === "Retryable") sent--
               state = next ?? state
             }
@@ -89,21 +91,24 @@ describe("the refresh state machine", () => {
   }
 
   it("takes over an expired claim at once, since nothing was sent", () => {
-    const claimed = decideClaim(initial, { generation, policy: "strict", lease, now: 0 }).next!
-    assert.strictEqual(decideClaim(claimed, { generation, policy: "strict", lease, now: 59_999 }).outcome._tag, "Busy")
+    const claimed = decideClaim(initial, { generation, epoch, policy: "strict", lease, now: 0 }).next!
     assert.strictEqual(
-      decideClaim(claimed, { generation, policy: "strict", lease, now: 60_000 }).outcome._tag,
+      decideClaim(claimed, { generation, epoch, policy: "strict", lease, now: 59_999 }).outcome._tag,
+      "Busy"
+    )
+    assert.strictEqual(
+      decideClaim(claimed, { generation, epoch, policy: "strict", lease, now: 60_000 }).outcome._tag,
       "Claimed"
     )
   })
 
   it("strict: an expired send asks the person; retry-once: it may be sent once more", () => {
-    const claimed = decideClaim(initial, { generation, policy: "strict", lease, now: 0 }).next!
-    const sent = decideSent(claimed, { generation, fence: 1, lease, now: 0 })!
-    const strict = decideClaim(sent, { generation, policy: "strict", lease, now: 60_000 })
+    const claimed = decideClaim(initial, { generation, epoch, policy: "strict", lease, now: 0 }).next!
+    const sent = decideSent(claimed, { generation, epoch, fence: 1, lease, now: 0 })!
+    const strict = decideClaim(sent, { generation, epoch, policy: "strict", lease, now: 60_000 })
     assert.deepStrictEqual(strict.next?.status, { _tag: "needs_reauth", reason: "unknown_outcome" })
     assert.strictEqual(
-      decideClaim(sent, { generation, policy: "retry-once", lease, now: 60_000 }).outcome._tag,
+      decideClaim(sent, { generation, epoch, policy: "retry-once", lease, now: 60_000 }).outcome._tag,
       "Claimed"
     )
   })
@@ -115,9 +120,9 @@ describe("the refresh state machine", () => {
     let now = 0
     const send = (failure: RefreshFailure) => {
       now += 60_000
-      state = decideClaim(state, { generation, policy, lease, now }).next!
-      state = decideSent(state, { generation, fence: state.fence, lease, now })!
-      state = decideFailure(state, { generation, fence: state.fence, policy, failure, now })!
+      state = decideClaim(state, { generation, epoch, policy, lease, now }).next!
+      state = decideSent(state, { generation, epoch, fence: state.fence, lease, now })!
+      state = decideFailure(state, { generation, epoch, fence: state.fence, policy, failure, now })!
     }
     send(unknown)
     send({ _tag: "Retryable", delay: Duration.seconds(1) })
@@ -129,20 +134,21 @@ describe("the refresh state machine", () => {
     const policy = "retry-once"
     let state = initial
     for (const failure of [{ _tag: "UnknownOutcome" }, terminal] satisfies ReadonlyArray<RefreshFailure>) {
-      state = decideClaim(state, { generation, policy, lease, now: 60_000 * state.fence }).next!
-      state = decideSent(state, { generation, fence: state.fence, lease, now: 0 })!
-      state = decideFailure(state, { generation, fence: state.fence, policy, failure, now: 0 })!
+      state = decideClaim(state, { generation, epoch, policy, lease, now: 60_000 * state.fence }).next!
+      state = decideSent(state, { generation, epoch, fence: state.fence, lease, now: 0 })!
+      state = decideFailure(state, { generation, epoch, fence: state.fence, policy, failure, now: 0 })!
     }
     assert.deepStrictEqual(state.status, { _tag: "needs_reauth", reason: "unknown_outcome" })
   })
 
-  it("records nothing for a stale fence, another generation or a connection that is not active", () => {
-    const claimed = decideClaim(initial, { generation, policy: "strict", lease, now: 0 }).next!
+  it("records nothing for a stale fence, another generation, another life or a connection that is not active", () => {
+    const claimed = decideClaim(initial, { generation, epoch, policy: "strict", lease, now: 0 }).next!
     for (
       const [state, input] of [
-        [claimed, { generation, fence: 2 }],
-        [claimed, { generation: 2 as Generation, fence: 1 }],
-        [{ ...claimed, status: { _tag: "revoking" } as const }, { generation, fence: 1 }]
+        [claimed, { generation, epoch, fence: 2 }],
+        [claimed, { generation: 2 as Generation, epoch, fence: 1 }],
+        [claimed, { generation, epoch: Epoch.make("another life"), fence: 1 }],
+        [{ ...claimed, status: { _tag: "revoking" } as const }, { generation, epoch, fence: 1 }]
       ] as const
     ) {
       assert.isUndefined(decideFailure(state, { ...input, policy: "strict", failure: terminal, now: 0 }))
@@ -151,17 +157,21 @@ describe("the refresh state machine", () => {
   })
 
   it("waits as long as the provider asked", () => {
-    const claimed = decideClaim(initial, { generation, policy: "strict", lease, now: 0 }).next!
+    const claimed = decideClaim(initial, { generation, epoch, policy: "strict", lease, now: 0 }).next!
     const paused = decideFailure(claimed, {
       generation,
+      epoch,
       fence: 1,
       policy: "strict",
       failure: { _tag: "Retryable", delay: Duration.seconds(30) },
       now: 0
     })!
-    assert.strictEqual(decideClaim(paused, { generation, policy: "strict", lease, now: 29_999 }).outcome._tag, "Paced")
     assert.strictEqual(
-      decideClaim(paused, { generation, policy: "strict", lease, now: 30_000 }).outcome._tag,
+      decideClaim(paused, { generation, epoch, policy: "strict", lease, now: 29_999 }).outcome._tag,
+      "Paced"
+    )
+    assert.strictEqual(
+      decideClaim(paused, { generation, epoch, policy: "strict", lease, now: 30_000 }).outcome._tag,
       "Claimed"
     )
   })

@@ -195,7 +195,12 @@ describe("strict: what the store does not hear", () => {
 describe("another replica", () => {
   const elsewhere = Effect.fnUntraced(
     function*(store: ConnectionStore["Service"], { epoch, generation, grant, key, credentials }: Connection) {
-      const claim = yield* store.claim(key, { generation, policy: grant.redemptionPolicy, lease: Duration.minutes(1) })
+      const claim = yield* store.claim(key, {
+        generation,
+        epoch,
+        policy: grant.redemptionPolicy,
+        lease: Duration.minutes(1)
+      })
       assert.strictEqual(claim._tag, "Claimed")
       const issuedAt = yield* DateTime.now
       return store.deposit(key, {

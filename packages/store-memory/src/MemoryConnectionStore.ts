@@ -83,10 +83,13 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
           return true
         }),
 
-      reject: (key, generation) =>
+      reject: (key, { epoch, generation }) =>
         atomically((now) => {
           const row = rowOfKey(key)
-          if (row === undefined || row.connection.generation !== generation || row.connection.rejected) return
+          if (
+            row === undefined || row.connection.generation !== generation || row.connection.epoch !== epoch ||
+            row.connection.rejected
+          ) return
           ConnectionRows.update(world, row, { ...row.connection, rejected: true }, now)
         }),
 
@@ -117,6 +120,16 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
             now
           )
           return true
+        }),
+
+      forget: (key, { epoch, generation }) =>
+        atomically(() => {
+          const row = rowOfKey(key)
+          if (
+            row === undefined || row.connection.generation !== generation || row.connection.epoch !== epoch ||
+            row.connection.status._tag === "revoking" || row.phase !== "idle"
+          ) return false
+          return world.connections.delete(key.path)
         })
     })
   })

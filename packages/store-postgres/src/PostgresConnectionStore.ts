@@ -1,4 +1,10 @@
-import { type ConnectionKey, type Epoch, type ReauthReason, sealContext } from "@valetkey/domain/Connection"
+import {
+  type ConnectionKey,
+  type Epoch,
+  type Generation,
+  type ReauthReason,
+  sealContext
+} from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type ClaimOutcome, decideClaim, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
 import type { Revocation } from "@valetkey/domain/RevocationOutbox"
@@ -52,8 +58,8 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
         database.write("ConnectionStore.markSent", (sql) =>
           changed(sql`UPDATE connections
             SET phase = 'sent', attempts = attempts + 1, lease_until = ${after(sql, input.lease)}
-            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND fence = ${input.fence}
-              AND status = 'active' AND phase = 'claimed'
+            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
+              AND fence = ${input.fence} AND status = 'active' AND phase = 'claimed'
             RETURNING fence`)),
 
       commit: (key, input) =>
@@ -75,26 +81,33 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
         database.write("ConnectionStore.fail", (sql) =>
           changed(sql`UPDATE connections
             SET phase = 'idle', lease_until = NULL, ${failureColumns(sql, input)}
-            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND fence = ${input.fence}
-              AND status = 'active' AND phase <> 'idle'
+            WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
+              AND fence = ${input.fence} AND status = 'active' AND phase <> 'idle'
             RETURNING fence`)),
 
-      reject: (key, generation) =>
+      reject: (key, { epoch, generation }) =>
         database.write("ConnectionStore.reject", (sql) =>
           Effect.asVoid(sql`UPDATE connections
             SET rejected_generation = generation, updated_at = clock_timestamp()
-            WHERE ${
-            ofKey(sql, key)
-          } AND generation = ${generation} AND rejected_generation IS DISTINCT FROM generation`)),
+            WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
+              AND rejected_generation IS DISTINCT FROM generation`)),
 
       deposit: (key, input) => database.write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
 
-      disconnect: (key, epoch) => database.transaction("ConnectionStore.disconnect", (sql) => end(sql, key, epoch))
+      disconnect: (key, epoch) => database.transaction("ConnectionStore.disconnect", (sql) => end(sql, key, epoch)),
+
+      forget: (key, { epoch, generation }) =>
+        database.write("ConnectionStore.forget", (sql) =>
+          changed(sql`DELETE FROM connections
+            WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
+              AND status <> 'revoking' AND phase = 'idle'
+            RETURNING generation`))
     }))
 )
 
 interface Claim {
-  readonly generation: Parameters<typeof decideClaim>[1]["generation"]
+  readonly generation: Generation
+  readonly epoch: Epoch
   readonly policy: RedemptionPolicy
   readonly lost?: ReauthReason | undefined
   readonly lease: Duration.Duration
@@ -110,8 +123,8 @@ const attemptClaim = (
     database.write("ConnectionStore.claim", (sql) =>
       sql<{ fence: number }>`UPDATE connections
         SET phase = 'claimed', fence = fence + 1, lease_until = ${after(sql, input.lease)}
-        WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND status = 'active'
-          AND (phase = 'idle' OR lease_until <= clock_timestamp())
+        WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
+          AND status = 'active' AND (phase = 'idle' OR lease_until <= clock_timestamp())
           AND (not_before IS NULL OR not_before <= clock_timestamp())
           AND attempts < ${maxAttempts(input.policy)}
         RETURNING fence`),
@@ -136,8 +149,8 @@ const whyNot = (
       if (next?.status._tag === "needs_reauth") {
         yield* sql`UPDATE connections
           SET phase = 'idle', lease_until = NULL, ${needsReauth(sql, next.status.reason)}
-          WHERE ${ofKey(sql, key)} AND generation = ${state.generation} AND fence = ${state.fence}
-            AND status = 'active' AND attempts >= ${maxAttempts(input.policy)}
+          WHERE ${ofKey(sql, key)} AND generation = ${state.generation} AND epoch = ${state.epoch}
+            AND fence = ${state.fence} AND status = 'active' AND attempts >= ${maxAttempts(input.policy)}
             AND (phase = 'idle' OR lease_until <= clock_timestamp())`
       }
       return outcome

@@ -29,16 +29,19 @@ describe("replicas whose clocks differ", () =>
         const authorization = newAuthorization()
         yield* at(20)(fast.flows.freeze(flow.id, authorization))
         yield* slow.connections.deposit(key, newWrite(0))
-        const { generation } = Option.getOrThrow(yield* slow.connections.get(key))
-        assert.strictEqual((yield* at(0)(slow.connections.claim(key, { ...claim, generation })))._tag, "Claimed")
+        const { epoch, generation } = Option.getOrThrow(yield* slow.connections.get(key))
+        assert.strictEqual((yield* at(0)(slow.connections.claim(key, { ...claim, epoch, generation })))._tag, "Claimed")
 
         for (const minutes of [5, 20, 60]) {
-          assert.strictEqual((yield* at(minutes)(fast.connections.claim(key, { ...claim, generation })))._tag, "Busy")
+          assert.strictEqual(
+            (yield* at(minutes)(fast.connections.claim(key, { ...claim, epoch, generation })))._tag,
+            "Busy"
+          )
           assert.strictEqual(Option.getOrThrow(yield* fast.flows.latest(key)).state, "pending")
         }
         yield* advance(Duration.minutes(2))
-        assert.strictEqual((yield* at(0)(fast.connections.claim(key, { ...claim, generation })))._tag, "Claimed")
-        assert.strictEqual((yield* at(60)(slow.connections.claim(key, { ...claim, generation })))._tag, "Busy")
+        assert.strictEqual((yield* at(0)(fast.connections.claim(key, { ...claim, epoch, generation })))._tag, "Claimed")
+        assert.strictEqual((yield* at(60)(slow.connections.claim(key, { ...claim, epoch, generation })))._tag, "Busy")
         yield* advance(Duration.minutes(10))
         assert.strictEqual(Option.getOrThrow(yield* at(0)(slow.flows.latest(key))).state, "expired")
         assert.isTrue(Option.isNone(yield* at(0)(slow.flows.claim(rightCallback(authorization)))))

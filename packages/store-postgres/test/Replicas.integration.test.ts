@@ -152,8 +152,8 @@ describe("Replicas", () =>
         const [one] = yield* Replicas
         const key = newKey()
         yield* one.connections.deposit(key, newWrite(0))
-        const { generation } = Option.getOrThrow(yield* one.connections.get(key))
-        const claims = yield* race(50, ({ connections }) => connections.claim(key, { ...refresh, generation }))
+        const { epoch, generation } = Option.getOrThrow(yield* one.connections.get(key))
+        const claims = yield* race(50, ({ connections }) => connections.claim(key, { ...refresh, epoch, generation }))
         assert.strictEqual(claims.filter(({ _tag }) => _tag === "Claimed").length, 1)
         assert.strictEqual(claims.filter(({ _tag }) => _tag === "Busy").length, 49)
       }))

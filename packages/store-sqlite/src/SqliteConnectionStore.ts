@@ -96,14 +96,15 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
           return next !== undefined && setRefreshState(session, key, next, now)
         }),
 
-      reject: (key, generation) =>
+      reject: (key, { epoch, generation }) =>
         database.write("reject", (session, now) => {
           session.run(
             `UPDATE connections SET rejected = 1, updated_at = ?
-             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND rejected = 0`,
+             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ? AND rejected = 0`,
             now,
             ...ConnectionRows.valuesOf(key),
-            generation
+            generation,
+            epoch
           )
         }),
 
@@ -131,7 +132,18 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
             ...ConnectionRows.valuesOf(key)
           )
           return true
-        })
+        }),
+
+      forget: (key, { epoch, generation }) =>
+        database.write("forget", (session) =>
+          session.run(
+            `DELETE FROM connections
+             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
+               AND status <> 'revoking' AND phase = 'idle'`,
+            ...ConnectionRows.valuesOf(key),
+            generation,
+            epoch
+          ) === 1)
     }))
 )
 
@@ -188,7 +200,7 @@ const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection =>
 const statusOf = (row: Pick<ConnectionColumns, "status" | "reason">): ConnectionStatus =>
   row.status === "needs_reauth" ? { _tag: "needs_reauth", reason: row.reason! } : { _tag: row.status }
 
-interface RefreshColumns extends Pick<ConnectionColumns, "status" | "reason" | "generation"> {
+interface RefreshColumns extends Pick<ConnectionColumns, "status" | "reason" | "generation" | "epoch"> {
   readonly phase: RefreshPhase
   readonly fence: number
   readonly attempts: number
@@ -198,13 +210,14 @@ interface RefreshColumns extends Pick<ConnectionColumns, "status" | "reason" | "
 
 const refreshStateOf = (session: Session, key: ConnectionKey): RefreshState | undefined => {
   const row = session.one<RefreshColumns>(
-    `SELECT status, reason, generation, phase, fence, attempts, lease_until, not_before
+    `SELECT status, reason, generation, epoch, phase, fence, attempts, lease_until, not_before
      FROM connections WHERE tenant = ? AND subject = ? AND server = ?`,
     ...ConnectionRows.valuesOf(key)
   )
   return row && {
     status: statusOf(row),
     generation: row.generation,
+    epoch: row.epoch,
     phase: row.phase,
     fence: row.fence,
     attempts: row.attempts,

@@ -16,9 +16,11 @@ import {
   markSent,
   owedFor,
   redeem,
+  reject,
   statusOf
 } from "./internal/connectionSteps.ts"
 import * as Fixture from "./internal/contractFixtures.ts"
+import * as FormerLife from "./internal/formerLifeCases.ts"
 import * as RefreshHistories from "./internal/refreshHistories.ts"
 
 /** Runs the contract of `ConnectionStore` on a layer; a disconnect is observed through the other ports of the same layer. */
@@ -168,7 +170,7 @@ export const cases = <R>(
         assert.isFalse(yield* fail(key, 1, 1, { _tag: "UnknownOutcome" }))
         assert.isFalse((yield* commit(key, 1, Fixture.newEpoch())).stored)
         assert.isFalse(yield* connections.isCommitted(key, randomUUID()))
-        yield* connections.reject(key, Fixture.generation(1))
+        yield* reject(key, 1)
         assert.isFalse(yield* connections.disconnect(key, Fixture.newEpoch()))
         assert.isTrue(Option.isNone(yield* connections.get(key)))
         assert.deepStrictEqual(
@@ -284,5 +286,6 @@ export const cases = <R>(
   })
 
   ConnectionRefresh.cases(it, options)
+  FormerLife.cases(it)
   RefreshHistories.cases(it, options)
 }

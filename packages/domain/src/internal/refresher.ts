@@ -94,6 +94,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     if (yield* adopt(connection)) return again
     const claim = yield* connections.claim(key, {
       generation: connection.generation,
+      epoch: connection.epoch,
       ...rulesOf(connection),
       lease: deadlines.lease
     })
@@ -151,10 +152,10 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   })
 
   const redeem = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: Secrets) {
-    const { generation, key } = connection
+    const { epoch, generation, key } = connection
     yield* Checkpoint.reach("refresh.claimed")
     const marking = yield* Clock.monotonicTimeNanos
-    const marked = yield* connections.markSent(key, { generation, fence, lease: deadlines.lease }).pipe(
+    const marked = yield* connections.markSent(key, { generation, epoch, fence, lease: deadlines.lease }).pipe(
       // Whatever the store made of it, nothing was sent.
       Effect.tapError(() => fail(connection, fence, { _tag: "Retryable", delay: Duration.zero }))
     )
@@ -231,13 +232,14 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const dropLate = Effect.fnUntraced(function*(connection: Connection, entry: SpoolEntry) {
     const { epoch, grant, key } = connection
     const now = yield* connections.get(key)
-    if (now._tag === "Some" && now.value.status._tag !== "revoking") return
+    if (now._tag === "Some" && now.value.status._tag !== "revoking" && now.value.status._tag !== "quarantined") return
     const { credentials } = entry
     const generation = entry.redeemed + 1
     yield* outbox.enqueue({
       id: entry.id,
       key,
       grant,
+      accessTokenExpiresAt: credentials.expiresAt,
       accessToken: { sealed: credentials.accessToken, context: sealContext(key, epoch, "access_token", generation) },
       refreshToken: credentials.refreshToken === undefined
         ? undefined
@@ -290,6 +292,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const fail = (connection: Connection, fence: number, failure: RefreshFailure) =>
     connections.fail(connection.key, {
       generation: connection.generation,
+      epoch: connection.epoch,
       fence,
       ...rulesOf(connection),
       failure

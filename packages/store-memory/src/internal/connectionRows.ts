@@ -60,6 +60,7 @@ export const update = (world: World, row: ConnectionRow, connection: Connection,
 export const refreshState = (row: ConnectionRow): RefreshState => ({
   status: row.connection.status,
   generation: row.connection.generation,
+  epoch: row.connection.epoch,
   phase: row.phase,
   fence: row.fence,
   attempts: row.attempts,
@@ -69,6 +70,6 @@ export const refreshState = (row: ConnectionRow): RefreshState => ({
 
 /** Stores what the rules of `Refresh` decided. */
 export const setRefreshState = (world: World, row: ConnectionRow, next: RefreshState, now: number): void => {
-  const { status, generation: _, ...refresh } = next
+  const { status, generation: _, epoch: __, ...refresh } = next
   update(world, { ...row, ...refresh }, { ...row.connection, status }, now)
 }

@@ -44,6 +44,7 @@ const ConnectionRow = Schema.Struct({
 const RefreshRow = Schema.Struct({
   ...status,
   generation: Generation,
+  epoch: Epoch,
   phase: RefreshPhase,
   fence: Schema.Natural,
   attempts: Schema.Natural,
@@ -60,7 +61,7 @@ export const connectionColumns = (sql: Sql) =>
 
 /** Columns of a `RefreshState`, and the time that they are to be judged at. */
 export const refreshColumns = (sql: Sql) =>
-  sql.literal(`status, reauth_reason, generation, phase, fence, attempts,
+  sql.literal(`status, reauth_reason, generation, epoch, phase, fence, attempts,
     coalesce(extract(epoch FROM lease_until) * 1000, 0)::float8 AS lease_until,
     coalesce(extract(epoch FROM not_before) * 1000, 0)::float8 AS not_before,
     (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`)

@@ -5,7 +5,7 @@ import type { RefreshFailure } from "@valetkey/domain/Refresh"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Option } from "effect"
 import { randomUUID } from "node:crypto"
-import { claim, claimed, commit, connected, fail, markSent, redeem, statusOf } from "./connectionSteps.ts"
+import { claim, claimed, commit, connected, fail, markSent, redeem, reject, statusOf } from "./connectionSteps.ts"
 import * as Fixture from "./contractFixtures.ts"
 
 /** The cases of `ConnectionStore` about a refresh: claim, markSent, commit, fail, reject. */
@@ -109,7 +109,7 @@ export const cases = <R>(
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key, write } = yield* connected
-        yield* connections.reject(key, Fixture.generation(1))
+        yield* reject(key, 1)
         const { credentials, resultId } = yield* redeem(key, 1, epoch)
         const read = Option.getOrThrow(yield* connections.get(key))
         assert.deepStrictEqual(Fixture.credentialsView(read.credentials), Fixture.credentialsView(credentials))
@@ -288,13 +288,13 @@ export const cases = <R>(
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key } = yield* connected
-        yield* connections.reject(key, Fixture.generation(2))
+        yield* reject(key, 2)
         assert.isFalse(Option.getOrThrow(yield* connections.get(key)).rejected)
-        yield* connections.reject(key, Fixture.generation(1))
-        yield* connections.reject(key, Fixture.generation(1))
+        yield* reject(key, 1)
+        yield* reject(key, 1)
         assert.isTrue(Option.getOrThrow(yield* connections.get(key)).rejected)
         yield* redeem(key, 1, epoch)
-        yield* connections.reject(key, Fixture.generation(1))
+        yield* reject(key, 1)
         assert.isFalse(Option.getOrThrow(yield* connections.get(key)).rejected)
       }))
   })

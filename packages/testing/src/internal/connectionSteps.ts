@@ -17,12 +17,24 @@ export const connected = Effect.gen(function*() {
 type Key = ReturnType<typeof Fixture.newKey>
 type Policy = Fixture.Policy
 
-export const claim = (key: Key, generation: number, policy: Policy = "retry-once") =>
-  Effect.flatMap(
-    ConnectionStore,
-    (connections) =>
-      connections.claim(key, { generation: Fixture.generation(generation), policy, lease: Fixture.lease })
+/** The epoch that a caller reads before it acts; one that nobody has when there is no connection. */
+const epochOf = (connections: ConnectionStore["Service"], key: Key) =>
+  Effect.map(
+    connections.get(key),
+    Option.match({ onNone: Fixture.newEpoch, onSome: ({ epoch }) => epoch })
   )
+
+export const claim = (key: Key, generation: number, policy: Policy = "retry-once") =>
+  Effect.gen(function*() {
+    const connections = yield* ConnectionStore
+    const epoch = yield* epochOf(connections, key)
+    return yield* connections.claim(key, {
+      generation: Fixture.generation(generation),
+      epoch,
+      policy,
+      lease: Fixture.lease
+    })
+  })
 
 export const claimed = (key: Key, generation: number, policy: Policy = "retry-once") =>
   Effect.flatMap(
@@ -31,11 +43,16 @@ export const claimed = (key: Key, generation: number, policy: Policy = "retry-on
   )
 
 export const markSent = (key: Key, generation: number, fence: number) =>
-  Effect.flatMap(
-    ConnectionStore,
-    (connections) =>
-      connections.markSent(key, { generation: Fixture.generation(generation), fence, lease: Fixture.lease })
-  )
+  Effect.gen(function*() {
+    const connections = yield* ConnectionStore
+    const epoch = yield* epochOf(connections, key)
+    return yield* connections.markSent(key, {
+      generation: Fixture.generation(generation),
+      epoch,
+      fence,
+      lease: Fixture.lease
+    })
+  })
 
 export const commit = Effect.fnUntraced(
   function*(key: Key, generation: number, epoch: ReturnType<typeof Fixture.newEpoch>) {
@@ -68,10 +85,18 @@ export const fail = (
   failure: RefreshFailure,
   policy: Policy = "retry-once"
 ) =>
-  Effect.flatMap(
-    ConnectionStore,
-    (connections) => connections.fail(key, { generation: Fixture.generation(generation), fence, policy, failure })
-  )
+  Effect.gen(function*() {
+    const connections = yield* ConnectionStore
+    const epoch = yield* epochOf(connections, key)
+    return yield* connections.fail(key, { generation: Fixture.generation(generation), epoch, fence, policy, failure })
+  })
+
+export const reject = (key: Key, generation: number) =>
+  Effect.gen(function*() {
+    const connections = yield* ConnectionStore
+    const epoch = yield* epochOf(connections, key)
+    yield* connections.reject(key, { generation: Fixture.generation(generation), epoch })
+  })
 
 export const statusOf = (key: Key) =>
   Effect.flatMap(

@@ -9,9 +9,11 @@ import {
   type RefreshFailure,
   type RefreshState
 } from "@valetkey/domain/Refresh"
+import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { RedemptionPolicy } from "@valetkey/domain/Server"
 import { Duration, Effect, Option, Schema } from "effect"
 import { randomInt, randomUUID } from "node:crypto"
+import { owedFor } from "./connectionSteps.ts"
 import * as Fixture from "./contractFixtures.ts"
 
 const Step = Schema.Struct({
@@ -30,6 +32,7 @@ const Step = Schema.Struct({
     "reject",
     "deposit",
     "disconnect",
+    "reborn",
     "wait",
     "tick"
   ])
@@ -38,7 +41,7 @@ type Step = typeof Step.Type
 
 /** Plays random histories of three actors and compares the store with a model after every step. */
 export const cases = <R>(
-  it: Vitest.MethodsNonLive<ConnectionStore | R>,
+  it: Vitest.MethodsNonLive<ConnectionStore | RevocationOutbox | R>,
   options: Fixture.ContractOptions<R>
 ): void => {
   const seed = Number(process.env["VALETKEY_SEED"] ?? randomInt(2 ** 31))
@@ -83,6 +86,7 @@ const begin = Effect.fnUntraced(function*(policy: RedemptionPolicy) {
     state: {
       status: { _tag: "active" },
       generation: Fixture.generation(1),
+      epoch: write.epoch,
       phase: "idle",
       fence: 0,
       attempts: 0,
@@ -108,7 +112,7 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
       Effect.andThen(advance(duration), Effect.sync(() => world.now += Duration.toMillis(duration)))
 
     const claim = Effect.gen(function*() {
-      const input = { generation: Fixture.generation(actor.generation), policy, lease }
+      const input = { generation: Fixture.generation(actor.generation), epoch: actor.epoch, policy, lease }
       const decision = decideClaim(world.state, { ...input, now: world.now })
       world.state = decision.next ?? world.state
       const outcome = yield* connections.claim(key, input)
@@ -118,7 +122,7 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
       if (outcome._tag === "Claimed") world.state = { ...world.state, fence: outcome.fence }
     })
     const fail = Effect.fnUntraced(function*(failure: RefreshFailure) {
-      const input = { generation, fence: actor.fence, policy, failure }
+      const input = { generation, epoch: actor.epoch, fence: actor.fence, policy, failure }
       const next = decideFailure(world.state, { ...input, now: world.now })
       if (next !== undefined && failure._tag === "Retryable" && world.state.phase === "sent") world.sent--
       world.state = next ?? world.state
@@ -133,6 +137,7 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
         ...world.state,
         status: { _tag: "active" },
         generation: Fixture.generation(world.state.generation + 1),
+        epoch,
         phase: "idle",
         attempts: 0,
         leaseUntil: 0,
@@ -150,7 +155,7 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
       case "claim_without_reading":
         return yield* claim
       case "send": {
-        const input = { generation, fence: actor.fence, lease }
+        const input = { generation, epoch: actor.epoch, fence: actor.fence, lease }
         const next = decideSent(world.state, { ...input, now: world.now })
         world.state = next ?? world.state
         if (next !== undefined) world.sent++
@@ -178,8 +183,8 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
         yield* fail({ _tag: "UnknownOutcome" })
         return yield* pass(Duration.seconds(5))
       case "reject":
-        if (actor.generation === world.state.generation) world.rejected = true
-        return yield* connections.reject(key, generation)
+        if (actor.generation === world.state.generation && actor.epoch === world.epoch) world.rejected = true
+        return yield* connections.reject(key, { generation, epoch: actor.epoch })
       case "deposit": {
         const write = Fixture.newWrite(actor.generation)
         const free = actor.generation === world.state.generation
@@ -194,9 +199,19 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
         if (live) {
           world.epoch = epoch
           world.token = ""
-          world.state = { ...world.state, status: { _tag: "revoking" }, phase: "idle" }
+          world.state = { ...world.state, status: { _tag: "revoking" }, epoch, phase: "idle" }
         }
         return
+      }
+      case "reborn": {
+        // The row is deleted and made anew: generation and fence begin again.
+        const outbox = yield* RevocationOutbox
+        yield* connections.disconnect(key, Fixture.newEpoch())
+        for (const { id } of yield* owedFor(key)) yield* outbox.settle(id)
+        const write = Fixture.newWrite(0)
+        assert.isTrue(yield* connections.deposit(key, write))
+        world.state = { ...world.state, generation: Fixture.generation(0), fence: 0 }
+        return renew(write.epoch, write.credentials.accessToken)
       }
       case "wait":
         return yield* pass(Fixture.pastLease)
