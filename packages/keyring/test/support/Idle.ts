@@ -1,0 +1,77 @@
+// A process that seals and opens, goes idle, and writes down every string that its heap still holds.
+import { Cipher } from "@valetkey/domain/Cipher"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { Effect, Redacted } from "effect"
+import { readFileSync } from "node:fs"
+import { setImmediate } from "node:timers/promises"
+import { setFlagsFromString, writeHeapSnapshot } from "node:v8"
+import { runInNewContext } from "node:vm"
+import * as KeyRingCipher from "../../src/KeyRingCipher.ts"
+import * as KeySource from "../../src/KeySource.ts"
+import * as VaultTransit from "../../src/VaultTransit.ts"
+
+const [kind = "", place = "", snapshot = "", more = ""] = process.argv.slice(2)
+
+const vault = () =>
+  VaultTransit.make({
+    mount: "transit",
+    key: "valetkey",
+    token: Effect.succeed(Redacted.make(process.env["VAULT_TOKEN"] ?? "")),
+    send: ({ body, headers, path }) =>
+      Effect.promise(async () => {
+        const response = await fetch(`${more}${path}`, {
+          method: "POST",
+          body,
+          headers: Object.entries(headers).map(([name, value]): [string, string] => [
+            name,
+            Redacted.isRedacted(value) ? Redacted.value(value) : value
+          ])
+        })
+        return { status: response.status, body: new Uint8Array(await response.arrayBuffer()) }
+      })
+  })
+
+const sources: Readonly<Record<string, () => KeySource.KeySource>> = {
+  text: () => KeySource.fromText(Redacted.make(readFileSync(place, "utf8"))),
+  file: () => KeySource.fromFile({ path: place, create: false }),
+  descriptor: () => KeySource.fromDescriptor(Number(place)),
+  wrapped: () => KeySource.fromWrapped({ keys: Redacted.make(place), service: vault() })
+}
+const source = sources[kind]!()
+
+const contextOf = (generation: number) => ({
+  table: "connections" as const,
+  tenant: TenantId.make("acme"),
+  row: "user-1/github",
+  field: "access_token" as const,
+  generation
+})
+
+const program = Effect.gen(function*() {
+  const cipher = yield* Cipher
+  const envelopes = new Array<string>()
+  for (let generation = 1; generation <= 20; generation++) {
+    const sealed = yield* cipher.seal(contextOf(generation), Redacted.make(`CONTROL-${generation}`))
+    for (let time = 0; time < 2; time++) yield* cipher.open(contextOf(generation), sealed)
+    envelopes.push(Buffer.from(sealed).toString("hex"))
+  }
+  // The cipher with its derived keys, and the source with its ring, live on: the process is idle, not over.
+  const kept = Redacted.value(yield* cipher.open(contextOf(1), Buffer.from(envelopes[0]!, "hex") as never))
+  yield* Effect.promise(async () => {
+    for (let turn = 0; turn < 10; turn++) await setImmediate()
+    setFlagsFromString("--expose-gc")
+    const collect = runInNewContext("gc") as () => void
+    for (let turn = 0; turn < 3; turn++) {
+      collect()
+      await setImmediate()
+    }
+    writeHeapSnapshot(snapshot)
+  })
+  yield* cipher.open(contextOf(1), Buffer.from(envelopes[0]!, "hex") as never)
+  return { envelopes, kept }
+})
+
+const { envelopes, kept } = await Effect.runPromise(
+  Effect.provide(program, KeyRingCipher.layer({ instanceId: "inst", source }))
+)
+process.stdout.write(JSON.stringify({ envelopes, kept }))
