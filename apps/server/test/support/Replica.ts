@@ -1,12 +1,13 @@
 import * as Canary from "@valetkey/testing/Canary"
 import * as Emitted from "@valetkey/testing/Emitted"
 import { Deferred, Effect, Redacted, type Scope } from "effect"
-import { spawn } from "node:child_process"
+import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { createHmac, randomBytes } from "node:crypto"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { type AddressInfo, connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { Readable } from "node:stream"
 import { fileURLToPath } from "node:url"
 
 /** The environment of a process. */
@@ -84,10 +85,14 @@ export const deployment = (options: {
 /** Runs `main.ts` until it ends by itself. */
 export const run = (env: Env): Effect.Effect<Ended> => Effect.scoped(Effect.flatMap(launch(env), ({ ended }) => ended))
 
-/** Starts a server and returns when it is ready; the scope ends it. */
-export const start = (env: Env, token = ""): Effect.Effect<Replica, never, Scope.Scope> =>
+/** Starts a server and returns when it is ready; the scope ends it. What it inherits is its descriptors 3 and up. */
+export const start = (
+  env: Env,
+  token = "",
+  inherited: ReadonlyArray<number> = []
+): Effect.Effect<Replica, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const process = yield* launch({ VALETKEY_READY_LINE: "true", ...env })
+    const process = yield* launch({ VALETKEY_READY_LINE: "true", ...env }, inherited)
     const ready = JSON.parse(yield* process.line) as Replica["ready"]
     const api = ready.listen.at(-1) ?? ""
     return {
@@ -136,23 +141,23 @@ export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
 /** The database URL of a test as text. */
 export const text = (url: Redacted.Redacted): string => Redacted.value(url)
 
-const launch = (env: Env) =>
+const launch = (env: Env, inherited: ReadonlyArray<number> = []) =>
   Effect.gen(function*() {
     const directory = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "vks-"))),
       (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
     )
     return yield* Effect.acquireRelease(
-      Effect.sync(() => watch(env, directory)),
+      Effect.sync(() => watch(env, directory, inherited)),
       (process) => Effect.andThen(Effect.sync(() => process.signal("SIGKILL")), process.ended)
     )
   })
 
-const watch = (env: Env, directory: string) => {
+const watch = (env: Env, directory: string, inherited: ReadonlyArray<number>) => {
   const child = spawn(process.execPath, [main], {
     env: { PATH: process.env["PATH"], HOME: directory, VALETKEY_HOME: join(directory, "home"), ...env },
-    stdio: ["ignore", "pipe", "pipe"]
-  })
+    stdio: ["ignore", "pipe", "pipe", ...inherited]
+  }) as ChildProcessByStdio<null, Readable, Readable>
   let stdout = ""
   let stderr = ""
   const first = Deferred.makeUnsafe<string>()
