@@ -1,14 +1,6 @@
-import {
-  type ConnectionKey,
-  type Epoch,
-  type Generation,
-  type ReauthReason,
-  sealContext
-} from "@valetkey/domain/Connection"
+import type { ConnectionKey, Epoch, Generation, ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type ClaimOutcome, decideClaim, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
-import type { Revocation } from "@valetkey/domain/RevocationOutbox"
-import { rowOf } from "@valetkey/domain/Sealed"
 import type { RedemptionPolicy } from "@valetkey/domain/Server"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option } from "effect"
@@ -22,9 +14,8 @@ import {
   refreshColumns,
   writeConnection
 } from "./internal/connectionRows.ts"
+import { endConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
-import { openCondition, overdueCondition, overdueState, settledColumns } from "./internal/flowRows.ts"
-import { insertRevocation } from "./internal/revocationRows.ts"
 
 /** Layer of `ConnectionStore` on the table `connections`. */
 export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect(
@@ -94,7 +85,13 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
 
       deposit: (key, input) => database.write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
 
-      disconnect: (key, epoch) => database.transaction("ConnectionStore.disconnect", (sql) => end(sql, key, epoch)),
+      disconnect: (key, epoch) =>
+        database.transaction("ConnectionStore.disconnect", (sql) =>
+          Effect.catchTag(
+            endConnection(sql, key, epoch),
+            "SchemaError",
+            (error) => Effect.fail(storeError("ConnectionStore.disconnect", error))
+          )),
 
       forget: (key, { epoch, generation }) =>
         database.write("ConnectionStore.forget", (sql) =>
@@ -180,38 +177,6 @@ const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }:
 
 const needsReauth = (sql: Sql, reason: ReauthReason) =>
   sql`status = 'needs_reauth', reauth_reason = ${reason}, updated_at = clock_timestamp()`
-
-/** Flows first, then the connection: the order in which a completing flow locks them. */
-const end = Effect.fnUntraced(function*(sql: Sql, key: ConnectionKey, epoch: Epoch) {
-  const settled = yield* sql<{ state: string }>`UPDATE flows SET ${sql.literal(settledColumns)},
-      state = CASE WHEN ${sql.literal(overdueCondition)} THEN ${sql.literal(overdueState)} ELSE 'cancelled' END
-    WHERE ${ofKey(sql, key)} AND ${sql.literal(openCondition)}
-    RETURNING state`
-  const [row] = yield* sql`SELECT ${connectionColumns(sql)} FROM connections
-    WHERE ${ofKey(sql, key)} AND status <> 'revoking' FOR UPDATE`
-  if (row === undefined) return settled.some(({ state }) => state === "cancelled")
-  const { clientSecret, credentials, generation, grant, ...connection } = yield* read("ConnectionStore.disconnect", row)
-  const context = (field: Parameters<typeof sealContext>[2], at: number) =>
-    sealContext(key, connection.epoch, field, at)
-  const owed: Omit<Revocation, "attempts"> = {
-    id: rowOf(key.tenant, key.subject, key.server, connection.epoch, String(generation)),
-    key,
-    grant,
-    accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
-    refreshToken: credentials.refreshToken && {
-      sealed: credentials.refreshToken,
-      context: context("refresh_token", generation)
-    },
-    clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
-  }
-  yield* insertRevocation(sql, owed)
-  yield* sql`UPDATE connections
-    SET status = 'revoking', reauth_reason = NULL, epoch = ${epoch}, access_token = NULL, refresh_token = NULL,
-      client_secret = NULL, phase = 'idle', lease_until = NULL, not_before = NULL, attempts = 0, result_id = NULL,
-      updated_at = clock_timestamp()
-    WHERE ${ofKey(sql, key)}`
-  return true
-})
 
 const after = (sql: Sql, duration: Duration.Duration) =>
   sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
