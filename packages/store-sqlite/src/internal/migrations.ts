@@ -1,4 +1,6 @@
 import { auditChain } from "./migration2.ts"
+import { receipts } from "./receiptMigration.ts"
+import { tenants } from "./tenantMigration.ts"
 
 const credentialColumns = `
   access_token BLOB,
@@ -168,7 +170,9 @@ export const storeMigrations: ReadonlyArray<string> = [
   ALTER TABLE flows ADD COLUMN authorization_url BLOB;
   ALTER TABLE flows ADD COLUMN completion_hash TEXT;
   CREATE UNIQUE INDEX flows_ticket ON flows (ticket_hash) WHERE ticket_hash IS NOT NULL;
-  `
+  `,
+  receipts,
+  tenants
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
