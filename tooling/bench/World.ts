@@ -9,7 +9,7 @@ import { promisify } from "node:util"
 const root = join(import.meta.dirname, "../..")
 
 /** The command as it is published: the bundle behind its launcher. */
-export const valetkey: readonly [string, string] = [process.execPath, join(root, "apps/cli/bin/valetkey.cjs")]
+export const valetkey: readonly [string, string] = [process.execPath, join(root, "apps/cli/dist/bundle/valetkey.cjs")]
 
 /** An installation with one connection, `bench`, whose token stays good for the whole run. */
 export interface World {

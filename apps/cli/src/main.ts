@@ -10,6 +10,11 @@ fast(process.argv.slice(2)).then((code) => {
 })
 
 const whole = async (): Promise<void> => {
+  if (isTooOld(process.versions.node)) {
+    console.error(`valetkey: Node.js ${oldest.join(".")} or newer is needed; this is ${process.versions.node}`)
+    process.exitCode = 1
+    return
+  }
   // Worth its own time for a large file alone.
   await keepCompiled()
   const [command, flag, ...more] = process.argv.slice(2)
@@ -32,4 +37,12 @@ const keepCompiled = async (): Promise<void> => {
   } catch {
     // A user without a home compiles anew each time.
   }
+}
+
+/** The first release whose SQLite needs no flag. */
+const oldest = [22, 19] as const
+
+const isTooOld = (version: string): boolean => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  return major < oldest[0] || major === oldest[0] && minor < oldest[1]
 }

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs"
+import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { variable } from "./support/bundle.ts"
 import * as StubServer from "./support/StubServer.ts"
@@ -10,14 +10,35 @@ const bundle = dirname(process.env[variable] ?? "")
 const token = { accessToken: "stub-token", tokenType: "bearer", scopes: ["read"], generation: 3 }
 
 describe("the bundle", () => {
-  it("S2.33 S2.2 holds no use case, store or provider in what commands load: only `serve` does", () => {
-    const commands = readFileSync(join(bundle, "cli.cjs"), "utf8") + readFileSync(join(bundle, "valetkey.cjs"), "utf8")
-    const server = readFileSync(join(bundle, "serve.cjs"), "utf8")
-    for (const mark of ["@valetkey/domain/Flows", "@valetkey/domain/AccessTokens", "@valetkey/egress", "node:sqlite"]) {
-      assert.include(server, mark)
-      assert.notInclude(commands, mark)
-    }
-  })
+  it.live("S2.33 S2.2 loads no use case, store or provider in a command: only `serve` does", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const witness = join(dirname(valetkey.home.data), "witness.cjs")
+      const loaded = join(dirname(valetkey.home.data), "loaded")
+      writeFileSync(
+        witness,
+        `process.on("exit", () => require("node:fs").writeFileSync(${JSON.stringify(loaded)}, JSON.stringify(` +
+          `Object.keys(require.cache).filter((file) => file.startsWith(${JSON.stringify(bundle)})))))`
+      )
+      const env = { NODE_OPTIONS: `--require=${witness}` }
+      const code = () =>
+        (JSON.parse(readFileSync(loaded, "utf8")) as ReadonlyArray<string>)
+          .map((file) => readFileSync(file, "utf8")).join("\n")
+      const marks = ["@valetkey/domain/Flows", "@valetkey/domain/AccessTokens", "@valetkey/egress", "node:sqlite"]
+
+      const server = yield* valetkey.start(["serve", "--json"], env)
+      yield* server.saw("stdout", /"ready":true/)
+      for (const args of [["list"], ["status"], ["servers", "list"], ["disconnect", "x"], ["connect", "x"]]) {
+        yield* valetkey.run(args, env)
+        const commands = code()
+        assert.include(commands, "valetkey.sock")
+        for (const mark of marks) assert.notInclude(commands, mark, args.join(" "))
+      }
+      server.signal("SIGTERM")
+      yield* server.ended
+      const served = code()
+      for (const mark of marks) assert.include(served, mark)
+    })))
 
   it("S2.46 never calls the server a daemon where a command speaks", () => {
     const commands = ["../src/", "../../../packages/client/src/"].flatMap((directory) => {
@@ -37,7 +58,7 @@ describe("the bundle", () => {
       const stub = yield* StubServer.make(valetkey, () => ({ body: token }))
       const alone = join(valetkey.home.data, "valetkey.cjs")
       copyFileSync(join(bundle, "valetkey.cjs"), alone)
-      assert.isFalse(existsSync(join(valetkey.home.data, "cli.cjs")))
+      assert.deepStrictEqual(readdirSync(valetkey.home.data).filter((name) => name.endsWith(".cjs")), ["valetkey.cjs"])
       const run = (...args: ReadonlyArray<string>) => valetkey.runFile(alone, args)
       assert.strictEqual((yield* run("token", "x")).stdout, "stub-token\n")
       assert.strictEqual((yield* run("token", "x", "--header")).stdout, "Authorization: Bearer stub-token\n")
@@ -49,6 +70,18 @@ describe("the bundle", () => {
       })
       assert.match((yield* run("--version")).stdout, /^\d+\.\d+\.\d+\n$/)
       assert.deepStrictEqual([...new Set(stub.requests)], ["POST /v1/connections/x/token"])
+    })))
+
+  it.live("says which Node.js it needs", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      for (const [version, code] of [["20.20.2", 1], ["22.18.9", 1], ["22.19.0", 0], ["25.0.0", 0]] as const) {
+        const pretence = join(dirname(valetkey.home.data), "pretence.cjs")
+        writeFileSync(pretence, `Object.defineProperty(process.versions, "node", { value: "${version}" })`)
+        const ended = yield* valetkey.run(["--help"], { NODE_OPTIONS: `--require=${pretence}` })
+        assert.strictEqual(ended.code, code, version)
+        if (code === 1) assert.match(ended.stderr, /^valetkey: Node\.js 22\.19 or newer is needed; this is [\d.]+\n$/)
+      }
     })))
 
   it.live("keeps what it compiled where nobody else can put some", () =>

@@ -14,20 +14,16 @@ import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
-import { asFetch } from "@valetkey/egress/EgressFetch"
 import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
-import * as JwtAuthenticator from "@valetkey/http/JwtAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
-import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
-import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
 import { Effect, Layer, type Redacted } from "effect"
 import { Draining } from "./Draining.ts"
+import * as EmbeddedStore from "./EmbeddedStore.ts"
 import * as Health from "./Health.ts"
-import * as ReplicaSpool from "./ReplicaSpool.ts"
 import { RootKeys } from "./RootKeys.ts"
 import type { Settings } from "./Settings.ts"
 
@@ -45,11 +41,11 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
       ApiKeyAuthenticator.layer(LocalAuthenticator.layer({ token: secrets.bootToken })),
-      Health.layerSqlite
+      Health.layer
     )),
     Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerGuarded(settings, secrets.instanceId)),
-    Layer.provideMerge(SqliteStore.layer({ path: settings.home.database })),
+    Layer.provideMerge(EmbeddedStore.layer({ path: settings.home.database })),
     Layer.provideMerge(layerOutside(secrets.instanceId)),
     Layer.provideMerge(RootKeys.layer(settings)),
     Layer.provide(
@@ -64,14 +60,12 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
 export const layerServer = (settings: ServerSettings) =>
   layerUseCases(settings).pipe(
     Layer.provideMerge(Layer.mergeAll(
-      ApiKeyAuthenticator.layer(authenticator(settings)),
-      Health.layerPostgres
+      ApiKeyAuthenticator.layer(onDemand(() => import("./SignedTokens.ts"), ({ layer }) => layer(settings))),
+      Health.layer
     )),
     Layer.provideMerge(ApiKeys.layer),
     Layer.provideMerge(layerGuarded(settings, settings.instanceId ?? "default")),
-    Layer.provideMerge(
-      Layer.merge(PostgresStore.layer({ url: settings.databaseUrl }), ReplicaSpool.layer(settings.home))
-    ),
+    Layer.provideMerge(onDemand(() => import("./SharedStore.ts"), ({ layer }) => layer(settings))),
     Layer.provideMerge(layerOutside(settings.instanceId ?? "default")),
     Layer.provideMerge(RootKeys.layer(settings)),
     Layer.provide(CallbackTransports.layer([gateway(settings)])),
@@ -136,23 +130,6 @@ const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {
 const gateway = (settings: Settings) =>
   GatewayTransport.make({ publicUrl: settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl) })
 
-const authenticator = (settings: ServerSettings) => {
-  const { audience, issuer, key } = settings.jwt
-  return key._tag === "secret"
-    ? JwtAuthenticator.layerSecret({ issuer, audience, secret: key.secret })
-    : layerJwks(settings, { issuer, audience, url: new URL(key.url) })
-}
-
-/** The operator names the key set, so it may be anywhere; redirects, sizes and times are bounded as for all that leaves. */
-const layerJwks = (settings: ServerSettings, options: JwtAuthenticator.JwksOptions) => {
-  const { hostname, port, protocol } = options.url
-  const policy = AddressPolicy.globalOnly({
-    allow: [...settings.allowEgress, `${hostname}:${port === "" ? (protocol === "https:" ? 443 : 80) : port}`]
-  })
-  return Layer.unwrap(
-    Effect.map(
-      Egress,
-      (egress) => JwtAuthenticator.layerJwks({ ...options, fetch: asFetch(egress, "public") })
-    )
-  ).pipe(Layer.provide(Layer.fresh(Egress.layer({ policy }))))
-}
+/** What only a deployment needs is loaded by one: a local server starts without it. */
+const onDemand = <Module, A, E, R>(load: () => Promise<Module>, layer: (module: Module) => Layer.Layer<A, E, R>) =>
+  Layer.unwrap(Effect.map(Effect.promise(load), layer))

@@ -1,14 +1,7 @@
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { maxSocketPath } from "@valetkey/client/Home"
-import * as HotToken from "@valetkey/http/HotToken"
-import { Context, Effect, Layer, Schema } from "effect"
-import * as HttpRouter from "effect/http/HttpRouter"
-import * as HttpServer from "effect/http/HttpServer"
-import * as HttpServerRequest from "effect/http/HttpServerRequest"
-import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { Effect, Exit, Schema, Scope } from "effect"
 import { chmodSync, lstatSync, unlinkSync } from "node:fs"
-import { createServer, type Server } from "node:http"
-import { Draining } from "./Draining.ts"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { ListenAddress } from "./Settings.ts"
 
 /** Error of a listener that cannot be opened. */
@@ -28,45 +21,71 @@ export class ListenError extends Schema.TaggedError<ListenError>("valetkey/serve
   }
 }
 
+/** Takes one request of a listener and answers it. */
+export type Application = (request: IncomingMessage, response: ServerResponse) => void
+
 /** One socket and what it serves. */
 export interface Listener<R> {
   readonly address: ListenAddress | { readonly path: string }
-  readonly routes: Layer.Layer<never, never, R>
-  /** The short way to a stored token, on listeners that serve the API. */
-  readonly hot?: HotToken.HotToken | undefined
+  /** Loaded behind the open socket, for the life of the scope; requests wait for it. */
+  readonly application: Effect.Effect<Application, never, R>
+  /** Says that the process lives before the application is loaded. Only where no browser can reach. */
+  readonly liveAtOnce?: boolean | undefined
+}
+
+/** An open socket. */
+export interface Opened {
+  /** Where it can be reached: a URL, or the socket's path. */
+  readonly reachable: string
+  /** Completes when the application is there. Nobody needs to run it: the first request does. */
+  readonly loaded: Effect.Effect<void>
 }
 
 /** How long a drain waits for responses under way. */
 const graceful = "20 seconds"
 
-/** Opens the listener for the life of the scope and returns where it can be reached: a URL, or the socket's path. */
+/** Opens the listener for the life of the scope. Closing it stops accepting, then waits for what is under way. */
 export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
   const { address } = listener
   if ("path" in address) yield* replaceStaleSocket(address.path)
-  const context = yield* Layer.build(
-    HttpRouter.serve(Layer.mergeAll(layerLeaving, listener.routes), {
-      disableLogger: true,
-      disableListenLog: true
-    }).pipe(
-      Layer.provideMerge(NodeHttpServer.layerServer(() => make(listener.hot), {
-        ...("path" in address ? { path: address.path } : { host: address.host, port: address.port }),
-        gracefulShutdownTimeout: graceful
-      })),
-      Layer.provide(HttpServer.layerServices)
-    )
-  ).pipe(
-    Effect.catchTag(
-      "ServeError",
-      () => Effect.fail(new ListenError({ code: "address_unavailable", address: textOf(address) }))
-    )
+  const context = yield* Effect.context<R>()
+  const scope = yield* Effect.scope
+  const server = makeServer()
+  const closed = yield* Effect.cached(close(server))
+  yield* Effect.addFinalizer(() => Effect.andThen(Effect.sync(() => server.closeAllConnections()), closed))
+  // Between the two finalizers: what is still answered after the grace is interrupted.
+  const application = yield* Effect.cached(
+    listener.application.pipe(Scope.provide(yield* Scope.fork(scope)), Effect.provideContext(context))
   )
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(closed, graceful))
+
+  let answer: Application | undefined
+  const loaded = Effect.map(application, (ready) => {
+    answer = ready
+  })
+  const load = Effect.runForkWith(context)
+  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+    if (answer !== undefined) return answer(request, response)
+    if (listener.liveAtOnce === true && request.method === "GET" && request.url === "/livez") return live(response)
+    load(loaded).addObserver((exit) => Exit.isSuccess(exit) ? answer?.(request, response) : response.destroy())
+  })
+  yield* Effect.callback<void, ListenError>((resume) => {
+    server.once(
+      "error",
+      () => resume(Effect.fail(new ListenError({ code: "address_unavailable", address: textOf(address) })))
+    )
+    server.listen("path" in address ? { path: address.path } : { host: address.host, port: address.port }, () => {
+      server.removeAllListeners("error")
+      resume(Effect.void)
+    })
+  })
   // The directory is closed to others, so nobody gets in before.
   if ("path" in address) chmodSync(address.path, 0o600)
-  return reachable(context, address)
+  return { reachable: reachable(server, address), loaded } satisfies Opened
 })
 
 /** Limits of every listener: slow, large or numerous requests end early. */
-const make = (hot: HotToken.HotToken | undefined): Server => {
+const makeServer = (): Server => {
   const server = createServer({
     headersTimeout: 10_000,
     requestTimeout: 30_000,
@@ -74,51 +93,30 @@ const make = (hot: HotToken.HotToken | undefined): Server => {
     maxHeaderSize: 16 * 1024
   })
   server.maxConnections = 10_000
-  if (hot !== undefined) HotToken.attach(server, hot)
-  closeAsTheyFallIdle(server)
   return server
 }
 
-/** Node.js closes what is idle when a close begins; a connection that answers its last request later would stay open. */
-const closeAsTheyFallIdle = (server: Server): void => {
-  const close = server.close.bind(server)
-  server.close = (done) => {
+/** Accepts nothing more and completes when the last connection is gone. */
+const close = (server: Server): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (!server.listening) return resume(Effect.void)
+    // Node.js closes what is idle when a close begins; a connection that answers its last request later would stay open.
     const sweep = setInterval(() => server.closeIdleConnections(), 50)
-    return close((error) => {
+    server.close(() => {
       clearInterval(sweep)
-      done?.(error)
+      resume(Effect.void)
     })
-  }
+  })
+
+/** What the contract answers too, which a test holds together. */
+const live = (response: ServerResponse): void => {
+  response.writeHead(200, {
+    "cache-control": "no-store",
+    "content-type": "application/json",
+    "x-content-type-options": "nosniff"
+  })
+  response.end("{\"live\":true}")
 }
-
-/** Ends long polls when the drain begins: whoever waits asks another replica. Everything else is answered in full. */
-const layerLeaving = HttpRouter.middleware(
-  Effect.gen(function*() {
-    const draining = yield* Draining
-    return (app) =>
-      Effect.flatMap(
-        HttpServerRequest.HttpServerRequest,
-        (request) =>
-          request.method === "GET" && request.url.includes("wait=")
-            ? Effect.raceFirst(app, Effect.as(draining.wait, leaving))
-            : app
-      )
-  }),
-  { global: true }
-)
-
-const leaving = HttpServerResponse.jsonUnsafe({
-  type: "https://valetkey.dev/problems/draining",
-  title: "Service Unavailable",
-  status: 503,
-  code: "draining",
-  detail: "This server is shutting down; ask again",
-  retryAfterSeconds: 1
-}, {
-  status: 503,
-  contentType: "application/problem+json",
-  headers: { "retry-after": "1", "cache-control": "no-store" }
-})
 
 /** The store's lock is held when this runs, so a socket that is still there belongs to a process that died. */
 const replaceStaleSocket = (path: string) =>
@@ -137,8 +135,10 @@ const textOf = (address: Listener<never>["address"]): string =>
     ? address.path
     : `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`
 
-const reachable = (context: Context.Context<HttpServer.HttpServer>, address: Listener<never>["address"]): string => {
+const reachable = (server: Server, address: Listener<never>["address"]): string => {
   if ("path" in address) return address.path
-  const bound = Context.get(context, HttpServer.HttpServer).address
-  return `http://${textOf({ host: address.host, port: "port" in bound ? bound.port : address.port })}`
+  const bound = server.address()
+  return `http://${
+    textOf({ host: address.host, port: typeof bound === "object" && bound !== null ? bound.port : address.port })
+  }`
 }

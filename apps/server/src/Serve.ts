@@ -1,8 +1,6 @@
 import type { Environment } from "@valetkey/client/Home"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import * as HotToken from "@valetkey/http/HotToken"
 import type { WeakSecret } from "@valetkey/http/JwtAuthenticator"
-import * as Routes from "@valetkey/http/Routes"
 import type { MigrationError } from "@valetkey/store-postgres/Migrations"
 import { Effect, Layer, type Scope } from "effect"
 import * as Composition from "./Composition.ts"
@@ -10,9 +8,7 @@ import { Draining } from "./Draining.ts"
 import * as Listeners from "./Listeners.ts"
 import * as LocalFiles from "./LocalFiles.ts"
 import * as Logs from "./Logs.ts"
-import * as MetricsRoute from "./MetricsRoute.ts"
 import type { PrivateFilesError } from "./PrivateFiles.ts"
-import * as Probes from "./Probes.ts"
 import * as Settings from "./Settings.ts"
 import * as Telemetry from "./Telemetry.ts"
 import { terminated } from "./Termination.ts"
@@ -76,11 +72,7 @@ export const startLocal = (
     return yield* Effect.gen(function*() {
       // The store's lock is held from here on, so what an earlier process left may be replaced.
       yield* LocalFiles.publish(home, bootToken)
-      const socket = yield* Listeners.open({
-        address: { path: home.socket },
-        routes: Routes.layerApi(),
-        hot: yield* HotToken.make()
-      })
+      const socket = yield* openSocket(home.socket)
       const rest = yield* openTcp(settings, settings.listen)
       return {
         ready: true as const,
@@ -105,20 +97,54 @@ export const startServer = (
     )
   })
 
+/** What answers is loaded when the socket is open: it is the larger part of a start. */
+const applications = Effect.promise(() => import("./Applications.ts"))
+
+/** How long nobody may have asked before what answers is loaded all the same. */
+const idle = "50 millis"
+
+/** Opens the socket of the local profile, which is live at once. */
+const openSocket = Effect.fnUntraced(function*(path: string) {
+  const { loaded, reachable } = yield* Listeners.open({
+    address: { path },
+    application: Effect.flatMap(applications, ({ api }) => api({})),
+    liveAtOnce: true
+  })
+  yield* Effect.sleep(idle).pipe(
+    Effect.andThen(loaded),
+    // Nothing that this process could do brings a file of the program back.
+    Effect.catchCause((cause) =>
+      Effect.andThen(
+        Effect.logFatal("the program could not be loaded", cause),
+        Effect.sync(() => process.kill(process.pid, "SIGTERM"))
+      )
+    ),
+    Effect.forkScoped
+  )
+  return reachable
+})
+
+/** Opens a listener that answers at once. */
+const openLoaded = Effect.fnUntraced(function*<R>(listener: Listeners.Listener<R>) {
+  const { loaded, reachable } = yield* Listeners.open(listener)
+  yield* loaded
+  return reachable
+})
+
 /** Opens the TCP listeners of a profile. The public pages share the API's port unless they have one of their own. */
 const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen: Settings.ListenAddress | undefined) {
   // A browser can be led to a local port by a name of somebody else; a deployment is reached by names of its own.
   const hosts = settings.profile === "local" ? new Array<string>() : undefined
-  const basePath = settings.publicUrl === undefined ? "" : new URL(settings.publicUrl).pathname.replace(/\/+$/, "")
-  const browsers = Routes.layerPublic({ basePath })
+  const publicUrl = settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl)
+  const browsers = { origin: publicUrl?.origin, basePath: publicUrl?.pathname.replace(/\/+$/, "") }
   const shared = settings.publicListen === undefined && settings.publicUrl !== undefined ||
     settings.profile === "server" && settings.publicListen === undefined
-  const api = listen === undefined ? undefined : yield* Listeners.open({
+  const api = listen === undefined ? undefined : yield* openLoaded({
     address: listen,
-    hot: yield* HotToken.make({ hosts }),
-    routes: shared
-      ? Layer.mergeAll(Routes.layerApi({ hosts }), browsers)
-      : Routes.layerApi({ hosts })
+    application: Effect.flatMap(
+      applications,
+      ({ api }) => api({ hosts, browsers: shared ? browsers : undefined })
+    )
   })
   if (api !== undefined && hosts !== undefined) {
     const port = new URL(api).port
@@ -126,10 +152,16 @@ const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen:
   }
   const open = settings.publicListen === undefined
     ? undefined
-    : yield* Listeners.open({ address: settings.publicListen, routes: Layer.mergeAll(browsers, Probes.layer) })
+    : yield* openLoaded({
+      address: settings.publicListen,
+      application: Effect.flatMap(applications, (applications) => applications.browsers(browsers))
+    })
   const admin = settings.adminListen === undefined
     ? undefined
-    : yield* Listeners.open({ address: settings.adminListen, routes: Layer.mergeAll(Probes.layer, MetricsRoute.layer) })
+    : yield* openLoaded({
+      address: settings.adminListen,
+      application: Effect.flatMap(applications, ({ admin }) => admin())
+    })
   return { listen: api === undefined ? [] : [api], public: open ?? (shared ? api : undefined), admin }
 })
 

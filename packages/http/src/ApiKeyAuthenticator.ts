@@ -2,8 +2,8 @@ import { Principal } from "@valetkey/api/Principal"
 import { type ApiKey, parseApiKey } from "@valetkey/domain/ApiKey"
 import { ApiKeys } from "@valetkey/domain/ApiKeys"
 import { DateTime, Effect, Layer, Option, Redacted } from "effect"
-import { scopesOf } from "./ApiKeysHandlers.ts"
 import { Authenticator, Unauthorized } from "./Authenticator.ts"
+import { scopesOf } from "./internal/apiKeyScopes.ts"
 import { makeMemory } from "./internal/memory.ts"
 
 /** How long a verified key is taken on trust. A key that is revoked is refused everywhere before a second has passed. */

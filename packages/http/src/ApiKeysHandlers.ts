@@ -1,12 +1,13 @@
 import { type ApiKeyCreated, apiKeyLifetime, type ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import { ApiProblem } from "@valetkey/api/ApiProblem"
-import { ApiScope, CurrentPrincipal } from "@valetkey/api/Principal"
+import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { type ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
 import { ApiKeyNotFound, ApiKeys } from "@valetkey/domain/ApiKeys"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
+import { scopesOf } from "./internal/apiKeyScopes.ts"
 
 const defaultLimit = 50
 
@@ -54,10 +55,6 @@ export const layer = HttpApiBuilder.group(
     })
   })
 )
-
-/** The scopes of a key that mean something here. */
-export const scopesOf = ({ scopes }: ApiKey): ReadonlyArray<ApiScope> =>
-  ApiScope.literals.filter((scope) => scopes.includes(scope))
 
 const viewOf = (key: ApiKey): ApiKeyView => ({
   id: key.id,

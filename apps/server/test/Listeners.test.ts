@@ -1,0 +1,120 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { request } from "node:http"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Listeners from "../src/Listeners.ts"
+import * as Replica from "./support/Replica.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "vkl-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+)
+
+interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly body: string
+}
+
+const get = (socketPath: string, path: string): Effect.Effect<Answer, unknown> =>
+  Effect.callback((resume) => {
+    const outgoing = request({ socketPath, path, agent: false }, (response) => {
+      let body = ""
+      response.on("data", (chunk) => body += String(chunk))
+      response.on("end", () => {
+        const { date: _, ...headers } = response.headers
+        resume(Effect.succeed({ status: response.statusCode ?? 0, headers, body }))
+      })
+    })
+    outgoing.on("error", (error) => resume(Effect.fail(error)))
+    outgoing.end()
+  })
+
+/** An application that answers with its own name, and when it began to load. */
+const named = (loading: Deferred.Deferred<void>, go: Deferred.Deferred<void>) =>
+  Effect.as(
+    Effect.andThen(Deferred.succeed(loading, undefined), Deferred.await(go)),
+    ((_, response) => response.end("application")) satisfies Listeners.Application
+  )
+
+describe("a listener", () => {
+  it.live("lives before its application is loaded, and keeps requests until then", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const path = join(yield* directory, "socket")
+      const loading = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      yield* Listeners.open({ address: { path }, application: named(loading, go), liveAtOnce: true })
+      assert.strictEqual((yield* get(path, "/livez")).body, "{\"live\":true}")
+      assert.isFalse(yield* Deferred.isDone(loading))
+      const waiting = yield* Effect.forkChild(get(path, "/v1/connections"))
+      yield* Deferred.await(loading)
+      assert.strictEqual((yield* get(path, "/livez")).body, "{\"live\":true}")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* Deferred.succeed(go, undefined)
+      assert.strictEqual((yield* Fiber.join(waiting)).body, "application")
+      assert.strictEqual((yield* get(path, "/livez")).body, "application")
+    })))
+
+  it.live("says nothing before its application where a browser can reach", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const path = join(yield* directory, "socket")
+      const loading = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      yield* Listeners.open({ address: { path }, application: named(loading, go) })
+      const waiting = yield* Effect.forkChild(get(path, "/livez"))
+      yield* Deferred.await(loading)
+      yield* Deferred.succeed(go, undefined)
+      assert.strictEqual((yield* Fiber.join(waiting)).body, "application")
+    })))
+
+  it.live("hangs up on who asked for an application that cannot be loaded, and tells its owner", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const path = join(yield* directory, "socket")
+      const { loaded } = yield* Listeners.open({ address: { path }, application: Effect.die("a file is gone") })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(get(path, "/"))))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(loaded)))
+    })))
+
+  it.live("answers what is under way when it closes, and accepts nothing more", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const path = join(yield* directory, "socket")
+      const asked = yield* Deferred.make<void>()
+      const scope = yield* Scope.make()
+      const responses: Array<Parameters<Listeners.Application>[1]> = []
+      yield* Listeners.open({
+        address: { path },
+        application: Effect.succeed((_, response) => {
+          responses.push(response)
+          Deferred.doneUnsafe(asked, Effect.void)
+        })
+      }).pipe(Scope.provide(scope))
+      const waiting = yield* Effect.forkChild(get(path, "/"))
+      yield* Deferred.await(asked)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* Effect.yieldNow
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(get(path, "/"))))
+      assert.isUndefined(closing.pollUnsafe())
+      responses[0]?.end("in full")
+      assert.strictEqual((yield* Fiber.join(waiting)).body, "in full")
+      yield* Fiber.join(closing)
+    })))
+
+  it.live("says that it lives as the contract does", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const home = join(yield* directory, "home")
+      yield* Replica.start({ VALETKEY_HOME: home })
+      const socket = join(home, "run", "valetkey.sock")
+      const loaded = yield* get(socket, "/readyz")
+      assert.strictEqual(loaded.status, 200)
+      const contract = yield* get(socket, "/livez")
+      const path = join(home, "..", "socket")
+      yield* Listeners.open({ address: { path }, application: Effect.never, liveAtOnce: true })
+      const early = yield* get(path, "/livez")
+      const { "content-length": _, "transfer-encoding": __, ...headers } = early.headers
+      assert.strictEqual(early.status, contract.status)
+      assert.strictEqual(early.body, contract.body)
+      for (const [name, value] of Object.entries(headers)) assert.strictEqual(contract.headers[name], value, name)
+    })))
+})
