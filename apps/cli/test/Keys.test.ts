@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
 import * as Canary from "@valetkey/testing/Canary"
-import { Effect } from "effect"
-import { lstatSync, readFileSync } from "node:fs"
+import * as FakeVault from "@valetkey/testing/FakeVault"
+import { Effect, Redacted } from "effect"
+import { lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import * as Valetkey from "./support/Valetkey.ts"
 
 interface Key {
@@ -79,6 +81,37 @@ describe("valetkey keys", () => {
       const table = (yield* valetkey.run(["keys", "status"])).stdout
       assert.match(table, new RegExp(`^${old} +active +yes +0 `, "m"))
       assert.match(table, new RegExp(`^${added} +primary +yes +3 `, "m"))
+    })))
+
+  it.live("CRY-15 has Vault make a key that nobody sees, and says what to configure", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const vault = yield* FakeVault.make()
+      yield* vault.write("keys/valetkey")
+      const { ciphertext } = yield* vault.write("datakey/wrapped/valetkey")
+      const tokenFile = join(valetkey.home.config, "vault-token")
+      mkdirSync(valetkey.home.config, { recursive: true, mode: 0o700 })
+      writeFileSync(tokenFile, Redacted.value(vault.root), { mode: 0o600 })
+      const env = {
+        VALETKEY_KEYS_WRAPPED: `1:${String(ciphertext)}`,
+        VALETKEY_VAULT_ADDR: vault.address,
+        VALETKEY_VAULT_KEY: "valetkey",
+        VALETKEY_VAULT_TOKEN_FILE: tokenFile
+      }
+      const ended = yield* valetkey.run(["keys", "add"], env)
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const [, id, wrapped] = /^(\d+):(vault:v1:\S+)\n$/.exec(ended.stdout) ?? assert.fail(ended.stdout)
+      assert.include(ended.stderr, "Append the entry to VALETKEY_KEYS_WRAPPED on every replica")
+      assert.include(ended.stderr, `valetkey keys promote ${id}`)
+      const { plaintext } = yield* vault.write("decrypt/valetkey", { ciphertext: wrapped })
+      assert.strictEqual(Buffer.from(String(plaintext), "base64").length, 32)
+      assert.deepInclude((yield* valetkey.json(["keys", "add"], env)).document, { ok: true })
+      // Nothing is held or registered until it is configured, and no key file was made beside.
+      assert.deepStrictEqual(keysOf((yield* valetkey.json(["keys", "status"], env)).document).map(({ id }) => id), [1])
+      assert.isUndefined(lstatSync(valetkey.home.keys, { throwIfNoEntry: false }))
+      vault.seal()
+      const sealed = yield* valetkey.json(["keys", "add"], env)
+      assert.strictEqual(sealed.error.code, "encryption_key_missing")
     })))
 
   it.live("CRY-15 explains what to change where the keys are configured", () =>

@@ -1,7 +1,6 @@
 import * as KeySource from "@valetkey/keyring/KeySource"
 import { Context, Effect, Layer } from "effect"
 import type { Settings } from "./Settings.ts"
-import * as VaultKeys from "./VaultKeys.ts"
 
 /** Where the root keys of this process come from: one source for all that use them, since some can be read only once. */
 export class RootKeys extends Context.Service<RootKeys, KeySource.KeySource>()("@valetkey/server/RootKeys") {
@@ -14,7 +13,10 @@ export class RootKeys extends Context.Service<RootKeys, KeySource.KeySource>()("
       : keys?._tag === "wrapped"
       ? Layer.effect(
         RootKeys,
-        Effect.map(VaultKeys.make(keys.vault), (service) => KeySource.fromWrapped({ keys: keys.text, service }))
+        Effect.gen(function*() {
+          const VaultKeys = yield* Effect.promise(() => import("./VaultKeys.ts"))
+          return KeySource.fromWrapped({ keys: keys.text, service: yield* VaultKeys.make(keys.vault) })
+        })
       )
       : Layer.sync(RootKeys, () =>
         keys?._tag === "text"

@@ -11,6 +11,13 @@ const server = {
   VALETKEY_JWT_AUDIENCE: "valetkey"
 }
 
+const wrapped = {
+  VALETKEY_KEYS_WRAPPED: "1:vault:v1:QUFB",
+  VALETKEY_VAULT_ADDR: "https://vault.example:8200/",
+  VALETKEY_VAULT_KEY: "valetkey",
+  VALETKEY_VAULT_TOKEN_FILE: "/run/vault/token"
+}
+
 const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   DATABASE_URL: ["hunter2", "mysql://hunter2"],
   VALETKEY_INSTANCE_ID: ["hunter2 hunter2", "h".repeat(65)],
@@ -21,6 +28,7 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   VALETKEY_JWT_SECRET: ["hunter2"],
   VALETKEY_JWKS_URL: ["hunter2", "file:///hunter2"],
   VALETKEY_ALLOW_EGRESS: ["hunter2", "*.hunter2:443", "http://hunter2:80"],
+  VALETKEY_KEYS_FD: ["hunter2", "0", "1", "2", "-3", "3.5", "1024"],
   VALETKEY_FLOW_TTL: ["hunter2", "0s", "2h", "-1s"],
   VALETKEY_LOG_FORMAT: ["hunter2"],
   VALETKEY_LOG_LEVEL: ["hunter2"],
@@ -65,6 +73,75 @@ describe("settings", () => {
           assert.strictEqual(error.variable, name)
         }
       }
+    }))
+
+  it.effect("take root keys from a text, a file, a descriptor or Vault, and from one of them alone", () =>
+    Effect.gen(function*() {
+      const sources = [
+        { VALETKEY_KEYS: "1:hunter2" },
+        { VALETKEY_KEYS_FILE: "/hunter2" },
+        { VALETKEY_KEYS_FD: "3" },
+        wrapped
+      ]
+      const tags = yield* Effect.forEach(sources, (env) => Effect.map(load({ ...server, ...env }), ({ keys }) => keys))
+      assert.deepStrictEqual(tags.map((keys) => keys?._tag), ["text", "file", "descriptor", "wrapped"])
+      assert.deepInclude(tags[3], {
+        vault: {
+          address: "https://vault.example:8200",
+          mount: "transit",
+          key: "valetkey",
+          namespace: undefined,
+          context: undefined,
+          tokenFile: "/run/vault/token"
+        }
+      })
+      for (const [index, one] of sources.entries()) {
+        for (const other of sources.slice(index + 1)) {
+          const error = yield* Effect.flip(load({ ...server, ...one, ...other }))
+          assert.strictEqual(error.code, "setting_conflict")
+          assert.strictEqual(error.variable, Object.keys(other)[0])
+          assert.notInclude(error.message, "hunter2")
+        }
+      }
+      assert.isUndefined((yield* load(server)).keys)
+    }))
+
+  it.effect("take of Vault's address, names and paths only what leads where it says", () =>
+    Effect.gen(function*() {
+      const refused: Readonly<Record<string, ReadonlyArray<string>>> = {
+        VALETKEY_VAULT_ADDR: [
+          "hunter2",
+          "http://hunter2.example:8200",
+          "https://hunter2@vault.example",
+          "https://vault.example/hunter2",
+          "https://vault.example/?hunter2"
+        ],
+        VALETKEY_VAULT_KEY: ["hunter2/x", "..", "hunter2?", "hunter2.", "h".repeat(200)],
+        VALETKEY_VAULT_MOUNT: ["/hunter2", "hunter2/", "hunter2/../x", "hunter2//x", "hunter2#"],
+        VALETKEY_VAULT_NAMESPACE: ["hunter2 x", "../hunter2"],
+        VALETKEY_VAULT_CONTEXT: ["h".repeat(257)]
+      }
+      for (const [variable, values] of Object.entries(refused)) {
+        for (const value of values) {
+          const error = yield* Effect.flip(load({ ...server, ...wrapped, [variable]: value }))
+          assert.deepStrictEqual([error.code, error.variable], ["setting_invalid", variable], value)
+          assert.notInclude(error.message, "hunter2")
+        }
+      }
+      for (const variable of ["VALETKEY_VAULT_ADDR", "VALETKEY_VAULT_KEY", "VALETKEY_VAULT_TOKEN_FILE"]) {
+        const error = yield* Effect.flip(load({ ...server, ...wrapped, [variable]: undefined }))
+        assert.deepStrictEqual([error.code, error.variable], ["setting_missing", variable])
+      }
+      const settings = yield* load({
+        ...server,
+        ...wrapped,
+        VALETKEY_VAULT_ADDR: "http://127.0.0.1:8200",
+        VALETKEY_VAULT_MOUNT: "team/transit",
+        VALETKEY_VAULT_NAMESPACE: "ns1/ns2",
+        VALETKEY_VAULT_CONTEXT: "production"
+      })
+      if (settings.keys?._tag !== "wrapped") return assert.fail("no wrapped keys")
+      assert.deepInclude(settings.keys.vault, { mount: "team/transit", namespace: "ns1/ns2", context: "production" })
     }))
 
   it.effect("name the variable that is wrong and never its value", () =>

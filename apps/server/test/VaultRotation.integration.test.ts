@@ -66,7 +66,9 @@ const keyOf = (replica: Replica.Replica, id: number) =>
 const keyCheck = (replica: Replica.Replica) =>
   Effect.map(
     replica.call("GET", "/readyz"),
-    ({ body }) => (body["checks"] as ReadonlyArray<{ name: string }>).find(({ name }) => name === "key")
+    ({ body }) =>
+      (body["checks"] as ReadonlyArray<{ name: string; ok: boolean; reason: string }>)
+        .find(({ name }) => name === "key")
   )
 
 describe("root keys that Vault wraps, on three replicas", () => {

@@ -56,3 +56,7 @@ export interface KeyService {
   /** Makes a random key of 32 bytes and wraps it, so that nobody has seen it. It is stored nowhere but in the result. */
   readonly create: Effect.Effect<string, KeyServiceError>
 }
+
+/** Whether a text is a wrapped key, as a transit engine gives it: the version of its key, and base64. */
+export const isWrapped = (text: string): boolean =>
+  text.length <= 8192 && /^vault:v[1-9]\d{0,8}:[A-Za-z0-9+/]+={0,2}$/.test(text)

@@ -3,8 +3,7 @@ import { randomBytes } from "node:crypto"
 import * as KeyDescriptor from "./KeyDescriptor.ts"
 import * as KeyFile from "./KeyFile.ts"
 import * as KeyRing from "./KeyRing.ts"
-import { type KeyService, KeyServiceError } from "./KeyService.ts"
-import * as VaultTransit from "./VaultTransit.ts"
+import { isWrapped, type KeyService, KeyServiceError } from "./KeyService.ts"
 
 /** Failure of a source that holds no key at all. */
 export class KeyMissing extends Schema.TaggedError<KeyMissing>("valetkey/KeyMissing")("KeyMissing", {}) {
@@ -92,7 +91,7 @@ export const fromWrapped = (options: {
   const entries = KeyRing.entriesOf(
     keys,
     options.field ?? "VALETKEY_KEYS_WRAPPED",
-    (id, wrapped) => VaultTransit.isWrapped(wrapped) ? { id, wrapped } : "unwrapped"
+    (id, wrapped) => isWrapped(wrapped) ? { id, wrapped } : "unwrapped"
   )
   let ring: KeyRing.KeyRing | undefined
   const unwrap = Effect.fnUntraced(function*({ id, wrapped }: { readonly id: number; readonly wrapped: string }) {

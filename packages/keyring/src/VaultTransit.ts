@@ -1,5 +1,5 @@
 import { Effect, Option, Redacted, Schema } from "effect"
-import { type KeyService, KeyServiceError } from "./KeyService.ts"
+import { isWrapped, type KeyService, KeyServiceError } from "./KeyService.ts"
 
 /** A request to Vault, ready to be sent: JSON by POST. */
 export interface VaultRequest {
@@ -85,10 +85,6 @@ export const make = (options: VaultTransitOptions): KeyService => {
     create: call("datakey/wrapped", { bits: 256 }, ciphertextOf)
   }
 }
-
-/** Whether a text is what the engine gives for a ciphertext: the version of its key, and base64. */
-export const isWrapped = (text: string): boolean =>
-  text.length <= 8192 && /^vault:v[1-9]\d{0,8}:[A-Za-z0-9+/]+={0,2}$/.test(text)
 
 const Ciphertext = Schema.String.check(Schema.makeFilter(isWrapped))
 const decodePlaintext = Schema.decodeUnknownOption(Schema.Struct({ data: Schema.Struct({ plaintext: Schema.String }) }))

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as FakeVault from "@valetkey/testing/FakeVault"
 import * as Reply from "@valetkey/testing/Reply"
 import { Effect, Redacted } from "effect"
-import type { KeyService, KeyServiceError } from "../src/KeyService.ts"
+import { isWrapped, type KeyService, type KeyServiceError } from "../src/KeyService.ts"
 import * as VaultTransit from "../src/VaultTransit.ts"
 
 /** Sends as it is told, with what arrived kept for the test. */
@@ -43,7 +43,7 @@ describe("VaultTransit", () => {
     Effect.gen(function*() {
       const { service, vault } = yield* start
       const wrapped = yield* service.create
-      assert.isTrue(VaultTransit.isWrapped(wrapped))
+      assert.isTrue(isWrapped(wrapped))
       assert.strictEqual(vault.log.at(-1)?.path, "/v1/transit/datakey/wrapped/valetkey")
       const unwrapped = yield* service.unwrap(wrapped)
       assert.strictEqual(unwrapped.length, 32)
