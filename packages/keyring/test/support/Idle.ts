@@ -3,7 +3,6 @@ import { Cipher } from "@valetkey/domain/Cipher"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Redacted } from "effect"
 import { readFileSync } from "node:fs"
-import { setImmediate } from "node:timers/promises"
 import { setFlagsFromString, writeHeapSnapshot } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as KeyRingCipher from "../../src/KeyRingCipher.ts"
@@ -47,6 +46,9 @@ const contextOf = (generation: number) => ({
   generation
 })
 
+/** One turn of the event loop. */
+const turn = () => new Promise<void>((resolve) => void setImmediate(resolve))
+
 const program = Effect.gen(function*() {
   const cipher = yield* Cipher
   const envelopes = new Array<string>()
@@ -58,12 +60,12 @@ const program = Effect.gen(function*() {
   // The cipher with its derived keys, and the source with its ring, live on: the process is idle, not over.
   const kept = Redacted.value(yield* cipher.open(contextOf(1), Buffer.from(envelopes[0]!, "hex") as never))
   yield* Effect.promise(async () => {
-    for (let turn = 0; turn < 10; turn++) await setImmediate()
+    for (let left = 10; left > 0; left--) await turn()
     setFlagsFromString("--expose-gc")
     const collect = runInNewContext("gc") as () => void
-    for (let turn = 0; turn < 3; turn++) {
+    for (let left = 3; left > 0; left--) {
       collect()
-      await setImmediate()
+      await turn()
     }
     writeHeapSnapshot(snapshot)
   })
