@@ -5,6 +5,7 @@ import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted,
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"
 import { storeError, tooLate } from "./internal/failure.ts"
+import * as RowSecurity from "./internal/rowSecurity.ts"
 
 /** How the database is reached. */
 export interface DatabaseOptions {
@@ -30,19 +31,38 @@ export type Sql = PgClient.PgClient
 /** One piece of work on the database. */
 export type Work<A, E> = (sql: Sql) => Effect.Effect<A, E>
 
-/** The pools of one database. Nothing is held across anything but SQL, and no operation outlives its deadline. */
-export class Database extends Context.Service<Database, {
+/** The ways to run work on the database. */
+export interface Operations {
   /** Runs reads, pipelined with those of others; once more when the connection was lost. */
   read<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
   /** Runs one statement that commits by itself. */
   write<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
   /** Runs statements that commit together; again, at most three times, when the database asks for it (deadlock, serialization). */
   transaction<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
-  /** Opens a session of its own past any pooler, for LISTEN. */
-  readonly session: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
-  /** Whether `session` may leave through a pooler, where LISTEN hears nothing. */
-  readonly deaf: boolean
-}>()("@valetkey/store-postgres/Database") {
+}
+
+/**
+ * The pools of one database. Nothing is held across anything but SQL, and no operation outlives its deadline.
+ *
+ * A role that row-level security applies to sees a tenant's rows only after it has said whose: its own operations are for
+ * tables without a tenant, and find and write nothing in the others. Any other role sees the same through all of them.
+ */
+export class Database extends Context.Service<
+  Database,
+  Operations & {
+    /** The operations on the rows of one tenant. */
+    forTenant(tenant: string): Operations
+    /**
+     * The operations on the rows of every tenant, for what looks across tenants by design: an id or digest that nobody
+     * guesses names the row, or housekeeping that belongs to no tenant.
+     */
+    readonly acrossTenants: Operations
+    /** Opens a session of its own past any pooler, for LISTEN. */
+    readonly session: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
+    /** Whether `session` may leave through a pooler, where LISTEN hears nothing. */
+    readonly deaf: boolean
+  }
+>()("@valetkey/store-postgres/Database") {
   /** Layer that opens connections when they are needed. It builds while the database is down. */
   static readonly layer = (options: DatabaseOptions): Layer.Layer<Database> =>
     Layer.effect(Database, make(options)).pipe(Layer.provide(Reactivity.layer))
@@ -125,7 +145,7 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
       while: (error) => isReason(error, "DeadlockError") || isReason(error, "SerializationError")
     })
 
-  return Database.of({
+  const plain: Operations = {
     read: (operation, work) =>
       Effect.suspend(() => {
         const used = reads.current()
@@ -133,7 +153,13 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
       }),
     write: (operation, work) => run(operation, Effect.suspend(() => work(writes))),
     transaction: (operation, work) =>
-      run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes))))),
+      run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes)))))
+  }
+  const scoped = RowSecurity.make(plain)
+
+  return Database.of({
+    ...plain,
+    ...scoped,
     session: PgConnection.make(directOptions(options)),
     deaf: options.pooler === true && options.directUrl === undefined
   })

@@ -13,7 +13,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
   Effect.map(Database, (database) =>
     ApiKeyStore.of({
       create: (draft, { digest, lifetime }) =>
-        database.write("ApiKeyStore.create", (sql) =>
+        database.forTenant(draft.tenant).write("ApiKeyStore.create", (sql) =>
           Effect.flatMap(
             sql`INSERT INTO api_keys (tenant, id, subject, name, digest, scopes, created_at, expires_at)
               SELECT ${draft.tenant}, ${draft.id}, ${draft.subject}, ${draft.name}, ${digest}, ${draft.scopes}::text[],
@@ -24,7 +24,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
           )),
 
       findLive: (id) =>
-        database.read("ApiKeyStore.findLive", (sql) =>
+        database.acrossTenants.read("ApiKeyStore.findLive", (sql) =>
           Effect.flatMap(
             sql`SELECT ${sql.literal(columns)} FROM api_keys
               WHERE id = ${id} AND revoked_at IS NULL AND expires_at > clock_timestamp()`,
@@ -33,7 +33,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
           )),
 
       list: (input) =>
-        database.read("ApiKeyStore.list", (sql) =>
+        database.forTenant(input.tenant).read("ApiKeyStore.list", (sql) =>
           Effect.flatMap(
             sql`SELECT ${sql.literal(columns)} FROM api_keys
               WHERE tenant = ${input.tenant} AND id > ${input.after ?? ""} ORDER BY id LIMIT ${input.limit}`,
@@ -41,7 +41,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
           )),
 
       revoke: (tenant, id) =>
-        database.write("ApiKeyStore.revoke", (sql) =>
+        database.forTenant(tenant).write("ApiKeyStore.revoke", (sql) =>
           Effect.map(
             sql`UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp())
               WHERE tenant = ${tenant} AND id = ${id} RETURNING id`,
@@ -49,7 +49,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
           )),
 
       touch: (tenant, id, coarseness) =>
-        database.write("ApiKeyStore.touch", (sql) =>
+        database.forTenant(tenant).write("ApiKeyStore.touch", (sql) =>
           Effect.asVoid(sql`UPDATE api_keys SET last_used_at = clock_timestamp()
             WHERE tenant = ${tenant} AND id = ${id} AND (last_used_at IS NULL OR last_used_at
               <= clock_timestamp() - ${Duration.toMillis(coarseness)}::float8 * interval '1 millisecond')`))

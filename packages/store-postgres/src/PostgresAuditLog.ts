@@ -14,7 +14,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
   AuditLog,
   Effect.map(Database, (database) => {
     const appendOwn = (tenant: TenantId, events: Parameters<AuditLog["Service"]["append"]>[0]) =>
-      database.transaction("AuditLog.append", (sql) =>
+      database.forTenant(tenant).transaction("AuditLog.append", (sql) =>
         Effect.gen(function*() {
           // Makes or locks the row that holds the end of the chain, and says what it is, in one statement.
           const [row] = yield* sql`INSERT INTO audit_heads (tenant, seq, hash, anchor_seq, anchor_hash)
@@ -38,7 +38,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
         }),
 
       read: ({ after, limit, tenant }) =>
-        database.read(
+        database.forTenant(tenant).read(
           "AuditLog.read",
           (sql) =>
             sql`SELECT tenant, seq::float8, at, subject, server, action, outcome, principal, origin, generation,
@@ -50,7 +50,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
         ),
 
       head: (tenant) =>
-        database.read(
+        database.forTenant(tenant).read(
           "AuditLog.head",
           (sql) =>
             sql`SELECT seq::float8, hash, anchor_seq::float8, anchor_hash FROM audit_heads WHERE tenant = ${tenant}`
@@ -63,12 +63,12 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
       prune: ({ limit, olderThan }) =>
         Effect.gen(function*() {
           const millis = Duration.toMillis(olderThan)
-          const tenants = yield* database.read("AuditLog.prune", (sql) =>
+          const tenants = yield* database.acrossTenants.read("AuditLog.prune", (sql) =>
             sql<{ tenant: string }>`SELECT DISTINCT tenant FROM audit
               WHERE at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'`)
           let removed = 0
           for (const { tenant } of tenants) {
-            removed += yield* database.transaction("AuditLog.prune", (sql) =>
+            removed += yield* database.forTenant(tenant).transaction("AuditLog.prune", (sql) =>
               Effect.gen(function*() {
                 // The oldest events that are old enough and follow the anchor without a gap; the last is the new anchor.
                 const [row] = yield* sql`WITH head AS (

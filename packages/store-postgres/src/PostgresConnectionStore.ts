@@ -23,7 +23,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
   Effect.map(Database, (database) =>
     ConnectionStore.of({
       get: (key) =>
-        database.read("ConnectionStore.get", (sql) =>
+        database.forTenant(key.tenant).read("ConnectionStore.get", (sql) =>
           Effect.flatMap(
             sql`SELECT ${connectionColumns(sql)} FROM connections WHERE ${ofKey(sql, key)}`,
             ([row]) =>
@@ -31,7 +31,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
           )),
 
       list: (input) =>
-        database.read("ConnectionStore.list", (sql) =>
+        database.forTenant(input.tenant).read("ConnectionStore.list", (sql) =>
           Effect.flatMap(
             sql`SELECT ${connectionColumns(sql)} FROM connections
               WHERE tenant = ${input.tenant} AND subject = ${input.subject} AND server > ${input.after ?? ""}
@@ -46,7 +46,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
         ),
 
       markSent: (key, input) =>
-        database.write("ConnectionStore.markSent", (sql) =>
+        database.forTenant(key.tenant).write("ConnectionStore.markSent", (sql) =>
           changed(sql`UPDATE connections
             SET phase = 'sent', attempts = attempts + 1, lease_until = ${after(sql, input.lease)}
             WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
@@ -54,7 +54,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
             RETURNING fence`)),
 
       commit: (key, input) =>
-        database.write("ConnectionStore.commit", (sql) =>
+        database.forTenant(key.tenant).write("ConnectionStore.commit", (sql) =>
           changed(sql`UPDATE connections
             SET generation = generation + 1, result_id = ${input.resultId}, rejected_generation = NULL,
               ${credentialColumns(sql, input.credentials)}
@@ -63,13 +63,13 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
             RETURNING generation`)),
 
       isCommitted: (key, resultId) =>
-        database.read(
+        database.forTenant(key.tenant).read(
           "ConnectionStore.isCommitted",
           (sql) => changed(sql`SELECT generation FROM connections WHERE ${ofKey(sql, key)} AND result_id = ${resultId}`)
         ),
 
       fail: (key, input) =>
-        database.write("ConnectionStore.fail", (sql) =>
+        database.forTenant(key.tenant).write("ConnectionStore.fail", (sql) =>
           changed(sql`UPDATE connections
             SET phase = 'idle', lease_until = NULL, ${failureColumns(sql, input)}
             WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
@@ -77,16 +77,17 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
             RETURNING fence`)),
 
       reject: (key, { epoch, generation }) =>
-        database.write("ConnectionStore.reject", (sql) =>
+        database.forTenant(key.tenant).write("ConnectionStore.reject", (sql) =>
           Effect.asVoid(sql`UPDATE connections
             SET rejected_generation = generation, updated_at = clock_timestamp()
             WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
               AND rejected_generation IS DISTINCT FROM generation`)),
 
-      deposit: (key, input) => database.write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
+      deposit: (key, input) =>
+        database.forTenant(key.tenant).write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
 
       disconnect: (key, epoch) =>
-        database.transaction("ConnectionStore.disconnect", (sql) =>
+        database.forTenant(key.tenant).transaction("ConnectionStore.disconnect", (sql) =>
           Effect.catchTag(
             endConnection(sql, key, epoch),
             "SchemaError",
@@ -94,7 +95,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
           )),
 
       forget: (key, { epoch, generation }) =>
-        database.write("ConnectionStore.forget", (sql) =>
+        database.forTenant(key.tenant).write("ConnectionStore.forget", (sql) =>
           changed(sql`DELETE FROM connections
             WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
               AND status <> 'revoking' AND phase = 'idle'
@@ -117,7 +118,7 @@ const attemptClaim = (
   input: Claim
 ): Effect.Effect<ClaimOutcome | undefined, StoreError> =>
   Effect.flatMap(
-    database.write("ConnectionStore.claim", (sql) =>
+    database.forTenant(key.tenant).write("ConnectionStore.claim", (sql) =>
       sql<{ fence: number }>`UPDATE connections
         SET phase = 'claimed', fence = fence + 1, lease_until = ${after(sql, input.lease)}
         WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
@@ -134,7 +135,7 @@ const whyNot = (
   key: ConnectionKey,
   input: Claim
 ): Effect.Effect<ClaimOutcome | undefined, StoreError> =>
-  database.write("ConnectionStore.claim", (sql) =>
+  database.forTenant(key.tenant).write("ConnectionStore.claim", (sql) =>
     Effect.gen(function*() {
       const [row] = yield* sql`SELECT ${refreshColumns(sql)} FROM connections WHERE ${ofKey(sql, key)}`
       if (row === undefined) return { _tag: "Moved" as const }

@@ -33,7 +33,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
         ),
 
       freeze: (id, { bindingHash, clientSecret, codeVerifier, context, grant, snapshot, stateHash }) =>
-        database.write("FlowStore.freeze", (sql) =>
+        database.acrossTenants.write("FlowStore.freeze", (sql) =>
           changed(sql`UPDATE flows SET snapshot = ${sql.json(snapshot)}, "grant" = ${sql.json(grant)},
               context = ${context}, state_hash = ${stateHash}, binding_hash = ${bindingHash ?? null},
               code_verifier = ${codeVerifier}, client_secret = ${clientSecret ?? null}
@@ -41,7 +41,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
             RETURNING id`)),
 
       claim: (input) =>
-        database.write("FlowStore.claim", (sql) =>
+        database.acrossTenants.write("FlowStore.claim", (sql) =>
           Effect.flatMap(
             sql`UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ${after(sql, input.lease)}
               WHERE state_hash = ${input.stateHash} AND state = 'pending' AND expires_at > clock_timestamp()
@@ -52,12 +52,12 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       hold: (id, fence, code) =>
-        database.write("FlowStore.hold", (sql) =>
+        database.acrossTenants.write("FlowStore.hold", (sql) =>
           changed(sql`UPDATE flows SET state = 'awaiting_finalize', authorization_code = ${code}, lease_until = NULL
             WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)),
 
       resume: (input) =>
-        database.write("FlowStore.resume", (sql) =>
+        database.forTenant(input.tenant).write("FlowStore.resume", (sql) =>
           Effect.flatMap(
             sql`WITH held AS (
                 SELECT tenant, id, authorization_code FROM flows
@@ -74,7 +74,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       complete: (id, fence, write) =>
-        database.transaction("FlowStore.complete", (sql) =>
+        database.acrossTenants.transaction("FlowStore.complete", (sql) =>
           Effect.gen(function*() {
             const [flow] = yield* sql<KeyColumns>`SELECT tenant, subject, server FROM flows
               WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} FOR UPDATE`
@@ -92,19 +92,19 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           })),
 
       fail: (id, fence, failure) =>
-        database.write("FlowStore.fail", (sql) => {
+        database.acrossTenants.write("FlowStore.fail", (sql) => {
           const [state, code] = failure === "outcome_unknown" ? [failure, null] : ["failed", failure]
           return changed(sql`UPDATE flows SET state = ${state}, failure = ${code}, ${sql.literal(settledColumns)}
             WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)
         }),
 
       abandon: (id) =>
-        database.write("FlowStore.abandon", (sql) =>
+        database.acrossTenants.write("FlowStore.abandon", (sql) =>
           Effect.asVoid(sql`UPDATE flows SET state = 'failed', failure = 'start_failed', ${sql.literal(settledColumns)}
             WHERE id = ${id} AND ${sql.literal(openCondition)}`)),
 
       cancel: (input) =>
-        database.write("FlowStore.cancel", (sql) =>
+        database.forTenant(input.tenant).write("FlowStore.cancel", (sql) =>
           Effect.map(
             sql<{ state: string }>`UPDATE flows SET ${sql.literal(settledColumns)},
                 state = CASE WHEN ${sql.literal(overdueCondition)} THEN ${
@@ -118,7 +118,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       get: (input) =>
-        database.read("FlowStore.get", (sql) =>
+        database.forTenant(input.tenant).read("FlowStore.get", (sql) =>
           Effect.flatMap(
             sql`SELECT ${flowColumns(sql)} FROM flows
               WHERE tenant = ${input.tenant} AND id = ${input.id} AND subject = ${input.subject}`,
@@ -127,7 +127,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       latest: (key) =>
-        database.read("FlowStore.latest", (sql) =>
+        database.forTenant(key.tenant).read("FlowStore.latest", (sql) =>
           Effect.flatMap(
             sql`SELECT ${flowColumns(sql)} FROM flows WHERE ${ofKey(sql, key)} AND latest`,
             (rows) =>
@@ -135,7 +135,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       findByState: (stateHash) =>
-        database.read("FlowStore.findByState", (sql) =>
+        database.acrossTenants.read("FlowStore.findByState", (sql) =>
           Effect.flatMap(
             sql`SELECT ${flowColumns(sql)} FROM flows WHERE state_hash = ${stateHash}`,
             (rows) =>
@@ -143,7 +143,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       sweep: (input) =>
-        database.write("FlowStore.sweep", (sql) =>
+        database.acrossTenants.write("FlowStore.sweep", (sql) =>
           Effect.tap(settleOverdue(sql, input.limit), removeOld(sql, input)))
     }))
 )
@@ -161,7 +161,7 @@ const attemptReservation = (
   database: Database["Service"],
   input: ReserveInput
 ): Effect.Effect<Reservation | undefined, FlowConflict | StoreError> =>
-  database.write("FlowStore.reserve", (sql) =>
+  database.forTenant(input.key.tenant).write("FlowStore.reserve", (sql) =>
     Effect.gen(function*() {
       const { key } = input
       const supersede = input.onConflict === "supersede"

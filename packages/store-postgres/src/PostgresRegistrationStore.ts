@@ -9,7 +9,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
   Effect.map(Database, (database) =>
     RegistrationStore.of({
       get: (key) =>
-        database.read("RegistrationStore.get", (sql) =>
+        database.forTenant(key.tenant).read("RegistrationStore.get", (sql) =>
           Effect.flatMap(
             sql`SELECT client_id, auth_method, client_secret, client_secret_expires_at, redirect_uri, scopes FROM registrations
               WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
@@ -18,7 +18,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
           )),
 
       put: (key, registration) =>
-        database.write("RegistrationStore.put", (sql) =>
+        database.forTenant(key.tenant).write("RegistrationStore.put", (sql) =>
           Effect.asVoid(sql`INSERT INTO registrations (tenant, server, issuer, transport, client_id, auth_method,
               client_secret, client_secret_expires_at, redirect_uri, scopes, updated_at)
             VALUES (${key.tenant}, ${key.server}, ${key.issuer}, ${key.transport}, ${registration.clientId},
@@ -35,7 +35,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
               updated_at = excluded.updated_at`)),
 
       remove: (key, clientId) =>
-        database.write("RegistrationStore.remove", (sql) =>
+        database.forTenant(key.tenant).write("RegistrationStore.remove", (sql) =>
           Effect.asVoid(sql`DELETE FROM registrations
             WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
               AND transport = ${key.transport} AND client_id = ${clientId}`))

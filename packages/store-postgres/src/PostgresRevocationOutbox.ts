@@ -9,19 +9,22 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
   RevocationOutbox,
   Effect.map(Database, (database) =>
     RevocationOutbox.of({
-      enqueue: (revocation) => database.write("RevocationOutbox.enqueue", (sql) => insertRevocation(sql, revocation)),
+      enqueue: (revocation) =>
+        database.forTenant(revocation.key.tenant).write("RevocationOutbox.enqueue", (sql) =>
+          insertRevocation(sql, revocation)),
 
-      depth: database.read(
+      depth: database.acrossTenants.read(
         "RevocationOutbox.depth",
         (sql) =>
           Effect.map(
             sql<{ depth: number }>`SELECT count(*)::float8 AS depth FROM revocations`,
-            ([row]) => row?.depth ?? 0
+            ([row]) =>
+              row?.depth ?? 0
           )
       ),
 
       take: (input) =>
-        database.write("RevocationOutbox.take", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.take", (sql) =>
           Effect.flatMap(
             sql`WITH due AS MATERIALIZED (
                 SELECT tenant, id FROM revocations WHERE due_at <= (SELECT clock_timestamp())
@@ -37,14 +40,14 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
           )),
 
       settle: (id) =>
-        database.write("RevocationOutbox.settle", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.settle", (sql) =>
           Effect.asVoid(sql`WITH done AS (DELETE FROM revocations WHERE id = ${id} RETURNING tenant, subject, server)
             DELETE FROM connections USING done
             WHERE connections.tenant = done.tenant AND connections.subject = done.subject
               AND connections.server = done.server AND connections.status = 'revoking'`)),
 
       retry: (id, delay) =>
-        database.write("RevocationOutbox.retry", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
           Effect.asVoid(sql`UPDATE revocations
             SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
             WHERE id = ${id}`))

@@ -19,7 +19,7 @@ export const layer: Layer.Layer<SealedRows, never, Database> = Layer.effect(
   SealedRows,
   Effect.map(Database, (database) =>
     SealedRows.of({
-      counts: database.read("SealedRows.counts", (sql) =>
+      counts: database.acrossTenants.read("SealedRows.counts", (sql) =>
         Effect.map(
           sql.unsafe<{ table: SealedTable; key: string; envelopes: number }>(countStatement),
           (rows) =>
@@ -31,7 +31,7 @@ export const layer: Layer.Layer<SealedRows, never, Database> = Layer.effect(
         )),
 
       page: ({ after, keyIds, limit, table }) =>
-        database.read("SealedRows.page", (sql) =>
+        database.acrossTenants.read("SealedRows.page", (sql) =>
           Effect.flatMap(
             sql.unsafe<Columns>(pageStatement(table, after !== undefined), [
               keyIds.map(hexOf),
@@ -44,7 +44,7 @@ export const layer: Layer.Layer<SealedRows, never, Database> = Layer.effect(
           )),
 
       replace: (rows) =>
-        database.transaction("SealedRows.replace", (sql) =>
+        database.acrossTenants.transaction("SealedRows.replace", (sql) =>
           Effect.gen(function*() {
             let replaced = 0
             for (const { row, sealed } of rows) {

@@ -10,14 +10,14 @@ export const layer: Layer.Layer<ServerStore, never, Database> = Layer.effect(
   Effect.map(Database, (database) =>
     ServerStore.of({
       get: (tenant, slug) =>
-        database.read("ServerStore.get", (sql) =>
+        database.forTenant(tenant).read("ServerStore.get", (sql) =>
           Effect.flatMap(
             sql`SELECT tenant, slug, definition, client_secret FROM servers WHERE tenant = ${tenant} AND slug = ${slug}`,
             ([row]) => row === undefined ? Effect.succeedNone : Effect.map(read("ServerStore.get", row), Option.some)
           )),
 
       list: (input) =>
-        database.read("ServerStore.list", (sql) =>
+        database.forTenant(input.tenant).read("ServerStore.list", (sql) =>
           Effect.flatMap(
             sql`SELECT tenant, slug, definition, client_secret FROM servers
               WHERE tenant = ${input.tenant} AND slug > ${input.after ?? ""} ORDER BY slug LIMIT ${input.limit}`,
@@ -26,7 +26,7 @@ export const layer: Layer.Layer<ServerStore, never, Database> = Layer.effect(
 
       put: ({ client, slug, tenant, ...definition }) => {
         const { clientSecret, ...open } = client ?? {}
-        return database.write("ServerStore.put", (sql) =>
+        return database.forTenant(tenant).write("ServerStore.put", (sql) =>
           Effect.map(
             sql<
               { created: boolean }
@@ -43,7 +43,7 @@ export const layer: Layer.Layer<ServerStore, never, Database> = Layer.effect(
       },
 
       remove: (tenant, slug) =>
-        database.write("ServerStore.remove", (sql) =>
+        database.forTenant(tenant).write("ServerStore.remove", (sql) =>
           Effect.map(
             sql`DELETE FROM servers WHERE tenant = ${tenant} AND slug = ${slug} RETURNING slug`,
             (rows) => rows.length > 0

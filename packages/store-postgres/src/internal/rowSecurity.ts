@@ -1,0 +1,61 @@
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Effect } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Operations, Sql, Work } from "../Database.ts"
+
+/** The policy of a table with a tenant: the rows of the tenant that the transaction names, or all if it says so. */
+export const policyOf = (table: string): ReadonlyArray<string> => [
+  `CREATE POLICY tenant_rows ON ${table} USING (${condition}) WITH CHECK (${condition})`,
+  `ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`
+]
+
+/**
+ * Builds the operations that say whose rows they are about. They ask once whether the database wants to know, and are the
+ * plain ones when it does not. The setting ends with its transaction, so that nothing is left in a session that a pooler
+ * lends on.
+ */
+export const make = (plain: Operations): {
+  readonly forTenant: (tenant: string) => Operations
+  readonly acrossTenants: Operations
+} => {
+  let active: boolean | undefined
+
+  const isActive: Effect.Effect<boolean, StoreError> = Effect.suspend(() =>
+    active === undefined
+      ? Effect.tap(plain.read("Database.rowSecurity", isForced), (found) => Effect.sync(() => active = found))
+      : Effect.succeed(active)
+  )
+
+  const scoped = (say: (sql: Sql) => Effect.Effect<unknown, SqlError>): Operations => {
+    const inTransaction = <A, E>(operation: string, work: Work<A, E>) =>
+      plain.transaction(operation, (sql) => Effect.andThen(say(sql), Effect.suspend(() => work(sql))))
+    const asked = (way: Operations["write"]): Operations["write"] => (operation, work) =>
+      active === false
+        ? way(operation, work)
+        : Effect.flatMap(isActive, (wanted) => wanted ? inTransaction(operation, work) : way(operation, work))
+    return {
+      read: asked(plain.read),
+      write: asked(plain.write),
+      transaction: asked(plain.transaction)
+    }
+  }
+
+  const acrossTenants = scoped((sql) => sql`SELECT set_config('valetkey.across_tenants', 'on', true)`)
+  return {
+    forTenant: (tenant) =>
+      active === false ? plain : scoped((sql) => sql`SELECT set_config('valetkey.tenant', ${tenant}, true)`),
+    acrossTenants
+  }
+}
+
+/** Whether the policies apply to this role. A schema that is not there yet has none. */
+const isForced = (sql: Sql) =>
+  Effect.map(
+    sql<{ active: boolean }>`SELECT row_security_active(oid) AS active FROM pg_class
+      WHERE oid = to_regclass('connections')`,
+    ([row]) => row?.active === true
+  )
+
+// A setting that is absent is NULL or, after a transaction that had it, empty; neither is a tenant.
+const condition =
+  "tenant = current_setting('valetkey.tenant', true) OR current_setting('valetkey.across_tenants', true) = 'on'"
