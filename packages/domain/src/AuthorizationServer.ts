@@ -84,14 +84,31 @@ export class RedemptionError
   }
 }
 
-/** Error of a revocation that should be tried again. */
+/** Error of a revocation that should be tried again: the token must be taken for valid until then (RFC 7009 §2.2.1). */
 export class RevocationError
   extends Schema.TaggedError<RevocationError>("valetkey/RevocationError")("RevocationError", {
+    code: Schema.Literals([
+      "revocation_unreachable",
+      "revocation_unavailable",
+      "revocation_refused",
+      "client_secret_missing"
+    ]),
+    /** How long the server asks to be left alone. */
+    retryAfter: Schema.optionalKey(Schema.Duration),
     cause: Schema.optionalKey(Schema.Defect())
   })
 {
   override get message() {
-    return "The authorization server did not confirm the revocation"
+    switch (this.code) {
+      case "revocation_unreachable":
+        return "The revocation endpoint gave no answer; check that the authorization server is up"
+      case "revocation_unavailable":
+        return "The revocation endpoint asks to be tried later"
+      case "revocation_refused":
+        return "The authorization server refuses the revocation; check the client registration of the server"
+      case "client_secret_missing":
+        return "The client authenticates with a secret and none is known; end the grant at the provider"
+    }
   }
 }
 
@@ -137,10 +154,13 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly refreshToken: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
-  /** Revokes a token (RFC 7009 §2.1). A server without a revocation endpoint counts as done. */
+  /**
+   * Revokes a token (RFC 7009 §2.1): `confirmed` when the server says that it is void, `unsupported` when the server
+   * offers no revocation, or none for tokens of this kind.
+   */
   revoke(grant: Grant, input: {
     readonly token: Redacted.Redacted
     readonly hint: "access_token" | "refresh_token"
     readonly clientSecret: Redacted.Redacted | undefined
-  }): Effect.Effect<void, RevocationError>
+  }): Effect.Effect<"confirmed" | "unsupported", RevocationError>
 }>()("@valetkey/domain/AuthorizationServer") {}

@@ -1,6 +1,6 @@
-import { Cause, Context, Duration, Effect, Layer, Metric, Schedule } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Layer, Metric, Redacted, Schedule } from "effect"
 import type { AuditTrail } from "./AuditTrail.ts"
-import { AuthorizationServer, type RevocationError } from "./AuthorizationServer.ts"
+import { AuthorizationServer, RevocationError } from "./AuthorizationServer.ts"
 import { Cipher, CipherError } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { Flows } from "./Flows.ts"
@@ -8,6 +8,7 @@ import { FlowStore } from "./FlowStore.ts"
 import * as Instruments from "./Instruments.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
+import { outcomeOf, type RevocationProgress } from "./RevocationReceipt.ts"
 import { connectionTopic, flowTopic, Signals } from "./Signals.ts"
 import { Spool, type SpoolEntry } from "./Spool.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -48,39 +49,59 @@ export class Housekeeping extends Context.Service<Housekeeping, {
         secret === undefined ? Effect.undefined : cipher.open(secret.context, secret.sealed)
 
       /** The refresh token first: at most servers it takes the access token along (RFC 7009 §2.1). */
-      const revokeOne = Effect.fnUntraced(function*(revocation: Revocation) {
+      const revokeOne = Effect.fnUntraced(function*(revocation: Revocation, progress: Progress) {
+        if (revocation.grant.revocationEndpoint === undefined) {
+          // Nothing can be sent, so nothing has to be opened.
+          for (const kind of kinds) if (progress[kind] !== undefined) progress[kind] = "unsupported"
+          return
+        }
         const clientSecret = yield* open(revocation.clientSecret)
         const refreshToken = yield* open(revocation.refreshToken)
         const accessToken = yield* open(revocation.accessToken)
         if (refreshToken !== undefined) {
-          yield* server.revoke(revocation.grant, { token: refreshToken, hint: "refresh_token", clientSecret })
+          progress.refreshToken = yield* server.revoke(revocation.grant, {
+            token: refreshToken,
+            hint: "refresh_token",
+            clientSecret
+          })
         }
-        if (accessToken !== undefined) {
-          yield* server.revoke(revocation.grant, { token: accessToken, hint: "access_token", clientSecret })
+        // A deposit without an access token keeps an empty one: nothing of it can live on.
+        if (accessToken !== undefined && Redacted.value(accessToken) === "") progress.accessToken = "confirmed"
+        else if (accessToken !== undefined) {
+          progress.accessToken = yield* server.revoke(revocation.grant, {
+            token: accessToken,
+            hint: "access_token",
+            clientSecret
+          })
         }
-        return "ok"
       })
 
-      const settleOne = (revocation: Revocation) =>
-        revokeOne(revocation).pipe(
-          Effect.catchCause((cause) =>
-            Effect.as(
-              Effect.logWarning("revocation not confirmed", cause),
-              revocation.attempts >= maxRevocationAttempts && !isKeyMissing(cause) ? "given_up" : "retry"
-            )
-          ),
-          Effect.flatMap((outcome) =>
-            outcome === "retry"
-              ? Effect.as(outbox.retry(revocation.id, retryDelay(revocation.attempts)), 0)
-              : Effect.as(
-                Effect.andThen(outbox.settle(revocation.id), audit(revocation.key, "connection.revoked", outcome)),
-                outcome === "ok" ? 1 : 0
-              )
-          ),
-          Effect.tap(() => signals.notify(connectionTopic(revocation.key))),
+      const settleOne = Effect.fnUntraced(function*(revocation: Revocation) {
+        const { attempts, id, key } = revocation
+        const progress: Progress = {
+          accessToken: revocation.accessToken && "pending",
+          refreshToken: revocation.refreshToken && "pending"
+        }
+        const exit = yield* Effect.exit(revokeOne(revocation, progress))
+        if (Exit.isFailure(exit)) {
+          yield* Effect.logWarning("revocation not confirmed", exit.cause)
+          progress.error = codeOf(exit.cause)
+          if (attempts < maxRevocationAttempts || isKeyMissing(exit.cause)) {
+            yield* outbox.retry(id, Duration.max(retryDelay(attempts), askedDelay(exit.cause)), progress)
+            return 0
+          }
+          for (const kind of kinds) if (progress[kind] === "pending") progress[kind] = "given_up"
+        }
+        yield* outbox.settle(id, progress)
+        const outcome = outcomeOf(progress)
+        yield* audit(key, "connection.revoked", outcome)
+        return outcome === "confirmed" || outcome === "partial" ? 1 : 0
+      }, (effect, { key }) =>
+        effect.pipe(
+          Effect.tap(() => signals.notify(connectionTopic(key))),
           // The lease of this entry brings it back; the others of the round have their turn.
           Effect.catch((error) => Effect.as(Effect.logWarning("revocation not recorded", error), 0))
-        )
+        ))
 
       const adopt = Effect.fnUntraced(function*(entry: SpoolEntry) {
         const committed = yield* connections.commit(entry.key, {
@@ -145,6 +166,24 @@ const pieces = (housekeeping: Housekeeping["Service"]) => ({
   revoke: housekeeping.revoke,
   replay: housekeeping.replay
 })
+
+const kinds = ["refreshToken", "accessToken"] as const
+
+type Progress = { -readonly [Key in keyof RevocationProgress]: RevocationProgress[Key] }
+
+/** The stable code of what went wrong. */
+const codeOf = (cause: Cause.Cause<CipherError | RevocationError>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof CipherError || error instanceof RevocationError ? error.code : "internal"
+}
+
+/** How long the server asks to be left alone; a day of attempts must not become longer than a day. */
+const askedDelay = (cause: Cause.Cause<CipherError | RevocationError>): Duration.Duration => {
+  const error = Cause.squash(cause)
+  return error instanceof RevocationError && error.retryAfter !== undefined
+    ? Duration.min(error.retryAfter, Duration.hours(1))
+    : Duration.zero
+}
 
 const isKeyMissing = (cause: Cause.Cause<CipherError | RevocationError>): boolean => {
   const error = Cause.squash(cause)

@@ -1,5 +1,6 @@
-import { Context, type Duration, type Effect } from "effect"
+import { Context, type DateTime, type Duration, type Effect } from "effect"
 import type { ConnectionKey, Grant } from "./Connection.ts"
+import type { RevocationProgress } from "./RevocationReceipt.ts"
 import type { SealContext, Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
 
@@ -21,18 +22,30 @@ export interface Revocation {
   readonly attempts: number
 }
 
-/** Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. */
+/** Tokens that are to be revoked from now on. */
+export interface OwedRevocation extends Omit<Revocation, "attempts"> {
+  /** When the access token ends by itself, for the receipt. */
+  readonly accessTokenExpiresAt?: DateTime.Utc | undefined
+}
+
+/**
+ * Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. Every
+ * change of an entry changes its receipt in the same step (`RevocationReceipts`).
+ */
 export class RevocationOutbox extends Context.Service<RevocationOutbox, {
   /** Adds tokens that no connection holds, such as those of a flow that was cancelled during its exchange. */
-  enqueue(revocation: Omit<Revocation, "attempts">): Effect.Effect<void, StoreError>
+  enqueue(revocation: OwedRevocation): Effect.Effect<void, StoreError>
   /** Claims up to `limit` due entries for `lease`; no other caller gets them until then (`SKIP LOCKED`). */
   take(
     input: { readonly limit: number; readonly lease: Duration.Duration }
   ): Effect.Effect<ReadonlyArray<Revocation>, StoreError>
-  /** Deletes an entry that is done with, and the connection row if it is still `revoking`. Idempotent. */
-  settle(id: string): Effect.Effect<void, StoreError>
+  /**
+   * Deletes an entry that is done with, and the connection row if it is still `revoking`. The receipt keeps what came of
+   * it: what was confirmed once stays so, and what is pending or not told is given up. Idempotent.
+   */
+  settle(id: string, progress?: RevocationProgress): Effect.Effect<void, StoreError>
   /** How many entries there are, of every tenant. */
   readonly depth: Effect.Effect<number, StoreError>
-  /** Makes an entry due again after a delay. */
-  retry(id: string, delay: Duration.Duration): Effect.Effect<void, StoreError>
+  /** Makes an entry due again after a delay. The receipt tells when, and what came of the attempt. */
+  retry(id: string, delay: Duration.Duration, progress?: RevocationProgress): Effect.Effect<void, StoreError>
 }>()("@valetkey/domain/RevocationOutbox") {}

@@ -28,14 +28,16 @@ describe("Housekeeping.revoke", () => {
       const key = yield* disconnected("mcp")
       const [housekeeping, provider] = [yield* Housekeeping, yield* Provider]
       let asked = 0
-      provider.revocation = Effect.suspend(() => (asked++, Effect.fail(new RevocationError({}))))
+      provider.revocation = Effect.suspend(
+        () => (asked++, Effect.fail(new RevocationError({ code: "revocation_unavailable" })))
+      )
       for (const [wait, calls] of [["0 seconds", 1], ["1 second", 1], ["1 second", 2], ["3 seconds", 2]] as const) {
         yield* TestClock.adjust(wait)
         assert.strictEqual(yield* housekeeping.revoke, 0)
         assert.strictEqual(asked, calls)
       }
       assert.strictEqual((yield* (yield* Connections).get(key)).status._tag, "revoking")
-      provider.revocation = Effect.void
+      provider.revocation = Effect.succeed("confirmed")
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* housekeeping.revoke, 1)
       assert.includeMembers(provider.revoked, provider.issued)
@@ -52,7 +54,7 @@ describe("Housekeeping.revoke", () => {
       yield* hours(50)
       assert.isTrue(Option.isSome(yield* (yield* ConnectionStore).get(key)))
       vault.locked = false
-      provider.revocation = Effect.fail(new RevocationError({}))
+      provider.revocation = Effect.fail(new RevocationError({ code: "revocation_unavailable" }))
       yield* hours(50)
       assert.isTrue(Option.isNone(yield* (yield* ConnectionStore).get(key)))
       assert.deepStrictEqual(provider.revoked, [])
@@ -66,7 +68,7 @@ describe("Housekeeping.revoke", () => {
       provider.revocation = Effect.suspend(() => {
         const poison = first
         first = false
-        return poison ? Effect.die(new Error("poison")) : Effect.void
+        return poison ? Effect.die(new Error("poison")) : Effect.succeed("confirmed" as const)
       })
       assert.strictEqual(yield* (yield* Housekeeping).revoke, 2)
     }).pipe(Effect.provide(layer)))

@@ -44,7 +44,7 @@ export class Provider extends Context.Service<Provider, {
   discovery: Effect.Effect<void, DiscoveryError>
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   refresh: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
-  revocation: Effect.Effect<void, RevocationError>
+  revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
   /** What every issued answer leaves out or changes. */
   answer: (credentials: Credentials) => Credentials
   lifetime: number
@@ -60,7 +60,7 @@ export class Provider extends Context.Service<Provider, {
       discovery: Effect.void,
       exchange: (issue) => issue,
       refresh: (issue) => issue,
-      revocation: Effect.void,
+      revocation: Effect.succeed("confirmed"),
       answer: (credentials) => credentials,
       lifetime: 3600
     }))

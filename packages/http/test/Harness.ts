@@ -123,7 +123,7 @@ const layerAuthorizationServer = Layer.effect(
         }),
       exchange: () => Effect.suspend(() => script.exchange(count("exchange"))),
       refresh: () => Effect.suspend(() => script.refresh(count("refresh"))),
-      revoke: () => Effect.sync(() => void count("revoke"))
+      revoke: () => Effect.sync(() => (count("revoke"), "confirmed" as const))
     })
   })
 )

@@ -1,17 +1,18 @@
 import { RevocationError } from "@valetkey/domain/AuthorizationServer"
 import type { Grant } from "@valetkey/domain/Connection"
 import { findEgressError } from "@valetkey/egress/EgressFetch"
-import { Effect, Redacted } from "effect"
+import { Clock, Effect, Redacted } from "effect"
 import { type AuthorizationServer, type Client, revocationRequest } from "oauth4webapi"
+import { parseRetryAfter } from "./Classification.ts"
 import { clientAuthentication } from "./internal/clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./internal/outbound.ts"
 import { errorOf, read } from "./TokenResponse.ts"
 
 /**
- * Revokes one token. Done when the server says so, when it cannot revoke this kind of token, or when it offers no
- * revocation; everything else is to be tried again.
+ * Revokes one token. `confirmed` is a success, which servers also give for a token that is void already; `unsupported` is
+ * what no repetition changes. Everything else is to be tried again.
  *
- * @see RFC 7009 §2
+ * @see RFC 7009 §2.2
  */
 export const revoke = (
   outbound: Outbound,
@@ -21,16 +22,12 @@ export const revoke = (
     readonly hint: "access_token" | "refresh_token"
     readonly clientSecret: Redacted.Redacted | undefined
   }
-): Effect.Effect<void, RevocationError> =>
+): Effect.Effect<"confirmed" | "unsupported", RevocationError> =>
   Effect.gen(function*() {
     const endpoint = grant.revocationEndpoint
-    if (endpoint === undefined) return
+    if (endpoint === undefined) return "unsupported"
     const auth = clientAuthentication(grant.authMethod, input.clientSecret)
-    if (auth === undefined) {
-      return yield* new RevocationError({
-        cause: new Error("The client authenticates with a secret and none is known")
-      })
-    }
+    if (auth === undefined) return yield* new RevocationError({ code: "client_secret_missing" })
     const as: AuthorizationServer = { issuer: grant.issuer, revocation_endpoint: endpoint }
     const client: Client = { client_id: grant.clientId }
     const answer = yield* Effect.tryPromise({
@@ -47,9 +44,23 @@ export const revoke = (
             additionalParameters: { token_type_hint: input.hint }
           })
         ),
-      catch: (thrown) => new RevocationError({ cause: findEgressError(thrown) ?? new Error("No usable answer") })
+      catch: (thrown) =>
+        new RevocationError({
+          code: "revocation_unreachable",
+          cause: findEgressError(thrown) ?? new Error("No usable answer")
+        })
     })
-    if (answer.status >= 200 && answer.status < 300) return
-    if (answer.status === 400 && errorOf(answer) === "unsupported_token_type") return
-    return yield* new RevocationError({ cause: new Error(`Answered with status ${answer.status}`) })
+    const { status } = answer
+    if (status >= 200 && status < 300) return "confirmed"
+    if (status === 400 && errorOf(answer) === "unsupported_token_type") return "unsupported"
+    const cause = new Error(`Answered with status ${status}`)
+    if (status !== 408 && status !== 425 && status !== 429 && status < 500) {
+      return yield* new RevocationError({ code: "revocation_refused", cause })
+    }
+    const retryAfter = parseRetryAfter(answer.retryAfter, yield* Clock.currentTimeMillis)
+    return yield* new RevocationError({
+      code: "revocation_unavailable",
+      ...(retryAfter === undefined ? {} : { retryAfter }),
+      cause
+    })
   })

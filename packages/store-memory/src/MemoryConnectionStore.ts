@@ -146,19 +146,16 @@ const oweRevocation = (world: MemoryWorld["Service"], connection: Connection, no
   const { clientSecret, credentials, epoch, generation, grant, key } = connection
   const id = rowOf(key.tenant, key.subject, key.server, epoch, String(generation))
   const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
-  world.outbox.set(id, {
-    dueAt: now,
-    revocation: {
-      id,
-      key,
-      grant,
-      accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
-      refreshToken: credentials.refreshToken && {
-        sealed: credentials.refreshToken,
-        context: context("refresh_token", generation)
-      },
-      clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) },
-      attempts: 0
-    }
-  })
+  owe(world, {
+    id,
+    key,
+    grant,
+    accessTokenExpiresAt: credentials.expiresAt,
+    accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
+    refreshToken: credentials.refreshToken && {
+      sealed: credentials.refreshToken,
+      context: context("refresh_token", generation)
+    },
+    clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
+  }, "disconnect", now)
 }

@@ -1,6 +1,8 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
+import { atomicallyOf } from "./internal/deletions.ts"
+import { note, owe } from "./internal/revocationRows.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `RevocationOutbox` over the shared state. */
@@ -9,17 +11,19 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
   Effect.map(MemoryWorld, (world) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        atomically((now) => {
-          if (world.outbox.has(revocation.id)) return
-          world.outbox.set(revocation.id, { revocation: { ...revocation, attempts: 0 }, dueAt: now })
-        }),
+        atomicallyOf(world, revocation.key.tenant, "enqueue", (now) =>
+          owe(world, revocation, "late_result", now), "gone"),
 
-      depth: atomically(() => world.outbox.size),
+      depth: atomically(() =>
+        world.outbox.size
+      ),
 
       take: (input) =>
         atomically((now) =>
           [...world.outbox.values()]
-            .filter((row) => row.dueAt <= now)
+            .filter((row) =>
+              row.dueAt <= now
+            )
             .sort((a, b) => a.dueAt - b.dueAt)
             .slice(0, input.limit)
             .map((row) => {
@@ -29,19 +33,23 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
             })
         ),
 
-      settle: (id) =>
-        Effect.sync(() => {
+      settle: (id, progress) =>
+        atomically((now) => {
           const row = world.outbox.get(id)
           if (row === undefined) return
           world.outbox.delete(id)
+          note(world, id, row.revocation.attempts, progress, { end: now })
           const path = row.revocation.key.path
           if (world.connections.get(path)?.connection.status._tag === "revoking") world.connections.delete(path)
         }),
 
-      retry: (id, delay) =>
+      retry: (id, delay, progress) =>
         atomically((now) => {
           const row = world.outbox.get(id)
-          if (row !== undefined) world.outbox.set(id, { ...row, dueAt: now + Duration.toMillis(delay) })
+          if (row === undefined) return
+          const dueAt = now + Duration.toMillis(delay)
+          world.outbox.set(id, { ...row, dueAt })
+          note(world, id, row.revocation.attempts, progress, { next: dueAt })
         })
     }))
 )

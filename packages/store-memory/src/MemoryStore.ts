@@ -6,6 +6,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
@@ -19,6 +20,7 @@ import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
 import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
 import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
+import * as MemoryRevocationReceipts from "./MemoryRevocationReceipts.ts"
 import * as MemorySealedRows from "./MemorySealedRows.ts"
 import * as MemoryServerStore from "./MemoryServerStore.ts"
 import * as MemorySignals from "./MemorySignals.ts"
@@ -30,6 +32,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
+  | RevocationReceipts
   | RegistrationStore
   | ServerStore
   | InstanceStore
@@ -45,6 +48,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryFlowStore.layer,
   MemoryConnectionStore.layer,
   MemoryRevocationOutbox.layer,
+  MemoryRevocationReceipts.layer,
   MemoryRegistrationStore.layer,
   MemoryServerStore.layer,
   MemoryInstanceStore.layer,

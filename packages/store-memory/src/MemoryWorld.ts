@@ -9,6 +9,7 @@ import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
 import type { Registration } from "@valetkey/domain/RegistrationStore"
 import type { Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { ReceiptId, RevocationReceipt } from "@valetkey/domain/RevocationReceipt"
 import type { Sealed } from "@valetkey/domain/Sealed"
 import type { Server } from "@valetkey/domain/Server"
 import type { SpoolEntry } from "@valetkey/domain/Spool"
@@ -55,6 +56,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly states: Map<Digest, FlowId>
   readonly connections: Map<string, ConnectionRow>
   readonly outbox: Map<string, OutboxRow>
+  /** In the order of creation. */
+  readonly receipts: Map<ReceiptId, RevocationReceipt>
   readonly registrations: Map<string, Registration>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
@@ -73,6 +76,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     states: new Map(),
     connections: new Map(),
     outbox: new Map(),
+    receipts: new Map(),
     registrations: new Map(),
     servers: new Map(),
     spool: new Map(),

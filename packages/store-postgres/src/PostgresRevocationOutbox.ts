@@ -1,8 +1,9 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationProgress, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { Duration, Effect, Layer } from "effect"
-import { Database } from "./Database.ts"
+import { Database, type Sql } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
-import { decodeRevocation, insertRevocation, revocationColumns } from "./internal/revocationRows.ts"
+import { decodeRevocation, insertRevocation, receiptIdOf, revocationColumns } from "./internal/revocationRows.ts"
 
 /** Layer of `RevocationOutbox` on the table `revocations`. */
 export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effect(
@@ -10,10 +11,10 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
   Effect.map(Database, (database) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        database.forTenant(revocation.key.tenant).write("RevocationOutbox.enqueue", (sql) =>
-          insertRevocation(sql, revocation)),
+        database.write("RevocationOutbox.enqueue", (sql) =>
+          insertRevocation(sql, revocation, "late_result")),
 
-      depth: database.acrossTenants.read(
+      depth: database.read(
         "RevocationOutbox.depth",
         (sql) =>
           Effect.map(
@@ -24,7 +25,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
       ),
 
       take: (input) =>
-        database.acrossTenants.write("RevocationOutbox.take", (sql) =>
+        database.write("RevocationOutbox.take", (sql) =>
           Effect.flatMap(
             sql`WITH due AS MATERIALIZED (
                 SELECT tenant, id FROM revocations WHERE due_at <= (SELECT clock_timestamp())
@@ -39,17 +40,56 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
             )
           )),
 
-      settle: (id) =>
-        database.acrossTenants.write("RevocationOutbox.settle", (sql) =>
-          Effect.asVoid(sql`WITH done AS (DELETE FROM revocations WHERE id = ${id} RETURNING tenant, subject, server)
+      settle: (id, progress) =>
+        database.write("RevocationOutbox.settle", (sql) =>
+          Effect.asVoid(sql`WITH done AS (
+              DELETE FROM revocations WHERE id = ${id}
+              RETURNING tenant, subject, server, id, attempts, created_at,
+                access_token IS NOT NULL AS had_access, refresh_token IS NOT NULL AS had_refresh
+            ), receipt AS (
+              ${noted(sql, id, progress, "given_up")}
+            )
             DELETE FROM connections USING done
             WHERE connections.tenant = done.tenant AND connections.subject = done.subject
               AND connections.server = done.server AND connections.status = 'revoking'`)),
 
-      retry: (id, delay) =>
-        database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
-          Effect.asVoid(sql`UPDATE revocations
-            SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
-            WHERE id = ${id}`))
+      retry: (id, delay, progress) =>
+        database.write("RevocationOutbox.retry", (sql) =>
+          Effect.asVoid(sql`WITH done AS (
+              UPDATE revocations
+              SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
+              WHERE id = ${id}
+              RETURNING tenant, subject, server, id, attempts, created_at, due_at,
+                access_token IS NOT NULL AS had_access, refresh_token IS NOT NULL AS had_refresh
+            )
+            ${noted(sql, id, progress, "pending")}`))
     }))
 )
+
+/**
+ * Writes the receipt of the entry in `done`: what attempts have brought, and what becomes of a token of which nothing is
+ * told. A replica of the version before leaves entries without a receipt; they get it here.
+ */
+const noted = (sql: Sql, id: string, progress: RevocationProgress | undefined, rest: "given_up" | "pending") => {
+  const isEnd = rest === "given_up"
+  const next = sql.literal(isEnd ? "NULL" : "done.due_at")
+  const end = sql.literal(isEnd ? "clock_timestamp()" : "NULL")
+  const told = (column: "access_token" | "refresh_token", outcome: TokenRevocation | undefined) => {
+    const was = sql.literal(isEnd ? `nullif(was.${column}, 'pending')` : `was.${column}`)
+    return outcome === undefined || outcome === rest || outcome === "pending"
+      ? sql`coalesce(${was}, ${rest}::text)`
+      : sql`CASE WHEN ${was} = 'confirmed' THEN 'confirmed' ELSE ${outcome}::text END`
+  }
+  return sql`INSERT INTO revocation_receipts AS was (tenant, subject, server, id, revocation, cause, access_token,
+      refresh_token, attempts, error, created_at, next_attempt_at, settled_at)
+    SELECT tenant, subject, server, ${receiptIdOf(id)}, id, 'disconnect',
+      CASE WHEN had_access THEN ${progress?.accessToken ?? rest}::text END,
+      CASE WHEN had_refresh THEN ${progress?.refreshToken ?? rest}::text END,
+      attempts, ${progress?.error ?? null}::text, date_trunc('milliseconds', created_at), ${next}, ${end}
+    FROM done
+    ON CONFLICT (tenant, subject, id) DO UPDATE SET
+      access_token = CASE WHEN was.access_token IS NOT NULL THEN ${told("access_token", progress?.accessToken)} END,
+      refresh_token = CASE WHEN was.refresh_token IS NOT NULL THEN ${told("refresh_token", progress?.refreshToken)} END,
+      attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at, settled_at = excluded.settled_at,
+      error = ${progress === undefined ? sql.literal("was.error") : sql.literal("excluded.error")}`
+}

@@ -6,6 +6,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
@@ -22,6 +23,7 @@ import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
 import * as PostgresKeyRegister from "./PostgresKeyRegister.ts"
 import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
 import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
+import * as PostgresRevocationReceipts from "./PostgresRevocationReceipts.ts"
 import * as PostgresSealedRows from "./PostgresSealedRows.ts"
 import * as PostgresServerStore from "./PostgresServerStore.ts"
 import * as PostgresSignals from "./PostgresSignals.ts"
@@ -37,6 +39,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
+  | RevocationReceipts
   | RegistrationStore
   | ServerStore
   | InstanceStore
@@ -54,6 +57,7 @@ export const layer = (
     PostgresFlowStore.layer,
     PostgresConnectionStore.layer,
     PostgresRevocationOutbox.layer,
+    PostgresRevocationReceipts.layer,
     PostgresRegistrationStore.layer,
     PostgresServerStore.layer,
     PostgresInstanceStore.layer,

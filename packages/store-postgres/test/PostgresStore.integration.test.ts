@@ -6,6 +6,7 @@ import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
 import * as KeyRegisterContract from "@valetkey/testing/KeyRegisterContract"
 import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreContract"
 import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxContract"
+import * as RevocationReceiptsContract from "@valetkey/testing/RevocationReceiptsContract"
 import * as SealedRowsContract from "@valetkey/testing/SealedRowsContract"
 import * as ServerStoreContract from "@valetkey/testing/ServerStoreContract"
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
@@ -25,6 +26,7 @@ describe("PostgresStore", () =>
     describe("FlowStore", () => FlowStoreContract.cases(it, options))
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
+    describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
     describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
     describe("ServerStore", () => ServerStoreContract.cases(it))
     describe("KeyRegister", () => KeyRegisterContract.cases(it, options))

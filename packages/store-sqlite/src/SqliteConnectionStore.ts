@@ -249,6 +249,7 @@ const oweRevocation = (session: Session, connection: Connection, now: number): v
     id: rowOf(key.tenant, key.subject, key.server, epoch, String(generation)),
     key,
     grant,
+    accessTokenExpiresAt: credentials.expiresAt,
     accessToken: {
       sealed: credentials.accessToken,
       context: sealContext(key, epoch, "access_token", generation)
@@ -258,5 +259,5 @@ const oweRevocation = (session: Session, connection: Connection, now: number): v
       context: sealContext(key, epoch, "refresh_token", generation)
     },
     clientSecret: clientSecret && { sealed: clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
-  }, now)
+  }, "disconnect", now)
 }

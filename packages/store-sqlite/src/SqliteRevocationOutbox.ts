@@ -1,7 +1,7 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Effect, Layer } from "effect"
 import { after } from "./internal/columns.ts"
-import { addRevocation, type RevocationColumns, revocationOf } from "./internal/revocationRows.ts"
+import { addRevocation, noteProgress, type RevocationColumns, revocationOf } from "./internal/revocationRows.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `RevocationOutbox` over the database. */
@@ -9,7 +9,8 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
   RevocationOutbox,
   Effect.map(SqliteDatabase, (database) =>
     RevocationOutbox.of({
-      enqueue: (revocation) => database.write("enqueue", (session, now) => addRevocation(session, revocation, now)),
+      enqueue: (revocation) =>
+        database.write("enqueue", (session, now) => addRevocation(session, revocation, "late_result", now)),
 
       depth: database.read(
         "depth",
@@ -26,8 +27,9 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
             limit
           ).map(revocationOf)),
 
-      settle: (id) =>
-        database.write("settle", (session) => {
+      settle: (id, progress) =>
+        database.write("settle", (session, now) => {
+          noteProgress(session, id, progress, { end: now })
           session.run(
             `DELETE FROM connections WHERE status = 'revoking' AND (tenant, subject, server) =
                (SELECT tenant, subject, server FROM outbox WHERE id = ?)`,
@@ -36,9 +38,11 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
           session.run("DELETE FROM outbox WHERE id = ?", id)
         }),
 
-      retry: (id, delay) =>
+      retry: (id, delay, progress) =>
         database.write("retry", (session, now) => {
-          session.run("UPDATE outbox SET due_at = ? WHERE id = ?", after(now, delay), id)
+          const next = after(now, delay)
+          session.run("UPDATE outbox SET due_at = ? WHERE id = ?", next, id)
+          noteProgress(session, id, progress, { next })
         })
     }))
 )

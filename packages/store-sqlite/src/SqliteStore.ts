@@ -6,6 +6,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
@@ -21,6 +22,7 @@ import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
 import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
 import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
 import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
+import * as SqliteRevocationReceipts from "./SqliteRevocationReceipts.ts"
 import * as SqliteSealedRows from "./SqliteSealedRows.ts"
 import * as SqliteServerStore from "./SqliteServerStore.ts"
 import * as SqliteSignals from "./SqliteSignals.ts"
@@ -31,6 +33,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
+  | RevocationReceipts
   | RegistrationStore
   | ServerStore
   | InstanceStore
@@ -50,6 +53,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteFlowStore.layer,
     SqliteConnectionStore.layer,
     SqliteRevocationOutbox.layer,
+    SqliteRevocationReceipts.layer,
     SqliteRegistrationStore.layer,
     SqliteServerStore.layer,
     SqliteInstanceStore.layer,

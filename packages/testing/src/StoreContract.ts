@@ -9,6 +9,7 @@ import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts
 import * as KeyRegisterContract from "./KeyRegisterContract.ts"
 import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
 import * as RevocationOutboxContract from "./RevocationOutboxContract.ts"
+import * as RevocationReceiptsContract from "./RevocationReceiptsContract.ts"
 import * as SealedRowsContract from "./SealedRowsContract.ts"
 import * as ServerStoreContract from "./ServerStoreContract.ts"
 import * as SignalsContract from "./SignalsContract.ts"
@@ -27,6 +28,7 @@ export const suite = <R>(
       describe("FlowStore", () => FlowStoreContract.cases(it, options))
       describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
+      describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
       describe("ServerStore", () => ServerStoreContract.cases(it))
       describe("InstanceStore", () => InstanceStoreContract.cases(it))

@@ -1,5 +1,5 @@
 import { type ConnectionKey, type Epoch, sealContext } from "@valetkey/domain/Connection"
-import type { Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { OwedRevocation } from "@valetkey/domain/RevocationOutbox"
 import { rowOf } from "@valetkey/domain/Sealed"
 import { Effect } from "effect"
 import type { Sql } from "../Database.ts"
@@ -22,10 +22,11 @@ export const endConnection = Effect.fnUntraced(function*(sql: Sql, key: Connecti
   const { clientSecret, credentials, generation, grant, ...connection } = yield* decodeConnection(row)
   const context = (field: Parameters<typeof sealContext>[2], at: number) =>
     sealContext(key, connection.epoch, field, at)
-  const owed: Omit<Revocation, "attempts"> = {
+  const owed: OwedRevocation = {
     id: rowOf(key.tenant, key.subject, key.server, connection.epoch, String(generation)),
     key,
     grant,
+    accessTokenExpiresAt: credentials.expiresAt,
     accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
     refreshToken: credentials.refreshToken && {
       sealed: credentials.refreshToken,
@@ -33,7 +34,7 @@ export const endConnection = Effect.fnUntraced(function*(sql: Sql, key: Connecti
     },
     clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
   }
-  yield* insertRevocation(sql, owed)
+  yield* insertRevocation(sql, owed, "disconnect")
   yield* sql`UPDATE connections
     SET status = 'revoking', reauth_reason = NULL, epoch = ${epoch}, access_token = NULL, refresh_token = NULL,
       client_secret = NULL, phase = 'idle', lease_until = NULL, not_before = NULL, attempts = 0, result_id = NULL,

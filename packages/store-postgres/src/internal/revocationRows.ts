@@ -1,10 +1,12 @@
 import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
-import type { OutboxSecret, Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { OutboxSecret, OwedRevocation, Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationCause } from "@valetkey/domain/RevocationReceipt"
 import { type SealContext, Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Effect, Schema } from "effect"
+import { DateTime, Effect, Schema } from "effect"
+import { createHash } from "node:crypto"
 import type { Sql } from "../Database.ts"
 
 const Context = Schema.Struct({
@@ -47,16 +49,31 @@ export const revocationColumns = (sql: Sql) =>
     revocations.refresh_token_context, revocations.client_secret, revocations.client_secret_context,
     revocations.attempts`)
 
-/** Adds an entry that is due at once. An entry of the same id stays as it is. */
-export const insertRevocation = (sql: Sql, entry: Omit<Revocation, "attempts">) =>
-  Effect.asVoid(sql`INSERT INTO revocations (tenant, id, subject, server, "grant", access_token, access_token_context,
-      refresh_token, refresh_token_context, client_secret, client_secret_context, due_at, created_at)
-    VALUES (${entry.key.tenant}, ${entry.id}, ${entry.key.subject}, ${entry.key.server}, ${sql.json(entry.grant)},
-      ${entry.accessToken?.sealed ?? null}, ${contextOf(sql, entry.accessToken)},
-      ${entry.refreshToken?.sealed ?? null}, ${contextOf(sql, entry.refreshToken)},
-      ${entry.clientSecret?.sealed ?? null}, ${contextOf(sql, entry.clientSecret)},
-      clock_timestamp(), clock_timestamp())
+/** Adds an entry that is due at once, with its receipt. An entry of the same id stays as it is. */
+export const insertRevocation = (sql: Sql, entry: OwedRevocation, cause: RevocationCause) =>
+  Effect.asVoid(sql`WITH owed AS (
+      INSERT INTO revocations (tenant, id, subject, server, "grant", access_token, access_token_context,
+        refresh_token, refresh_token_context, client_secret, client_secret_context, due_at, created_at)
+      VALUES (${entry.key.tenant}, ${entry.id}, ${entry.key.subject}, ${entry.key.server}, ${sql.json(entry.grant)},
+        ${entry.accessToken?.sealed ?? null}, ${contextOf(sql, entry.accessToken)},
+        ${entry.refreshToken?.sealed ?? null}, ${contextOf(sql, entry.refreshToken)},
+        ${entry.clientSecret?.sealed ?? null}, ${contextOf(sql, entry.clientSecret)},
+        clock_timestamp(), clock_timestamp())
+      ON CONFLICT DO NOTHING
+      RETURNING tenant, subject, server, id, due_at,
+        CASE WHEN access_token IS NOT NULL THEN 'pending' END AS access_token,
+        CASE WHEN refresh_token IS NOT NULL THEN 'pending' END AS refresh_token
+    )
+    INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, access_token, refresh_token,
+      access_token_expires_at, attempts, created_at, next_attempt_at)
+    SELECT tenant, subject, server, ${receiptIdOf(entry.id)}, id, ${cause}, access_token, refresh_token,
+      ${entry.accessTokenExpiresAt === undefined ? null : DateTime.toDateUtc(entry.accessTokenExpiresAt)}::timestamptz,
+      0, date_trunc('milliseconds', due_at), due_at
+    FROM owed
     ON CONFLICT DO NOTHING`)
+
+/** The name of an entry's receipt. */
+export const receiptIdOf = (id: string): string => createHash("sha256").update(id).digest("base64url")
 
 /** Reads a `Revocation`. */
 export const decodeRevocation = (row: unknown): Effect.Effect<Revocation, Schema.SchemaError> =>

@@ -1,6 +1,15 @@
 import type { Grant } from "@valetkey/domain/Connection"
-import type { OutboxSecret, Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { OutboxSecret, OwedRevocation, Revocation } from "@valetkey/domain/RevocationOutbox"
+import type {
+  ReceiptId,
+  RevocationCause,
+  RevocationProgress,
+  RevocationReceipt,
+  TokenRevocation
+} from "@valetkey/domain/RevocationReceipt"
 import type { SealContext } from "@valetkey/domain/Sealed"
+import { DateTime } from "effect"
+import { hash } from "node:crypto"
 import { grantOf, type KeyColumns, keyOf, sealedOf } from "./columns.ts"
 import { valuesOf } from "./connectionRows.ts"
 import { fromJson, type Session } from "./openDatabase.ts"
@@ -18,21 +27,98 @@ export interface RevocationColumns extends KeyColumns {
   readonly attempts: number
 }
 
-/** Adds an entry that is due at once; one that is there already stays as it is. */
-export const addRevocation = (session: Session, revocation: Omit<Revocation, "attempts">, now: number): void => {
+/** A row of the receipts. */
+export interface ReceiptColumns extends KeyColumns {
+  readonly id: ReceiptId
+  readonly cause: RevocationCause
+  readonly access_token: TokenRevocation | null
+  readonly refresh_token: TokenRevocation | null
+  readonly access_token_expires_at: number | null
+  readonly attempts: number
+  readonly error: string | null
+  readonly created_at: number
+  readonly next_attempt_at: number | null
+  readonly settled_at: number | null
+}
+
+/** Adds an entry that is due at once, with its receipt; one that is there already stays as it is. */
+export const addRevocation = (session: Session, owed: OwedRevocation, cause: RevocationCause, now: number): void => {
   session.run(
     `INSERT INTO outbox (tenant, subject, server, id, grant_json, access_token, access_token_context, refresh_token,
        refresh_token_context, client_secret, client_secret_context, due_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-    ...valuesOf(revocation.key),
-    revocation.id,
-    JSON.stringify(revocation.grant satisfies Grant),
-    ...secretValues(revocation.accessToken),
-    ...secretValues(revocation.refreshToken),
-    ...secretValues(revocation.clientSecret),
+    ...valuesOf(owed.key),
+    owed.id,
+    JSON.stringify(owed.grant satisfies Grant),
+    ...secretValues(owed.accessToken),
+    ...secretValues(owed.refreshToken),
+    ...secretValues(owed.clientSecret),
+    now
+  )
+  session.run(
+    `INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, access_token, refresh_token,
+       access_token_expires_at, attempts, created_at, next_attempt_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING`,
+    ...valuesOf(owed.key),
+    hash("sha256", owed.id, "base64url"),
+    owed.id,
+    cause,
+    owed.accessToken === undefined ? null : "pending",
+    owed.refreshToken === undefined ? null : "pending",
+    owed.accessTokenExpiresAt === undefined ? null : DateTime.toEpochMillis(owed.accessTokenExpiresAt),
+    now,
     now
   )
 }
+
+/** Writes what attempts have brought: before the end, or at the end, where what is pending is given up. */
+export const noteProgress = (
+  session: Session,
+  id: string,
+  progress: RevocationProgress | undefined,
+  time: { readonly next: number } | { readonly end: number }
+): void => {
+  const isEnd = "end" in time
+  session.run(
+    `UPDATE revocation_receipts SET
+       access_token = ${toldOf("access_token")}, refresh_token = ${toldOf("refresh_token")},
+       error = iif(?, ?, error), next_attempt_at = ?, settled_at = ?,
+       attempts = (SELECT outbox.attempts FROM outbox WHERE outbox.id = revocation)
+     WHERE revocation = ? AND EXISTS (SELECT 1 FROM outbox WHERE outbox.id = revocation)`,
+    ...toldValues(progress?.accessToken, isEnd),
+    ...toldValues(progress?.refreshToken, isEnd),
+    Number(progress !== undefined),
+    progress?.error ?? null,
+    isEnd ? null : time.next,
+    isEnd ? time.end : null,
+    id
+  )
+}
+
+/** What was confirmed once stays so; at the end nothing is pending. */
+const toldOf = (column: "access_token" | "refresh_token"): string =>
+  `CASE WHEN ${column} = 'confirmed' THEN ${column}
+     WHEN ? AND coalesce(?, ${column}) = 'pending' THEN 'given_up' ELSE coalesce(?, ${column}) END`
+
+const toldValues = (outcome: TokenRevocation | undefined, isEnd: boolean) =>
+  [Number(isEnd), outcome ?? null, outcome ?? null] as const
+
+/** The receipt of a row. */
+export const receiptOf = (row: ReceiptColumns): RevocationReceipt => ({
+  id: row.id,
+  key: keyOf(row),
+  cause: row.cause,
+  createdAt: DateTime.makeUnsafe(row.created_at),
+  attempts: row.attempts,
+  ...(row.access_token === null ? undefined : { accessToken: row.access_token }),
+  ...(row.refresh_token === null ? undefined : { refreshToken: row.refresh_token }),
+  ...(row.access_token_expires_at === null
+    ? undefined
+    : { accessTokenExpiresAt: DateTime.makeUnsafe(row.access_token_expires_at) }),
+  ...(row.error === null ? undefined : { error: row.error }),
+  ...(row.next_attempt_at === null ? undefined : { nextAttemptAt: DateTime.makeUnsafe(row.next_attempt_at) }),
+  ...(row.settled_at === null ? undefined : { settledAt: DateTime.makeUnsafe(row.settled_at) })
+})
 
 /** The entry of a row. */
 export const revocationOf = (row: RevocationColumns): Revocation => ({

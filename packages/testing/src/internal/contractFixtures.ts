@@ -16,6 +16,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { Sealed } from "@valetkey/domain/Sealed"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
 import { type RedemptionPolicy, ServerSlug } from "@valetkey/domain/Server"
@@ -32,6 +33,7 @@ export type StorePorts =
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
+  | RevocationReceipts
   | RegistrationStore
   | ServerStore
   | InstanceStore
