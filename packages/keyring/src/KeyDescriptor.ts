@@ -1,6 +1,5 @@
-import { Redacted, Result, Schema } from "effect"
-import { closeSync, fstatSync, readSync, type Stats, writeSync } from "node:fs"
-import { Socket } from "node:net"
+import { Clock, Effect, Redacted, Schema } from "effect"
+import { closeSync, constants, fstatSync, openSync, read as readInto, type Stats, writeSync } from "node:fs"
 
 const limit = 64 * 1024
 const patience = 5000
@@ -22,7 +21,7 @@ export class KeyDescriptorError extends Schema.TaggedError<KeyDescriptorError>("
 const sentences = {
   standard: "0, 1 and 2 are input, output and log. Open the keys as another descriptor, such as 3<keys.",
   not_open: "the descriptor is not open. Start the server with it, such as 3<keys.",
-  not_a_file: "the descriptor is no file, pipe or socket that was opened for this process. Start it with one.",
+  not_a_file: "the descriptor is no file or pipe that was opened for this process. Start it with one, such as 3<keys.",
   exchanged: "the descriptor is another one than at the start. Restart the server with it.",
   too_large: "there is more than 64 KiB to read. Give the keys alone, one id:base64 a line.",
   late: "the writer of the pipe did not close it within five seconds. Close it after the keys.",
@@ -32,7 +31,7 @@ const sentences = {
 /** A descriptor that was handed to this process. */
 export interface KeyDescriptor {
   /** Reads to the end and closes the descriptor, whatever comes of it. There is nothing to read a second time. */
-  readonly read: () => Promise<Result.Result<Redacted.Redacted, KeyDescriptorError>>
+  readonly read: Effect.Effect<Redacted.Redacted, KeyDescriptorError>
 }
 
 /**
@@ -40,19 +39,16 @@ export interface KeyDescriptor {
  * number cannot mean one of its own files: it is compared again before it is read.
  */
 export const claim = (descriptor: number, field = "VALETKEY_KEYS_FD"): KeyDescriptor => {
-  const fail = (problem: KeyDescriptorError["problem"]) => Result.fail(new KeyDescriptorError({ field, problem }))
+  const fail = (problem: KeyDescriptorError["problem"]) => new KeyDescriptorError({ field, problem })
   const claimed = descriptor < 3 ? "standard" : judge(descriptor)
   return {
-    read: async () => {
-      if (typeof claimed === "string") return fail(claimed)
+    read: Effect.gen(function*() {
+      if (typeof claimed === "string") return yield* fail(claimed)
       const now = judge(descriptor)
-      if (typeof now === "string" || now.dev !== claimed.dev || now.ino !== claimed.ino) return fail("exchanged")
-      const read = now.isFile() ? readFile(descriptor) : await readStream(descriptor)
-      if (typeof read === "string") return fail(read)
-      const text = Redacted.make(read.toString("utf8"))
-      read.fill(0)
-      return Result.succeed(text)
-    }
+      if (typeof now === "string" || now.dev !== claimed.dev || now.ino !== claimed.ino) return yield* fail("exchanged")
+      const text = yield* drain(descriptor, now.isFIFO())
+      return typeof text === "string" ? yield* fail(text) : text
+    }).pipe(Effect.uninterruptible)
   }
 }
 
@@ -67,7 +63,7 @@ const stat = (descriptor: number): Stats | undefined => {
 const judge = (descriptor: number): Stats | "not_open" | "not_a_file" => {
   const found = stat(descriptor)
   if (found === undefined) return "not_open"
-  if (found.isFile() || found.isSocket()) return found
+  if (found.isFile()) return found
   // A pipe that is written here as well is one of the runtime's own: reading it would take its signals away.
   const own = Array.from({ length: 64 }, (_, other) => other).some((other) => {
     const end = stat(other)
@@ -86,41 +82,42 @@ const isWritable = (descriptor: number): boolean => {
   }
 }
 
-const readFile = (descriptor: number): Buffer | "too_large" | "io" => {
-  const bytes = Buffer.alloc(limit + 1)
+/** Reads to the end: the text, or what is wrong. Both descriptors are closed and the bytes overwritten then. */
+const drain = (descriptor: number, pipe: boolean): Effect.Effect<Redacted.Redacted | "too_large" | "late" | "io"> =>
+  Effect.suspend(() => {
+    const bytes = Buffer.alloc(limit + 1)
+    const source = pipe ? reopened(descriptor) : descriptor
+    return Effect.gen(function*() {
+      const end = (yield* Clock.currentTimeMillis) + patience
+      let length = 0
+      while (length <= limit) {
+        const read = yield* readSome(source, bytes, length)
+        if (read === "io") return read
+        if (read === 0) return Redacted.make(bytes.toString("utf8", 0, length))
+        if (read !== "nothing_yet") length += read
+        if ((yield* Clock.currentTimeMillis) >= end) return "late"
+        if (read === "nothing_yet") yield* Effect.sleep("10 millis")
+      }
+      return "too_large"
+    }).pipe(Effect.ensuring(Effect.sync(() => {
+      bytes.fill(0)
+      closeSync(descriptor)
+      if (source !== descriptor) closeSync(source)
+    })))
+  })
+
+/** The same pipe, in a way that nobody has to wait in. Where that is not allowed reading waits for the writer. */
+const reopened = (descriptor: number): number => {
   try {
-    let length = 0
-    let read = 0
-    do {
-      read = readSync(descriptor, bytes, length, bytes.length - length, null)
-      length += read
-    } while (read > 0 && length < bytes.length)
-    return length > limit ? "too_large" : Buffer.from(bytes.subarray(0, length))
+    return openSync(`/dev/fd/${descriptor}`, constants.O_RDONLY | constants.O_NONBLOCK)
   } catch {
-    return "io"
-  } finally {
-    bytes.fill(0)
-    closeSync(descriptor)
+    return descriptor
   }
 }
 
-const readStream = (descriptor: number): Promise<Buffer | "too_large" | "late" | "io"> =>
-  new Promise((resolve) => {
-    const chunks: Array<Buffer> = []
-    let length = 0
-    const socket = new Socket({ fd: descriptor, readable: true, writable: false })
-    const end = (outcome: Buffer | "too_large" | "late" | "io") => {
-      clearTimeout(timer)
-      for (const chunk of chunks) chunk.fill(0)
-      socket.destroy()
-      resolve(outcome)
-    }
-    const timer = setTimeout(() => end("late"), patience)
-    socket.on("data", (chunk: Buffer) => {
-      chunks.push(chunk)
-      length += chunk.length
-      if (length > limit) end("too_large")
+const readSome = (descriptor: number, bytes: Buffer, at: number): Effect.Effect<number | "nothing_yet" | "io"> =>
+  Effect.callback((resume) => {
+    readInto(descriptor, bytes, at, bytes.length - at, null, (error, read) => {
+      resume(Effect.succeed(error === null ? read : error.code === "EAGAIN" ? "nothing_yet" : "io"))
     })
-    socket.on("end", () => end(Buffer.concat(chunks)))
-    socket.on("error", () => end("io"))
   })

@@ -70,12 +70,16 @@ export const fromFile = (options: {
  */
 export const fromDescriptor = (descriptor: number, field?: string): KeySource => {
   const claimed = KeyDescriptor.claim(descriptor, field)
-  let outcome: Promise<Result.Result<KeyRing.KeyRing, KeySourceError>> | undefined
-  const read = () =>
-    outcome ??= claimed.read().then((text) =>
-      Result.isFailure(text) ? Result.fail(text.failure) : parse(text.success, field ?? "VALETKEY_KEYS_FD")
+  let outcome: Result.Result<KeyRing.KeyRing, KeySourceError> | undefined
+  const read = Effect.suspend(() =>
+    outcome !== undefined ? Effect.fromResult(outcome) : claimed.read.pipe(
+      Effect.flatMap((text) => Effect.fromResult(parse(text, field ?? "VALETKEY_KEYS_FD"))),
+      Effect.result,
+      Effect.flatMap((result) => Effect.fromResult(outcome = result)),
+      Effect.uninterruptible
     )
-  return make(Effect.flatMap(Effect.promise(read), (ring) => Effect.fromResult(ring)))
+  )
+  return make(read)
 }
 
 /**

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Result, type Scope } from "effect"
+import { Clock, Effect, Fiber, Redacted, Result, type Scope } from "effect"
+import { TestClock } from "effect/testing"
 import { execFile, spawn } from "node:child_process"
 import { closeSync, constants, fstatSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { vi } from "vitest"
 import * as KeyDescriptor from "../src/KeyDescriptor.ts"
 
 const directory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
@@ -18,7 +18,7 @@ const file = Effect.fnUntraced(function*(content: string | Uint8Array) {
   return openSync(path, "r")
 })
 
-const read = (claimed: KeyDescriptor.KeyDescriptor) => Effect.promise(claimed.read)
+const read = (claimed: KeyDescriptor.KeyDescriptor) => Effect.result(claimed.read)
 const problemOf = (result: Result.Result<Redacted.Redacted, KeyDescriptor.KeyDescriptorError>) =>
   Result.isFailure(result) ? result.failure.problem : "read"
 const isOpen = (descriptor: number) => {
@@ -29,9 +29,9 @@ const isOpen = (descriptor: number) => {
   }
 }
 
-const script = `const{Redacted,Result}=await import("effect");const k=await import(${
+const script = `const{Effect,Redacted,Result}=await import("effect");const k=await import(${
   JSON.stringify(import.meta.resolve("../src/KeyDescriptor.ts"))
-});const r=await k.claim(Number(process.argv[1])).read();
+});const r=await Effect.runPromise(Effect.result(k.claim(Number(process.argv[1])).read));
 process.stdout.write(Result.isSuccess(r)?"read "+Redacted.value(r.success):r.failure.problem)`
 
 /** Runs the reader in a process that a shell started. */
@@ -101,7 +101,7 @@ describe("KeyDescriptor", () => {
       assert.strictEqual(yield* shell(`${reader(3)} 3< <(head -c 65537 /dev/zero)`), "too_large")
     }))
 
-  it.live("waits five seconds for the writer of a pipe, not longer", () =>
+  it.effect("waits five seconds for the writer of a pipe, not longer", () =>
     Effect.gen(function*() {
       const path = join(yield* directory, "fifo")
       yield* Effect.callback<void>((resume) => void execFile("mkfifo", [path], () => resume(Effect.void)))
@@ -110,15 +110,13 @@ describe("KeyDescriptor", () => {
         stdio: ["pipe", "pipe", "inherit"]
       })
       yield* Effect.callback<void>((resume) => void writer.stdout.once("data", () => resume(Effect.void)))
-      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
-      try {
-        const reading = KeyDescriptor.claim(descriptor).read()
-        vi.advanceTimersByTime(5000)
-        assert.strictEqual(problemOf(yield* Effect.promise(() => reading)), "late")
-      } finally {
-        vi.useRealTimers()
-        writer.stdin.end()
-      }
+      const reading = yield* Effect.forkChild(read(KeyDescriptor.claim(descriptor)))
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      while (reading.pollUnsafe() === undefined) yield* Effect.andThen(turn, TestClock.adjust("100 millis"))
+      assert.strictEqual(problemOf(yield* Fiber.join(reading)), "late")
+      assert.isAtLeast(yield* Clock.currentTimeMillis, 5000)
+      assert.isFalse(isOpen(descriptor))
+      writer.stdin.end()
       yield* Effect.callback<void>((resume) => void writer.once("close", () => resume(Effect.void)))
     }))
 
