@@ -12,6 +12,7 @@ import { Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
 import * as FlowRows from "./internal/flowRows.ts"
+import { owe } from "./internal/revocationRows.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `ConnectionStore` over the shared state. */

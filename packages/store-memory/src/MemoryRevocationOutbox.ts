@@ -1,7 +1,6 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
-import { atomicallyOf } from "./internal/deletions.ts"
 import { note, owe } from "./internal/revocationRows.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
@@ -11,8 +10,8 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
   Effect.map(MemoryWorld, (world) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        atomicallyOf(world, revocation.key.tenant, "enqueue", (now) =>
-          owe(world, revocation, "late_result", now), "gone"),
+        atomically((now) =>
+          owe(world, revocation, "late_result", now)),
 
       depth: atomically(() =>
         world.outbox.size
