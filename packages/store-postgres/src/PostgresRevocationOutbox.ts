@@ -11,10 +11,10 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
   Effect.map(Database, (database) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        database.write("RevocationOutbox.enqueue", (sql) =>
+        database.forTenant(revocation.key.tenant).write("RevocationOutbox.enqueue", (sql) =>
           insertRevocation(sql, revocation, "late_result")),
 
-      depth: database.read(
+      depth: database.acrossTenants.read(
         "RevocationOutbox.depth",
         (sql) =>
           Effect.map(
@@ -25,7 +25,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
       ),
 
       take: (input) =>
-        database.write("RevocationOutbox.take", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.take", (sql) =>
           Effect.flatMap(
             sql`WITH due AS MATERIALIZED (
                 SELECT tenant, id FROM revocations WHERE due_at <= (SELECT clock_timestamp())
@@ -41,7 +41,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
           )),
 
       settle: (id, progress) =>
-        database.write("RevocationOutbox.settle", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.settle", (sql) =>
           Effect.asVoid(sql`WITH done AS (
               DELETE FROM revocations WHERE id = ${id}
               RETURNING tenant, subject, server, id, attempts, created_at,
@@ -54,7 +54,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
               AND connections.server = done.server AND connections.status = 'revoking'`)),
 
       retry: (id, delay, progress) =>
-        database.write("RevocationOutbox.retry", (sql) =>
+        database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
           Effect.asVoid(sql`WITH done AS (
               UPDATE revocations
               SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'

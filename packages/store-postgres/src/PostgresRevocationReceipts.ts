@@ -14,7 +14,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
   Effect.map(Database, (database) =>
     RevocationReceipts.of({
       get: ({ id, subject, tenant }) =>
-        database.read("RevocationReceipts.get", (sql) =>
+        database.forTenant(tenant).read("RevocationReceipts.get", (sql) =>
           sql`SELECT ${columns(sql)} FROM revocation_receipts
             WHERE tenant = ${tenant} AND subject = ${subject} AND id = ${id}`.pipe(
             Effect.flatMap(([row]) =>
@@ -23,7 +23,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
           )),
 
       list: ({ after, limit, server, subject, tenant }) =>
-        database.read("RevocationReceipts.list", (sql) =>
+        database.forTenant(tenant).read("RevocationReceipts.list", (sql) =>
           sql`SELECT ${columns(sql)} FROM revocation_receipts
             WHERE tenant = ${tenant} AND subject = ${subject}
               ${server === undefined ? sql.literal("") : sql`AND server = ${server}`}
@@ -38,7 +38,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
           )),
 
       sweep: ({ limit, olderThan }) =>
-        database.write("RevocationReceipts.sweep", (sql) =>
+        database.acrossTenants.write("RevocationReceipts.sweep", (sql) =>
           Effect.map(
             sql`DELETE FROM revocation_receipts USING (
                 SELECT tenant, subject, id FROM revocation_receipts
