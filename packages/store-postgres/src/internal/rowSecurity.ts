@@ -56,6 +56,6 @@ const isForced = (sql: Sql) =>
     ([row]) => row?.active === true
   )
 
-// A setting that is absent is NULL or, after a transaction that had it, empty; neither is a tenant.
-const condition =
-  "tenant = current_setting('valetkey.tenant', true) OR current_setting('valetkey.across_tenants', true) = 'on'"
+// A setting that is absent is NULL or, in a session that had it in a transaction, empty; neither is a tenant.
+const condition = `tenant = nullif(current_setting('valetkey.tenant', true), '')
+  OR current_setting('valetkey.across_tenants', true) = 'on'`
