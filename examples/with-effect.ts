@@ -13,6 +13,9 @@ const connect = Effect.fn("connect")(function*(server: string) {
   const started = yield* valetkey.start({ server, onConflict: "join" })
   if (!("flowId" in started)) return
   if ("authorizationUrl" in started) console.error(`Open ${Redacted.value(started.authorizationUrl)}`)
+  if ("connectUrl" in started) {
+    console.error(`Open ${Redacted.value(started.connectUrl)}\nThe page must show ${started.compareCode}`)
+  }
   yield* valetkey.flow(started.flowId, { wait: "30 seconds" })
 })
 

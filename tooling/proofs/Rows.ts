@@ -29,7 +29,8 @@ export const count = (database: string): Counts => {
         connections: number("connections"),
         openFlows: number(`flows WHERE ${open}`),
         flowsWithSecrets: number(
-          `flows WHERE NOT ${open} AND (code_verifier IS NOT NULL OR code IS NOT NULL OR client_secret IS NOT NULL)`
+          `flows WHERE NOT ${open} AND (code_verifier IS NOT NULL OR code IS NOT NULL OR client_secret IS NOT NULL
+            OR authorization_url IS NOT NULL)`
         ),
         outbox: number("outbox")
       }

@@ -75,7 +75,7 @@ export const Connect = Command.make(
             connection
           }, `Already connected to ${server}`)
         }
-        if (!("authorizationUrl" in started)) {
+        if ("joined" in started) {
           return yield* failure("flow_superseded", "Another command is connecting this server")
         }
         if (input.noBrowser && output.json) {
@@ -86,14 +86,20 @@ export const Connect = Command.make(
             flowId: started.flowId,
             status: started.status,
             transport: started.transport,
-            authorizationUrl: started.authorizationUrl,
+            ...("connectUrl" in started
+              ? { connectUrl: started.connectUrl, compareCode: started.compareCode }
+              : { authorizationUrl: started.authorizationUrl }),
             expiresAt: started.expiresAt
           }, "")
         }
-        const flow = yield* restore(accompany(remote, server, started, input.noBrowser)).pipe(
+        const { expiresAt, flowId } = started
+        const asked = "connectUrl" in started
+          ? { flowId, expiresAt, url: started.connectUrl, compareCode: started.compareCode }
+          : { flowId, expiresAt, url: started.authorizationUrl }
+        const flow = yield* restore(accompany(remote, server, asked, input.noBrowser)).pipe(
           Effect.onExit((exit) =>
             Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
-              ? remote.call(operations.cancel, started.flowId).pipe(
+              ? remote.call(operations.cancel, flowId).pipe(
                 Effect.timeoutOption("3 seconds"),
                 Effect.ignore,
                 Effect.andThen(output.say("Cancelled"))

@@ -9,14 +9,20 @@ import { formatDuration } from "./Words.ts"
 /** What a person must do, by when. */
 export interface Asked {
   readonly flowId: string
-  readonly authorizationUrl: string
+  /** Of the provider, or of the connect page. */
+  readonly url: string
+  /** What the connect page shows too. */
+  readonly compareCode?: string
   readonly expiresAt: string
 }
 
 /** Shows the URL or opens it, and waits until the flow is settled. */
 export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, noBrowser: boolean) {
   const output = yield* Output
-  const url = asked.authorizationUrl
+  const { compareCode, url } = asked
+  if (compareCode !== undefined) {
+    yield* output.say(`The page must show this code: ${plain(compareCode)}`)
+  }
   if (noBrowser) {
     yield* output.say("Open this URL to give consent:")
     yield* output.data(plain(url))

@@ -1,7 +1,14 @@
 import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
-import type { AlreadyConnected, FlowJoined, FlowStarted, FlowView, StartPayload } from "@valetkey/api/FlowsApi"
+import type {
+  AlreadyConnected,
+  FlowJoined,
+  FlowOffered,
+  FlowStarted,
+  FlowView,
+  StartPayload
+} from "@valetkey/api/FlowsApi"
 import type { InstanceView } from "@valetkey/api/InstanceApi"
 import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
@@ -32,8 +39,12 @@ export type Keys = typeof KeysView.Encoded
 /** One condition of readiness on the wire. */
 export type Check = typeof ReadinessCheck.Encoded
 
-/** What a start gives: a URL, the flow of somebody else, or the connection that is there. */
-export type Started = typeof FlowStarted.Encoded | typeof FlowJoined.Encoded | typeof AlreadyConnected.Encoded
+/** What a start gives: a URL of the provider or of the connect page, the flow of somebody else, or the connection that is there. */
+export type Started =
+  | typeof FlowStarted.Encoded
+  | typeof FlowOffered.Encoded
+  | typeof FlowJoined.Encoded
+  | typeof AlreadyConnected.Encoded
 
 /** An access token on the wire. */
 export type Token = typeof TokenView.Encoded
@@ -55,6 +66,7 @@ export const operations = {
     body: (payload) => payload,
     accepts: (answer): answer is Started =>
       has(answer, { flowId: "string", authorizationUrl: "string", expiresAt: "string" }) ||
+      has(answer, { flowId: "string", connectUrl: "string", compareCode: "string", expiresAt: "string" }) ||
       has(answer, { flowId: "string", joined: "boolean" }) ||
       has(answer, { alreadyConnected: "boolean", connection: "object" })
   }),

@@ -77,7 +77,9 @@ const layerUseCases = (settings: Settings) =>
     Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(
-        InstanceGuard.layerFlows.pipe(Layer.provide(Flows.layer({ ttl: settings.flowTtl }))),
+        InstanceGuard.layerFlows.pipe(
+          Layer.provide(Flows.layer({ ttl: settings.flowTtl, returnUrls: settings.returnUrls }))
+        ),
         AccessTokens.layer(),
         Connections.layer,
         Servers.layer,

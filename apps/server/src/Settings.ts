@@ -73,6 +73,7 @@ interface Common {
   readonly publicListen: ListenAddress | undefined
   readonly adminListen: ListenAddress | undefined
   readonly publicUrl: string | undefined
+  readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
   readonly auditRetention: Duration.Duration
@@ -102,6 +103,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       publicListen: yield* optional("VALETKEY_PUBLIC_LISTEN", parsed(parseAddress)),
       adminListen: yield* optional("VALETKEY_ADMIN_LISTEN", parsed(parseAddress)),
       publicUrl: yield* optional("VALETKEY_PUBLIC_URL", parsed(parsePublicUrl)),
+      returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
@@ -245,9 +247,24 @@ function parsePublicUrl(text: string): string | undefined {
   if (url === null || url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
     return undefined
   }
-  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && loopback)) return undefined
-  return url.href.replace(/\/+$/, "")
+  return isPrivate(url) ? url.href.replace(/\/+$/, "") : undefined
+}
+
+// Compared to the letter with what a start asks for, so the spelling stays.
+function parseReturnUrls(text: string): ReadonlyArray<string> | undefined {
+  const urls = text.split(",").map((part) => part.trim()).filter((part) => part !== "")
+  return urls.every((text) => {
+      const url = URL.parse(text)
+      return url !== null && url.username === "" && url.password === "" && !text.includes("#") && isPrivate(url)
+    })
+    ? urls
+    : undefined
+}
+
+/** Whether nobody on the way reads along. */
+function isPrivate({ hostname, protocol }: URL): boolean {
+  return protocol === "https:" ||
+    protocol === "http:" && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
 }
 
 function parseDescriptor(text: string): number | undefined {

@@ -106,7 +106,7 @@ export const variables = [
     "VALETKEY_PUBLIC_LISTEN",
     "shares the port of VALETKEY_LISTEN",
     "host:port",
-    "Where browsers arrive: callbacks and result pages."
+    "Where browsers arrive: connect pages, callbacks and result pages."
   ),
   define(
     "VALETKEY_ADMIN_LISTEN",
@@ -119,6 +119,12 @@ export const variables = [
     "none: the gateway transport refuses to start flows",
     "an https URL without query; http for a loopback host",
     "How browsers reach VALETKEY_PUBLIC_LISTEN."
+  ),
+  define(
+    "VALETKEY_RETURN_URLS",
+    "none: no start may ask for confirmation by finalize",
+    "https URLs without fragment, http for a loopback host, separated by commas",
+    "Where browsers may be sent back to applications that finalize flows; `returnTo` must equal one to the letter."
   ),
   define(
     "VALETKEY_JWT_SECRET",

@@ -2,6 +2,7 @@ import type { AccessTokenError } from "@valetkey/domain/AccessToken"
 import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
 import type { DepositConflict } from "@valetkey/domain/Connections"
+import type { CompletionCodeInvalid, FlowNotReady } from "@valetkey/domain/Finalization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
@@ -12,8 +13,10 @@ export type DomainError =
   | AccessTokenError
   | ApiKeyNotFound
   | CallbackRejected
+  | CompletionCodeInvalid
   | DepositConflict
   | FlowNotFound
+  | FlowNotReady
   | KeyRotationError
   | KeysManagedElsewhere
   | StartError
@@ -45,6 +48,7 @@ export const errorStatus = {
   callback_port_unavailable: 503,
   callback_unknown: 404,
   client_misconfigured: 409,
+  completion_code_invalid: 403,
   connection_exists: 409,
   connection_not_found: 404,
   connection_quarantined: 503,
@@ -55,6 +59,7 @@ export const errorStatus = {
   encryption_key_unavailable: 503,
   flow_conflict: 409,
   flow_not_found: 404,
+  flow_not_ready: 409,
   flow_preempted: 409,
   forbidden: 403,
   generation_mismatch: 412,
@@ -80,6 +85,9 @@ export const errorStatus = {
   registration_refused: 502,
   registration_unsupported: 422,
   resource_unreachable: 502,
+  return_url_missing: 422,
+  return_url_unexpected: 422,
+  return_url_unregistered: 422,
   server_not_found: 404,
   store_corrupt: 500,
   store_locked: 503,

@@ -1,3 +1,4 @@
+import { CompareCode } from "@valetkey/domain/CompareCode"
 import { Confirmation, FlowFailure, FlowId, FlowState, OnConflict, TransportKind } from "@valetkey/domain/Flow"
 import { ScopeToken, ServerSlug } from "@valetkey/domain/Server"
 import { Schema } from "effect"
@@ -20,12 +21,17 @@ export const StartPayload = Schema.Struct({
   onConflict: Schema.optionalKey(OnConflict),
   /** Ask the person again although the connection is active. */
   reauthorize: Schema.optionalKey(Schema.Boolean),
-  /** With `finalize` the code waits for `POST /v1/flows/{flowId}/finalize`. */
-  confirmation: Schema.optionalKey(Confirmation)
+  /** With `finalize` the code waits, for a minute, for `POST /v1/flows/{flowId}/finalize`. */
+  confirmation: Schema.optionalKey(Confirmation),
+  /** With `finalize`: where the browser brings `flow_id` and `completion_code`, or `error`. A registered return URL, to the letter. */
+  returnTo: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(2048)))
 }).annotate({ identifier: "StartFlow" })
 export type StartPayload = typeof StartPayload.Type
 
-/** Schema for a flow that was started: the person opens the URL. The URL holds `state` and is a secret until it is used. */
+/**
+ * Schema for a flow that was started over loopback, or by an application that finalizes it: the person opens the
+ * provider's URL. The URL holds `state` and is a secret until it is used.
+ */
 export const FlowStarted = Schema.Struct({
   flowId: FlowId,
   status: FlowState,
@@ -34,6 +40,21 @@ export const FlowStarted = Schema.Struct({
   expiresAt: Instant
 }).annotate({ identifier: "FlowStarted" })
 export type FlowStarted = typeof FlowStarted.Type
+
+/**
+ * Schema for a flow that was started where any browser can come back: the person opens the connect page, which binds
+ * their browser. The URL holds the ticket and is a secret until it is used; the page shows the compare code.
+ */
+export const FlowOffered = Schema.Struct({
+  flowId: FlowId,
+  status: FlowState,
+  connectUrl: Schema.RedactedFromValue(Schema.String),
+  /** Show it where the person started: the page must show the same. */
+  compareCode: CompareCode,
+  transport: TransportKind,
+  expiresAt: Instant
+}).annotate({ identifier: "FlowOffered" })
+export type FlowOffered = typeof FlowOffered.Type
 
 /** Schema for the running flow that a caller joined. Its URL went to whoever started it. */
 export const FlowJoined = Schema.Struct({
@@ -68,6 +89,12 @@ export const FlowView = Schema.Struct({
 }).annotate({ identifier: "Flow" })
 export type FlowView = typeof FlowView.Type
 
+/** Schema for what the browser brought to the return URL. */
+export const FinalizePayload = Schema.Struct({
+  completionCode: Schema.RedactedFromValue(Schema.String.check(Schema.isBetweenLength(1, 128)))
+}).annotate({ identifier: "FinalizeFlow" })
+export type FinalizePayload = typeof FinalizePayload.Type
+
 /** Any text: what is no flow id names no flow, and is answered like one that does not exist. */
 const params = { flowId: Schema.String }
 
@@ -78,7 +105,12 @@ export class FlowsApi extends group(
     ["flows:write"],
     HttpApiEndpoint.post("start", "/v1/flows", {
       payload: StartPayload,
-      success: [FlowStarted.pipe(HttpApiSchema.status(201)), FlowJoined, AlreadyConnected],
+      success: [
+        FlowStarted.pipe(HttpApiSchema.status(201)),
+        FlowOffered.pipe(HttpApiSchema.status(201)),
+        FlowJoined,
+        AlreadyConnected
+      ],
       error: problems(404, 409, 422, 502, 503)
     }).annotate(OpenApi.Summary, "Start a flow")
   ),
@@ -104,8 +136,12 @@ export class FlowsApi extends group(
     ["flows:write"],
     HttpApiEndpoint.post("finalize", "/v1/flows/:flowId/finalize", {
       params,
+      payload: FinalizePayload,
       success: FlowView,
-      error: problems(404, 503)
-    }).annotate(OpenApi.Summary, "Say that the finishing user is the starting one")
+      error: problems(403, 404, 409, 503)
+    }).annotate(
+      OpenApi.Summary,
+      "Exchange a held code: the caller is the signed-in user, the completion code came with their browser"
+    )
   )
 ).annotate(OpenApi.Description, "Obtaining credentials with a person's consent.") {}

@@ -39,20 +39,21 @@ describe("the contract", () => {
     assert.strictEqual(group("fine", open(bare)).identifier, "fine")
   })
 
-  it("S2.12 API-14 gives out no secret but the authorization URL and the access token", () => {
+  it("S2.12 API-14 gives out no secret but the URLs of a start and the access token", () => {
     const secrets = endpoints.flatMap((endpoint) =>
       [...endpoint.success].flatMap((schema) => secretsOf(schema.ast).map((name) => `${named(endpoint)} ${name}`))
     )
     assert.deepStrictEqual([...new Set(secrets)].toSorted(), [
       "POST /v1/api-keys credential",
       "POST /v1/connections/:server/token accessToken",
-      "POST /v1/flows authorizationUrl"
+      "POST /v1/flows authorizationUrl",
+      "POST /v1/flows connectUrl"
     ])
   })
 
   it("S3.32 redacts every secret that it takes in from the moment it is decoded", () => {
     const text = JSON.stringify(OpenApi.fromApi(ValetkeyApi))
-    for (const name of ["refreshToken", "clientSecret", "accessToken", "rejectedToken"]) {
+    for (const name of ["refreshToken", "clientSecret", "accessToken", "rejectedToken", "completionCode"]) {
       assert.include(text, `"${name}"`)
     }
     const inbound = endpoints.flatMap((endpoint) =>
@@ -61,6 +62,7 @@ describe("the contract", () => {
     assert.deepStrictEqual([...new Set(inbound)].toSorted(), [
       "accessToken",
       "clientSecret",
+      "completionCode",
       "refreshToken",
       "rejectedToken"
     ])

@@ -1,5 +1,5 @@
 import { type CallbackTransport, TransportError } from "@valetkey/domain/CallbackTransport"
-import { Effect } from "effect"
+import { Effect, Redacted } from "effect"
 
 /** Where the public listener is reached. */
 export interface GatewayOptions {
@@ -9,7 +9,8 @@ export interface GatewayOptions {
 
 /**
  * Makes the transport whose redirect URI is a public endpoint that any replica serves, one path for each connection
- * context. It opens nothing: the endpoint hands responses to `Flows.complete` with the context of its path.
+ * context. It opens nothing: the endpoint hands responses to `Flows.complete` with the context of its path. Any browser
+ * reaches it, so a browser binds itself on the connect page first.
  *
  * @see RFC 9700 §4.4
  */
@@ -19,11 +20,14 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
     open: ({ context }) =>
       publicUrl === undefined
         ? Effect.fail(new TransportError({ code: "public_url_missing", transport: "gateway" }))
-        : Effect.succeed({ redirectUri: redirectUri(publicUrl, context) })
+        : Effect.succeed({
+          redirectUri: redirectUri(publicUrl, context),
+          connectUrl: (ticket) => Redacted.make(`${baseOf(publicUrl)}/connect/${Redacted.value(ticket)}`)
+        })
   })
 
 /** The redirect URI of a connection context, below whatever path the public URL has. */
-export const redirectUri = (publicUrl: URL, context: string): string => {
-  const base = `${publicUrl.origin}${publicUrl.pathname.replace(/\/+$/, "")}`
-  return `${base}/callback/${encodeURIComponent(context)}`
-}
+export const redirectUri = (publicUrl: URL, context: string): string =>
+  `${baseOf(publicUrl)}/callback/${encodeURIComponent(context)}`
+
+const baseOf = ({ origin, pathname }: URL): string => `${origin}${pathname.replace(/\/+$/, "")}`

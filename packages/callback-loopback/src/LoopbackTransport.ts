@@ -57,11 +57,12 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
       // What was let in is delivered to the end, whether or not its browser stays.
       run(
         Effect.uninterruptible(request.deliver(admission.received)).pipe(
-          Effect.flatMap((delivery) => delivery.settled),
-          Effect.map(Page.settled),
+          Effect.flatMap(({ onward, settled }) =>
+            onward === undefined ? Effect.map(settled, Page.settled) : Effect.succeed(Page.onward(onward))
+          ),
           Effect.catchTag("CallbackRejected", () => Effect.succeed(Page.rejected(400))),
           Effect.catchCause(() => Effect.succeed(Page.untold)),
-          Effect.flatMap((page) => Effect.sync(() => respond(response, page))),
+          Effect.flatMap((page) => Effect.sync(() => respond(response, page, page.headers))),
           Effect.ensuring(Effect.sync(() => response.headersSent || response.destroy()))
         )
       )

@@ -6,6 +6,7 @@ import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsAp
 import {
   type AlreadyConnected,
   type FlowJoined,
+  type FlowOffered,
   type FlowStarted,
   type FlowView,
   StartPayload
@@ -27,16 +28,22 @@ import { reasonOf, Transport } from "./Transport.ts"
 
 /** A Valetkey server, as its callers see it. */
 export class ValetkeyClient extends Context.Service<ValetkeyClient, {
-  /** Starts a flow. `onConflict` and `reauthorize` say what an open flow or an active connection means. */
+  /**
+   * Starts a flow. `onConflict` and `reauthorize` say what an open flow or an active connection means. Show the compare
+   * code of an offered one where the person started: the page behind its URL shows the same.
+   */
   start(
     payload: Omit<StartPayload, "server"> & { readonly server: string }
-  ): Effect.Effect<FlowStarted | FlowJoined | AlreadyConnected, ClientError>
+  ): Effect.Effect<FlowStarted | FlowOffered | FlowJoined | AlreadyConnected, ClientError>
   /** A flow; waits up to `wait` for it to settle. */
   flow(id: FlowView["flowId"], options?: { readonly wait?: Duration.Input }): Effect.Effect<FlowView, ClientError>
   /** Idempotent; a settled flow stays as it is. */
   cancel(id: FlowView["flowId"]): Effect.Effect<void, ClientError>
-  /** Says that the finishing user is the starting one. */
-  finalize(id: FlowView["flowId"]): Effect.Effect<FlowView, ClientError>
+  /** Exchanges a held code, on behalf of the signed-in user whose browser brought the completion code to the return URL. */
+  finalize(
+    id: FlowView["flowId"],
+    completionCode: Redacted.Redacted<string>
+  ): Effect.Effect<FlowView, ClientError>
   /** Every connection, through all pages. */
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionView>, ClientError>
   connection(server: string): Effect.Effect<ConnectionView, ClientError>
@@ -123,7 +130,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
               : { wait: Math.min(60, Math.max(0, Math.floor(Duration.toSeconds(options.wait)))) }
           })),
         cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
-        finalize: (flowId) => call(flows.finalize({ params: { flowId } })),
+        finalize: (flowId, completionCode) => call(flows.finalize({ params: { flowId }, payload: { completionCode } })),
         connections: pages<ConnectionView, ServerView["server"]>((after) =>
           Effect.map(
             call(connections.list({ query: { limit: 100, ...after } })),

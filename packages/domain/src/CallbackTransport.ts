@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Schema, type Scope } from "effect"
+import { Context, Effect, Layer, type Redacted, Schema, type Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
 import type { Digest } from "./Entropy.ts"
 import { type Flow, type FlowId, TransportKind } from "./Flow.ts"
@@ -26,6 +26,11 @@ export interface Delivery {
   readonly flowId: FlowId
   /** SHA-256 of the `state`: names the flow to the browser that came back with it, and opens nothing. */
   readonly receipt: Digest
+  /**
+   * Where the browser goes on in place of a page: the registered return URL of an embedding application, with the
+   * one-time completion code or the reason why there is none. Given out once.
+   */
+  readonly onward?: Redacted.Redacted | undefined
   /** Completes with the flow when it is settled; interrupting it changes nothing. */
   readonly settled: Effect.Effect<Flow, StoreError>
 }
@@ -41,11 +46,21 @@ export interface OpenRequest {
   deliver(received: CallbackReceived): Effect.Effect<Delivery, CallbackRejected | StoreError>
 }
 
+/** A way that is open. */
+export interface OpenTransport {
+  readonly redirectUri: string
+  /**
+   * Where a browser binds itself to the flow before it leaves, by the ticket. Present where any browser reaches the
+   * redirect URI; absent where only the starter's own machine does.
+   */
+  readonly connectUrl?: ((ticket: Redacted.Redacted) => Redacted.Redacted) | undefined
+}
+
 /** Port: one way for the authorization response to come back. */
 export interface CallbackTransport {
   readonly kind: TransportKind
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
-  open(request: OpenRequest): Effect.Effect<{ readonly redirectUri: string }, TransportError, Scope.Scope>
+  open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }
 
 /** The transports that this process offers, and the one to use when a start names none. */

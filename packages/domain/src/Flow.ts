@@ -98,7 +98,11 @@ export const AuthorizationSnapshot = Schema.Struct({
   redirectUri: HttpUrl,
   /** RFC 9207 §3: whether the metadata promised an `iss` in every authorization response. */
   issRequired: Schema.Boolean,
-  scopes: Schema.Array(Schema.String)
+  scopes: Schema.Array(Schema.String),
+  /** What the person connects to, as the connect page tells it. */
+  resource: Schema.optionalKey(HttpUrl),
+  /** Where a browser goes on when the embedding application has to confirm. One of the registered return URLs. */
+  returnTo: Schema.optionalKey(HttpUrl)
 })
 export type AuthorizationSnapshot = typeof AuthorizationSnapshot.Type
 
@@ -108,7 +112,7 @@ export interface FrozenAuthorization {
   readonly grant: Grant
   /** SHA-256 of `state`. */
   readonly stateHash: Digest
-  /** SHA-256 of what binds the flow to a browser; absent where the transport binds by itself. */
+  /** SHA-256 of what binds the flow to a browser; absent where the transport binds by itself, and until a ticket is taken. */
   readonly bindingHash?: Digest | undefined
   /** The connection context named in the redirect URI; a callback on another one matches nothing. */
   readonly context: string
@@ -116,6 +120,14 @@ export interface FrozenAuthorization {
   readonly codeVerifier: Sealed
   /** Sealed as `client_secret`, generation 0. */
   readonly clientSecret?: Sealed | undefined
+}
+
+/** What a flow keeps besides when its browser binds itself on the connect page. Without a binding such a flow cannot be claimed. */
+export interface FrozenTicket {
+  /** SHA-256 of the ticket. */
+  readonly ticketHash: Digest
+  /** Sealed as `authorization_url`, generation 0. It holds `state`: the browser that takes the ticket gets it and nobody else. */
+  readonly authorizationUrl: Sealed
 }
 
 /** One attempt to obtain credentials, as a store returns it. */
@@ -128,6 +140,8 @@ export interface Flow {
   readonly confirmation: Confirmation
   /** Absent until `start` froze it. */
   readonly snapshot?: AuthorizationSnapshot | undefined
+  /** SHA-256 of the completion code; absent until a code is held, and kept after it. */
+  readonly completionHash?: Digest | undefined
   readonly createdAt: DateTime.Utc
   readonly expiresAt: DateTime.Utc
   readonly settledAt?: DateTime.Utc | undefined
@@ -137,5 +151,5 @@ export interface Flow {
 export const sealContext = (
   tenant: TenantId,
   id: FlowId,
-  field: "code_verifier" | "client_secret" | "authorization_code"
+  field: "code_verifier" | "client_secret" | "authorization_code" | "authorization_url"
 ): SealContext => ({ table: "flows", tenant, row: rowOf(id), field, generation: 0 })

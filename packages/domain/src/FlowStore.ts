@@ -1,7 +1,15 @@
 import { Context, type Duration, type Effect, type Option, Schema } from "effect"
 import type { ConnectionKey, Epoch, Grant, SealedCredentials } from "./Connection.ts"
 import type { Digest } from "./Entropy.ts"
-import type { Confirmation, Flow, FlowFailure, FrozenAuthorization, OnConflict, TransportKind } from "./Flow.ts"
+import type {
+  Confirmation,
+  Flow,
+  FlowFailure,
+  FrozenAuthorization,
+  FrozenTicket,
+  OnConflict,
+  TransportKind
+} from "./Flow.ts"
 import { FlowId } from "./Flow.ts"
 import type { Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -46,6 +54,13 @@ export interface ClaimedFlow {
   readonly authorization: FrozenAuthorization
 }
 
+/** The flow that a connect ticket leads to, with whom it is bound to. */
+export interface TicketedFlow {
+  readonly flow: Flow
+  readonly stateHash: Digest
+  readonly bindingHash?: Digest | undefined
+}
+
 /** What a reservation gives: a new flow that holds the slot, or the running one that the caller joins. */
 export type Reservation =
   | { readonly _tag: "Reserved"; readonly flow: Flow; readonly superseded?: FlowId | undefined }
@@ -82,10 +97,26 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly ttl: Duration.Duration
   }): Effect.Effect<Reservation, FlowConflict | StoreError>
   /** Records what `start` decided; durable when it returns. False when the flow is not pending any more. Called once per flow. */
-  freeze(id: FlowId, authorization: FrozenAuthorization): Effect.Effect<boolean, StoreError>
+  freeze(id: FlowId, authorization: FrozenAuthorization, ticket?: FrozenTicket): Effect.Effect<boolean, StoreError>
+  /** The flow of a ticket, whatever became of it, if it began no longer ago than `within`. Reading changes nothing. */
+  findByTicket(input: {
+    readonly ticketHash: Digest
+    readonly within: Duration.Duration
+  }): Effect.Effect<Option.Option<TicketedFlow>, StoreError>
   /**
-   * `pending → exchanging` in one atomic step with every predicate in it: state, binding (both absent or equal), context,
-   * not expired. None means that nothing matched and nothing changed. Of any number of calls one gets the flow.
+   * Binds a ticket's flow to a browser in one atomic step with every predicate in it: pending, not expired, begun no
+   * longer ago than `within`, and bound to nobody or to this very browser. None means that nothing matched and nothing
+   * changed. Of any number of browsers one gets the flow, and that one as often as it asks.
+   */
+  bind(input: {
+    readonly ticketHash: Digest
+    readonly bindingHash: Digest
+    readonly within: Duration.Duration
+  }): Effect.Effect<Option.Option<{ readonly flow: Flow; readonly authorizationUrl: Sealed }>, StoreError>
+  /**
+   * `pending → exchanging` in one atomic step with every predicate in it: state, binding (both absent or equal; a flow
+   * with a ticket has to have one), context, not expired. None means that nothing matched and nothing changed. Of any
+   * number of calls one gets the flow. The authorization URL is forgotten.
    */
   claim(input: {
     readonly stateHash: Digest
@@ -93,13 +124,21 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly context: string
     readonly lease: Duration.Duration
   }): Effect.Effect<Option.Option<ClaimedFlow>, StoreError>
-  /** `exchanging → awaiting_finalize` with the sealed code, if the claim still holds. */
-  hold(id: FlowId, fence: number, code: Sealed): Effect.Effect<boolean, StoreError>
-  /** `awaiting_finalize → exchanging` for its owner alone; the code comes back once. */
+  /** `exchanging → awaiting_finalize` with the sealed code, if the claim still holds. From then on the flow lives for `ttl`. */
+  hold(id: FlowId, fence: number, held: {
+    readonly code: Sealed
+    readonly completionHash: Digest
+    readonly ttl: Duration.Duration
+  }): Effect.Effect<boolean, StoreError>
+  /**
+   * `awaiting_finalize → exchanging` for its owner alone and with its completion code alone; the sealed code comes back
+   * once. None means that nothing matched and nothing changed.
+   */
   resume(input: {
     readonly id: FlowId
     readonly tenant: TenantId
     readonly subject: SubjectId
+    readonly completionHash: Digest
     readonly lease: Duration.Duration
   }): Effect.Effect<Option.Option<{ readonly flow: ClaimedFlow; readonly code: Sealed }>, StoreError>
   /**

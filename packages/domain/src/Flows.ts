@@ -7,15 +7,19 @@ import type { CallbackTransports } from "./CallbackTransport.ts"
 import { type Delivery, type TransportError } from "./CallbackTransport.ts"
 import type { Cipher } from "./Cipher.ts"
 import { type CipherError } from "./Cipher.ts"
+import type { CompareCode } from "./CompareCode.ts"
 import type { Connection, ConnectionKey } from "./Connection.ts"
 import type { ConnectionStore } from "./ConnectionStore.ts"
+import type { BrowserSecret, ConnectOffer, Departure } from "./ConnectOffer.ts"
 import type { Digest, Entropy } from "./Entropy.ts"
+import type { CompletionCodeInvalid, FlowNotReady, ReturnUrlError } from "./Finalization.ts"
 import { type Confirmation, type Flow, type FlowId, isTerminal, type OnConflict, type TransportKind } from "./Flow.ts"
 import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "./FlowStore.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { makeCallbacks } from "./internal/callbacks.ts"
 import { makeListeners } from "./internal/listeners.ts"
 import { makeStarter } from "./internal/starter.ts"
+import { makeTickets } from "./internal/tickets.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { ServerStore } from "./ServerStore.ts"
@@ -34,13 +38,23 @@ export interface StartOptions {
   readonly confirmation?: Confirmation | undefined
   /** Ask the person again although the connection is active and has the scopes. */
   readonly reauthorize?: boolean | undefined
-  /** SHA-256 source of a browser binding; the callback must present the same secret. */
-  readonly binding?: Redacted.Redacted | undefined
+  /** With confirmation `finalize`: where the browser brings the completion code. One of the registered return URLs, to the letter. */
+  readonly returnTo?: string | undefined
 }
 
-/** What a start gives: a URL for the person, the running flow that the caller joined, or the connection that is there already. */
+/**
+ * What a start gives: a URL of the provider's, where the transport or the embedding application binds the person; a URL of
+ * ours, where the person's browser binds itself; the running flow that the caller joined; or the connection that is there
+ * already.
+ */
 export type Started =
   | { readonly _tag: "Started"; readonly flow: Flow; readonly authorizationUrl: Redacted.Redacted }
+  | {
+    readonly _tag: "Offered"
+    readonly flow: Flow
+    readonly connectUrl: Redacted.Redacted
+    readonly compareCode: CompareCode
+  }
   | { readonly _tag: "Joined"; readonly flow: Flow }
   | { readonly _tag: "AlreadyConnected"; readonly connection: Connection }
 
@@ -49,6 +63,7 @@ export type StartError =
   | ServerNotFound
   | FlowConflict
   | FlowPreempted
+  | ReturnUrlError
   | DiscoveryError
   | TransportError
   | CipherError
@@ -64,17 +79,30 @@ export interface FlowOwner {
 /** Where a callback arrived. */
 export interface CallbackPlace {
   readonly context: string
-  readonly binding?: Redacted.Redacted | undefined
+  /** What the browser holds; absent where no browser can hold anything. */
+  readonly browser?: BrowserSecret | undefined
 }
 
 /** Use case: obtaining credentials with a person's consent. */
 export class Flows extends Context.Service<Flows, {
   /**
    * Starts a flow: reserves the connection's slot, finds the authorization server and the client, opens the transport,
-   * freezes all of it in the row, and only then returns the authorization URL. Failing or interrupted, it frees the slot
-   * and closes what it opened. An active connection that has the scopes is `AlreadyConnected` and no URL is made.
+   * freezes all of it in the row, and only then returns a URL. Where any browser reaches the redirect URI, that is the
+   * connect page, and the authorization URL stays sealed in the row until a browser is bound. Failing or interrupted, it
+   * frees the slot and closes what it opened. An active connection that has the scopes is `AlreadyConnected` and no URL
+   * is made.
    */
   start(key: ConnectionKey, options?: StartOptions): Effect.Effect<Started, StartError>
+  /** What a connect ticket offers to the browser that opens it; none when it leads nowhere. Reading changes nothing. */
+  offer(ticket: Redacted.Redacted, browser: BrowserSecret): Effect.Effect<Option.Option<ConnectOffer>, StoreError>
+  /**
+   * Binds the flow of a ticket to the browser that holds the secret, and gives that browser the way to the provider. One
+   * browser gets it, as often as it asks while the flow is pending; for every other one nothing changes and there is none.
+   */
+  depart(
+    ticket: Redacted.Redacted,
+    secret: Redacted.Redacted
+  ): Effect.Effect<Option.Option<Departure>, CipherError | StoreError>
   /** The flow as it is now. */
   status(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError>
   /** The flow of a delivery's receipt, as soon as its browser can do no more, or when `atMost` has passed; none when it names none. */
@@ -88,8 +116,15 @@ export class Flows extends Context.Service<Flows, {
    * the exchange goes on in a fiber of the application, and the delivery tells when it is settled.
    */
   complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
-  /** The embedding application's word that the finishing user is the starting one; lets a held code be exchanged. Returns the settled flow. */
-  finalize(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError | CipherError>
+  /**
+   * The embedding application's word that the finishing user is the starting one: the owner comes from its session, the
+   * completion code from that user's browser. Lets the held code be exchanged and returns the settled flow; the same call
+   * again returns it too.
+   */
+  finalize(
+    owner: FlowOwner,
+    completionCode: Redacted.Redacted
+  ): Effect.Effect<Flow, FlowNotFound | FlowNotReady | CompletionCodeInvalid | StoreError | CipherError>
   /** Ends an open flow and closes its transport; what arrives later is void. Idempotent: a settled flow stays as it is. */
   cancel(owner: FlowOwner): Effect.Effect<void, FlowNotFound | StoreError>
   /** Closes the transports of flows that were settled elsewhere. `Housekeeping` calls it after a sweep. */
@@ -120,7 +155,13 @@ export class Flows extends Context.Service<Flows, {
         const audit = yield* makeAuditing
         const listeners = yield* makeListeners
         const callbacks = yield* makeCallbacks(listeners)
-        const starter = yield* makeStarter({ ttl, listeners, complete: callbacks.complete })
+        const tickets = yield* makeTickets
+        const starter = yield* makeStarter({
+          ttl,
+          listeners,
+          returnUrls: options?.returnUrls ?? [],
+          complete: callbacks.complete
+        })
 
         const status = Effect.fnUntraced(function*(owner: FlowOwner) {
           const flow = yield* flows.get(owner)
@@ -174,14 +215,15 @@ export class Flows extends Context.Service<Flows, {
 
         return Flows.of({
           start: starter.start,
+          offer: tickets.offer,
+          depart: tickets.depart,
           status,
           ofReceipt,
           latest: flows.latest,
           wait,
           complete: callbacks.complete,
-          finalize: Effect.fn("Flows.finalize")(function*(owner: FlowOwner) {
-            yield* status(owner)
-            yield* callbacks.finalize(owner)
+          finalize: Effect.fn("Flows.finalize")(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
+            yield* callbacks.finalize(owner, completionCode)
             return yield* callbacks.untilSettled(status(owner), owner.id)
           }),
           cancel,
@@ -201,4 +243,6 @@ export const flowTtl = Duration.minutes(10)
 /** Options of the use case. */
 export interface FlowsOptions {
   readonly ttl?: Duration.Input
+  /** Where a browser may be sent after the callback of a flow that waits for `finalize`, to the letter. Default nowhere. */
+  readonly returnUrls?: ReadonlyArray<string>
 }

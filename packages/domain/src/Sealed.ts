@@ -20,6 +20,7 @@ export interface SealContext {
     | "client_secret"
     | "code_verifier"
     | "authorization_code"
+    | "authorization_url"
     | "credentials"
   readonly generation: number
 }

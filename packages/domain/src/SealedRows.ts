@@ -18,7 +18,7 @@ export type SealedTable = (typeof sealedTables)[number]
 /** The secrets of each table, by the field of their context. */
 export const sealedFields = {
   connections: ["access_token", "refresh_token", "client_secret"],
-  flows: ["code_verifier", "client_secret", "authorization_code"],
+  flows: ["code_verifier", "client_secret", "authorization_code", "authorization_url"],
   registrations: ["client_secret"],
   servers: ["client_secret"],
   revocations: ["access_token", "refresh_token", "client_secret"]

@@ -12,7 +12,7 @@ import { StoreError } from "@valetkey/domain/StoreError"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Deferred, Effect, Fiber, Latch, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response } from "./World.ts"
+import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, returnTo } from "./World.ts"
 
 /** Fails the first calls of a method with an outage, after or instead of what it does. */
 const failing = <Args extends ReadonlyArray<unknown>, A, E>(
@@ -262,7 +262,7 @@ describe("a held code", () => {
   it.effect("closes the transport while it waits for the owner's word", () =>
     Effect.gen(function*() {
       const key = yield* keyOf("mcp")
-      const started = yield* (yield* Flows).start(key, { confirmation: "finalize" })
+      const started = yield* (yield* Flows).start(key, { confirmation: "finalize", returnTo })
       if (started._tag !== "Started") return assert.fail(started._tag)
       yield* comeBack(started.flow.id, response(started.authorizationUrl))
       assert.strictEqual((yield* Browser).open.size, 0)
@@ -283,7 +283,7 @@ describe("a held code", () => {
         ] as const
       ) {
         const key = yield* keyOf(slug)
-        const started = yield* flows.start(key, { confirmation: "finalize" })
+        const started = yield* flows.start(key, { confirmation: "finalize", returnTo })
         if (started._tag !== "Started") return assert.fail(started._tag)
         broken()
         yield* Effect.exit(comeBack(started.flow.id, response(started.authorizationUrl)))

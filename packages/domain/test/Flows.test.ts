@@ -37,24 +37,14 @@ describe("Flows.complete", () => {
       assert.strictEqual((yield* flows.status(owner)).state, "completed")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("a callback on another connection's context or with another binding changes nothing", () =>
+  it.effect("a callback on another connection's context changes nothing", () =>
     Effect.gen(function*() {
-      const key = yield* keyOf("mcp")
+      const { authorizationUrl, flow } = yield* begin("mcp")
       const flows = yield* Flows
-      const started = yield* flows.start(key, { binding: Redacted.make("this browser") })
-      if (started._tag !== "Started") return assert.fail(started._tag)
-      const { context } = (yield* Browser).open.get(started.flow.id)!
-      const received = response(started.authorizationUrl)
-      for (
-        const place of [{ context: "other", binding: Redacted.make("this browser") }, { context }, {
-          context,
-          binding: Redacted.make("that browser")
-        }]
-      ) {
-        assert.strictEqual((yield* Effect.flip(flows.complete(received, place))).code, "callback_unknown")
-      }
-      const delivery = yield* flows.complete(received, { context, binding: Redacted.make("this browser") })
-      assert.strictEqual((yield* delivery.settled).state, "completed")
+      const { context } = (yield* Browser).open.get(flow.id)!
+      const received = response(authorizationUrl)
+      assert.strictEqual((yield* Effect.flip(flows.complete(received, { context: "other" }))).code, "callback_unknown")
+      assert.strictEqual((yield* (yield* flows.complete(received, { context })).settled).state, "completed")
     }).pipe(Effect.provide(layer)))
 
   it.effect("S1.11 S1.32 S1.33 every fault ends in failed with a code and stores no partial token", () =>
@@ -151,23 +141,6 @@ describe("Flows.complete", () => {
       assert.strictEqual(delivered._tag === "Success" && (yield* delivered.success.settled).state, "expired")
       assert.strictEqual((yield* (yield* Flows).status(owner)).state, "expired")
       assert.strictEqual((yield* Provider).exchanged.length, 0)
-    }).pipe(Effect.provide(layer)))
-
-  it.effect("finalize: the code waits, sealed, for the owner's word", () =>
-    Effect.gen(function*() {
-      const key = yield* keyOf("mcp")
-      const flows = yield* Flows
-      const started = yield* flows.start(key, { confirmation: "finalize" })
-      if (started._tag !== "Started") return assert.fail(started._tag)
-      const owner = { id: started.flow.id, tenant: key.tenant, subject: key.subject }
-      yield* comeBack(started.flow.id, response(started.authorizationUrl))
-      assert.strictEqual((yield* flows.status(owner)).state, "awaiting_finalize")
-      assert.strictEqual((yield* Provider).exchanged.length, 0)
-      const stranger = (yield* keyOf("mcp", { subject: "eve" })).subject
-      assert.strictEqual((yield* Effect.flip(flows.finalize({ ...owner, subject: stranger })))._tag, "FlowNotFound")
-      assert.strictEqual((yield* flows.finalize(owner)).state, "completed")
-      assert.strictEqual((yield* flows.finalize(owner)).state, "completed")
-      assert.strictEqual((yield* Provider).exchanged.length, 1)
     }).pipe(Effect.provide(layer)))
 })
 

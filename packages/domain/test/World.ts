@@ -183,6 +183,9 @@ export class Browser extends Context.Service<Browser, {
   )
 }
 
+/** Where the embedding application of these tests waits for its users. */
+export const returnTo = "https://app.example/connected?from=valetkey"
+
 const layerTransports = CallbackTransports.layer([
   Effect.map(Browser, (browser) => ({
     kind: "loopback" as const,
@@ -199,7 +202,16 @@ const layerTransports = CallbackTransports.layer([
           Effect.andThen(Effect.sync(() => browser.open.delete(request.flowId)), Effect.suspend(() => browser.onClose)),
         { interruptible: true }
       )
-  }))
+  })),
+  Effect.succeed({
+    kind: "gateway" as const,
+    open: ({ context }: OpenRequest) =>
+      Effect.succeed({
+        redirectUri: `https://valetkey.example/callback/${context}`,
+        connectUrl: (ticket: Redacted.Redacted) =>
+          Redacted.make(`https://valetkey.example/connect/${Redacted.value(ticket)}`)
+      })
+  })
 ])
 
 /** Names secrets by their SHA-256; a key adds nothing to what these tests look at. */
@@ -222,7 +234,9 @@ const layerPorts = Layer.mergeAll(
 
 /** Every use case over the memory store, a scripted provider and a scripted browser. */
 export const layer = Housekeeping.layer.pipe(
-  Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+  Layer.provideMerge(
+    Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
+  ),
   Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
   Layer.provideMerge(layerPorts)
 )

@@ -4,18 +4,20 @@ import { Digest } from "@valetkey/domain/Entropy"
 import type { Flow } from "@valetkey/domain/Flow"
 import { outcomeOf } from "@valetkey/domain/FlowOutcome"
 import { Flows } from "@valetkey/domain/Flows"
-import { Effect, Layer, Option, Result, Schema } from "effect"
+import { Effect, Layer, Option, Redacted, Result, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as BrowserCookie from "./BrowserCookie.ts"
 import * as Page from "./Page.ts"
 
 /** How long the result page waits for the flow before it asks the browser to come back. */
 const patience = "8 seconds"
 
 /**
- * Layer of the redirect URI that any replica serves. The response is claimed at once; the browser goes on to a page
- * whose address holds neither code nor state.
+ * Layer of the redirect URI that any replica serves. The response is claimed at once, for the browser that the flow is
+ * bound to; that browser goes on to a page whose address holds neither code nor state, or back to the application that
+ * has to confirm.
  *
  * @see RFC 6749 §4.1.2
  */
@@ -28,11 +30,11 @@ export const layerCallback = (options: { readonly basePath: string }) =>
       const { context } = yield* HttpRouter.params
       const received = CallbackReceived.parse(new URL(request.url, "http://localhost").searchParams)
       if (Result.isFailure(received) || context === undefined) return notAnAnswer
-      const { receipt } = yield* flows.complete(received.success, { context })
-      return HttpServerResponse.empty({
-        status: 303,
-        headers: { ...Page.headers, location: `${options.basePath}/done/${receipt}` }
-      })
+      const browser = BrowserCookie.secretsOf(request)
+      const { onward, receipt } = yield* flows.complete(received.success, { context, browser })
+      const location = onward === undefined ? `${options.basePath}/done/${receipt}` : Redacted.value(onward)
+      const response = HttpServerResponse.empty({ status: 303, headers: { ...Page.headers, location } })
+      return browser(receipt) === undefined ? response : BrowserCookie.forget(response, receipt)
     })
     yield* router.add(
       "*",
@@ -77,7 +79,7 @@ const decodeReceipt = Schema.decodeUnknownOption(Digest)
 
 const notAnAnswer = Page.sentence(
   "Not an answer",
-  "This request does not belong to a connection that is being made. Nothing was changed.",
+  "This request does not belong to a connection that is being made in this browser. Nothing was changed. If you are connecting something, begin and finish in the same browser, with cookies allowed.",
   { status: 400 }
 )
 
@@ -95,5 +97,5 @@ const resultOf = (flow: Flow): HttpServerResponse.HttpServerResponse => {
   return Page.sentence(title, sentence, isOnItsWay ? { headers: { refresh: "1" } } : {})
 }
 
-/** Layer of everything that a browser visits. */
+/** Layer of where a browser arrives when it comes back. */
 export const layer = (options: { readonly basePath: string }) => Layer.mergeAll(layerCallback(options), layerDone)

@@ -28,6 +28,12 @@ const startedView = (started: Started) => {
       return { alreadyConnected: true, connection: connectionView(started.connection) } as const
     case "Joined":
       return { ...summaryOf(started.flow), joined: true } as const
+    case "Offered":
+      return {
+        ...summaryOf(started.flow),
+        connectUrl: started.connectUrl,
+        compareCode: started.compareCode
+      }
     case "Started":
       return { ...summaryOf(started.flow), authorizationUrl: started.authorizationUrl }
   }
@@ -76,8 +82,9 @@ export const layer = HttpApiBuilder.group(
       cancel: Effect.fnUntraced(function*({ params }) {
         yield* orProblem(flows.cancel(yield* ownerOf(params.flowId)))
       }),
-      finalize: Effect.fnUntraced(function*({ params }) {
-        return yield* viewOf(yield* orProblem(flows.finalize(yield* ownerOf(params.flowId))))
+      finalize: Effect.fnUntraced(function*({ params, payload }) {
+        const owner = yield* ownerOf(params.flowId)
+        return yield* viewOf(yield* orProblem(flows.finalize(owner, payload.completionCode)))
       })
     })
   })

@@ -6,20 +6,35 @@ const style = [
   "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:12vh auto 4rem;padding:0 1.5rem}",
   "h1{font-size:1.5rem;margin:0 0 .5rem}",
   "code{font:14px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}",
-  "section{border-top:1px solid #8884;padding:.75rem 0}h2{font-size:1rem;margin:0}p{margin:.25rem 0}"
+  "section{border-top:1px solid #8884;padding:.75rem 0}h2{font-size:1rem;margin:0}p{margin:.25rem 0}",
+  "dl{margin:1.5rem 0}dt{font-weight:600;margin-top:.75rem}dd{margin:0;overflow-wrap:anywhere}",
+  "strong{font:600 1.5rem/1.5 ui-monospace,monospace;letter-spacing:.1em;display:block}",
+  "button{font:inherit;padding:.5rem 1.25rem;margin-top:1.5rem}"
 ].join("")
+
+const policy = (formAction: string): string =>
+  `default-src 'none'; base-uri 'none'; form-action ${formAction}; frame-ancestors 'none'; object-src 'none'; ` +
+  `style-src 'sha256-${hash("sha256", style, "base64")}'`
 
 /** Headers of every page: no script, no frame, no other origin, no copy, no trace. */
 export const headers: Readonly<Record<string, string>> = {
   "cache-control": "no-store",
-  "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
-    `object-src 'none'; style-src 'sha256-${hash("sha256", style, "base64")}'`,
+  "content-security-policy": policy("'none'"),
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
   "permissions-policy": "camera=(), geolocation=(), microphone=()",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY"
+}
+
+/**
+ * Headers of a page with a form: it goes to this origin alone. A browser that may not tell the address of the page does
+ * not tell its origin either, so the address stays within this origin in place of nowhere.
+ */
+export const formHeaders: Readonly<Record<string, string>> = {
+  "content-security-policy": policy("'self'"),
+  "referrer-policy": "same-origin"
 }
 
 /** A page of a title and sections of markup that is already escaped. */

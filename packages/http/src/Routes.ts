@@ -9,6 +9,7 @@ import * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 import * as AuditHandlers from "./AuditHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
+import * as ConnectRoute from "./ConnectRoute.ts"
 import * as DocsPage from "./DocsPage.ts"
 import * as FlowsHandlers from "./FlowsHandlers.ts"
 import * as Guard from "./Guard.ts"
@@ -64,6 +65,13 @@ export const layerApi = (options: OriginGuard.OriginGuardOptions = {}) =>
     Layer.mergeAll(layerContract, layerDocuments, layerNotFound).pipe(Layer.provide(OriginGuard.make(options).layer))
   )
 
-/** Layer of the public listener: what a browser visits. `basePath` is the path of the public URL, if it has one. */
-export const layerPublic = (options: { readonly basePath?: string } = {}) =>
-  Layer.fresh(CallbackRoute.layer({ basePath: options.basePath ?? "" }))
+/** How browsers know the public listener: both are parts of the public URL. */
+export interface PublicOptions {
+  /** Without one the connect page takes no form. */
+  readonly origin?: string | undefined
+  readonly basePath?: string | undefined
+}
+
+/** Layer of the public listener: what a browser visits. */
+export const layerPublic = ({ basePath, origin }: PublicOptions = {}) =>
+  Layer.fresh(Layer.merge(CallbackRoute.layer({ basePath: basePath ?? "" }), ConnectRoute.layer({ origin })))

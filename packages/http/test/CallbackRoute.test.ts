@@ -8,7 +8,19 @@ import { TestClock } from "effect/testing"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { callbackPath, caller, connect, issue, jwt, layer, layerHttp, layerWorld, Script, send } from "./Harness.ts"
+import {
+  callbackPath,
+  caller,
+  connect,
+  issue,
+  jwt,
+  layer,
+  layerHttp,
+  layerWorld,
+  publicOrigin,
+  Script,
+  send
+} from "./Harness.ts"
 
 const start = Effect.fnUntraced(function*() {
   const ada = yield* caller()
@@ -192,7 +204,7 @@ describe("GET /callback/{context}", () => {
       assert.strictEqual((yield* send("GET", callback)).status, 303)
       assert.strictEqual((yield* ada.get(`${path}?wait=30`)).json["status"], "completed")
     }).pipe(Effect.provide(
-      layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
+      layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ origin: publicOrigin }))).pipe(
         Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
         Layer.provideMerge(layerWorld({ flowStore: flaky }))
       )
@@ -241,9 +253,10 @@ describe("GET /done/{opaque}", () => {
       const { callback } = yield* start()
       assert.match((yield* send("GET", callback)).headers.get("location")!, /^\/broker\/done\//)
     }).pipe(Effect.provide(
-      layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ basePath: "/broker" }))).pipe(
-        Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
-        Layer.provideMerge(layerWorld())
-      )
+      layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ origin: publicOrigin, basePath: "/broker" })))
+        .pipe(
+          Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
+          Layer.provideMerge(layerWorld())
+        )
     )))
 })

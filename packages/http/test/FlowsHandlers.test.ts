@@ -4,7 +4,7 @@ import { failureSentence } from "@valetkey/domain/Flow"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { callbackPath, caller, connect, issue, layer, Script, send } from "./Harness.ts"
+import { callbackPath, caller, connect, issue, layer, returnTo, Script, send } from "./Harness.ts"
 
 const unknownFlow = "/v1/flows/018f0000-0000-7000-8000-000000000000"
 
@@ -15,14 +15,16 @@ describe("POST /v1/flows", () => {
       const answer = yield* ada.post("/v1/flows", { server: "notes" })
       assert.strictEqual(answer.status, 201)
       assert.deepStrictEqual(Object.keys(answer.json).toSorted(), [
-        "authorizationUrl",
+        "compareCode",
+        "connectUrl",
         "expiresAt",
         "flowId",
         "status",
         "transport"
       ])
       assert.strictEqual(answer.json["status"], "pending")
-      assert.match(String(answer.json["authorizationUrl"]), /^https:\/\/as\.example\/authorize\?/)
+      assert.match(String(answer.json["connectUrl"]), /^https:\/\/valetkey\.example\/connect\/[\w-]{43}$/)
+      assert.match(String(answer.json["compareCode"]), /^[B-Z]{4}-[B-Z]{4}$/)
       assert.strictEqual(answer.headers.get("cache-control"), "no-store")
       const grace = yield* caller({ sub: "grace" })
       const chosen = yield* grace.post("/v1/flows", {
@@ -31,9 +33,12 @@ describe("POST /v1/flows", () => {
         scopes: ["notes.write"],
         onConflict: "supersede",
         reauthorize: true,
-        confirmation: "finalize"
+        confirmation: "finalize",
+        returnTo
       })
       assert.strictEqual(chosen.status, 201)
+      assert.match(String(chosen.json["authorizationUrl"]), /^https:\/\/as\.example\/authorize\?/)
+      assert.notProperty(chosen.json, "connectUrl")
       assert.strictEqual(chosen.json["transport"], "loopback")
     }).pipe(Effect.provide(layer())))
 
@@ -66,7 +71,7 @@ describe("POST /v1/flows", () => {
       assert.strictEqual(joined.status, 200)
       assert.strictEqual(joined.json["joined"], true)
       assert.strictEqual(joined.json["flowId"], first.json["flowId"])
-      assert.notProperty(joined.json, "authorizationUrl")
+      for (const secret of ["authorizationUrl", "connectUrl", "compareCode"]) assert.notProperty(joined.json, secret)
     }).pipe(Effect.provide(layer())))
 
   it.effect("S2.10 passes the error of the use case on with its sentence and status", () =>
@@ -154,12 +159,14 @@ describe("GET /v1/flows/{flowId}", () => {
       const started = yield* grace.post("/v1/flows", {
         server: "notes",
         scopes: ["notes.write"],
-        confirmation: "finalize"
+        confirmation: "finalize",
+        returnTo
       })
       const path = `/v1/flows/${String(started.json["flowId"])}`
-      yield* send("GET", yield* callbackPath)
+      const back = new URL((yield* send("GET", yield* callbackPath)).headers.get("location")!)
       assert.strictEqual((yield* grace.get(path)).json["status"], "awaiting_finalize")
-      const deferred = yield* grace.post(`${path}/finalize`)
+      const completionCode = back.searchParams.get("completion_code")
+      const deferred = yield* grace.post(`${path}/finalize`, { completionCode })
       assert.strictEqual(deferred.json["status"], "completed")
       assert.deepStrictEqual(scopes(deferred), ["notes.write"])
       assert.deepStrictEqual(scopes(direct.settled), ["notes.write"])
@@ -174,7 +181,7 @@ describe("GET /v1/flows/{flowId}", () => {
       const answers = [yield* ada.get(unknownFlow), yield* ada.get("/v1/flows/nope"), yield* ada.delete(unknownFlow)]
       for (const stranger of strangers) {
         answers.push(yield* stranger.get(path), yield* stranger.get(`${path}?wait=5`), yield* stranger.delete(path))
-        answers.push(yield* stranger.post(`${path}/finalize`))
+        answers.push(yield* stranger.post(`${path}/finalize`, { completionCode: "guessed" }))
       }
       const bodies = answers.map(({ json: { correlationId: _, ...body }, status }) => JSON.stringify({ status, body }))
       assert.strictEqual(new Set(bodies).size, 1, bodies.join("\n"))

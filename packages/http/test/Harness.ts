@@ -63,13 +63,16 @@ export class Script extends Context.Service<Script, {
   exchange: (n: number) => Effect.Effect<Credentials, RedemptionError>
   refresh: (n: number) => Effect.Effect<Credentials, RedemptionError>
   stateOf: string
+  /** Path of the connect page of the flow that was started last; empty when it has none. */
+  connectPath: string
 }>()("test/Script") {
   static readonly layer = Layer.sync(Script, () => ({
     calls: [],
     discovery: undefined,
     exchange: issue,
     refresh: issue,
-    stateOf: ""
+    stateOf: "",
+    connectPath: ""
   }))
 }
 
@@ -145,9 +148,33 @@ const noted = <Id, S extends object>(key: Context.Key<Id, S>, name: string) =>
       }))
   )
 
-const transport = (kind: CallbackTransport["kind"]): CallbackTransport => ({
-  kind,
-  open: ({ context }) => Effect.succeed({ redirectUri: `https://valetkey.example/callback/${context}` })
+/** How browsers know the server of these tests. */
+export const publicOrigin = "https://valetkey.example"
+
+/** Where the embedding application of these tests waits for its users. */
+export const returnTo = "https://app.example/connected"
+
+const transports = Effect.map(Script, (script) => {
+  const redirectTo = (context: string) => {
+    script.connectPath = ""
+    return `${publicOrigin}/callback/${context}`
+  }
+  const gateway: CallbackTransport = {
+    kind: "gateway",
+    open: ({ context }) =>
+      Effect.sync(() => ({
+        redirectUri: redirectTo(context),
+        connectUrl: (ticket) => {
+          script.connectPath = `/connect/${Redacted.value(ticket)}`
+          return Redacted.make(`${publicOrigin}${script.connectPath}`)
+        }
+      }))
+  }
+  const loopback: CallbackTransport = {
+    kind: "loopback",
+    open: ({ context }) => Effect.sync(() => ({ redirectUri: redirectTo(context) }))
+  }
+  return { gateway, loopback }
 })
 
 const notes = new Server({
@@ -169,7 +196,7 @@ export interface WorldOptions {
 /** Everything below the HTTP layers, for real but for the network. */
 export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: WorldOptions = {}) =>
   Layer.mergeAll(
-    Layer.provideMerge(Housekeeping.layer, Flows.layer()),
+    Layer.provideMerge(Housekeeping.layer, Flows.layer({ returnUrls: [returnTo] })),
     AccessTokens.layer(),
     ApiKeys.layer,
     Connections.layer,
@@ -185,7 +212,10 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
       flowStore,
       noted(ServerStore, "ServerStore"),
       layerAuthorizationServer,
-      CallbackTransports.layer([Effect.succeed(transport("gateway")), Effect.succeed(transport("loopback"))]),
+      CallbackTransports.layer([
+        Effect.map(transports, ({ gateway }) => gateway),
+        Effect.map(transports, ({ loopback }) => loopback)
+      ]),
       layerKeys(KeySource.fromText(keys === null ? undefined : keys ?? freshKeys()))
     )),
     Layer.provideMerge(Layer.mergeAll(MemoryStore.layer, NodeEntropy.layer, Script.layer))
@@ -204,6 +234,8 @@ export function freshKeys(): Redacted.Redacted {
 /** Answers requests as the listeners would. */
 export class Http extends Context.Service<Http, {
   request(request: Request): Effect.Effect<Response>
+  /** What the person's browser holds: it goes along with whatever a browser visits. */
+  readonly cookies: Map<string, string>
 }>()("test/Http") {}
 
 /** Layer of `Http` over any routes. */
@@ -211,6 +243,7 @@ export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
   Layer.effect(
     Http,
     Effect.map(HttpRouter.toHttpEffect(routes), (handler) => ({
+      cookies: new Map<string, string>(),
       request: (request: Request) =>
         handler.pipe(
           Effect.map((response) => HttpServerResponse.toWeb(response)),
@@ -223,7 +256,7 @@ export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
 
 /** The whole server on one port, for callers with a JWT. */
 export const layer = (options: WorldOptions = {}) =>
-  layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
+  layerHttp(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ origin: publicOrigin }))).pipe(
     Layer.provide(Readiness.layerAlways),
     Layer.provideMerge(ApiKeyAuthenticator.layer(JwtAuthenticator.layerSecret(jwt))),
     Layer.provideMerge(layerWorld(options))
@@ -247,7 +280,8 @@ export const send = Effect.fnUntraced(function*(
     readonly headers?: Readonly<Record<string, string>>
   } = {}
 ) {
-  const { request } = yield* Http
+  const { cookies, request } = yield* Http
+  const visited = /^\/(callback|connect|done)\//.test(path)
   const body = options.body === undefined || typeof options.body === "string"
     ? options.body
     : JSON.stringify(options.body)
@@ -257,12 +291,18 @@ export const send = Effect.fnUntraced(function*(
       headers: {
         ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(visited ? { cookie: [...cookies].map((pair) => pair.join("=")).join("; ") } : {}),
         ...options.headers
       },
       ...(body === undefined ? {} : { body })
     })
   )
   const text = yield* Effect.promise(() => response.text())
+  for (const line of response.headers.getSetCookie()) {
+    const [, name = "", value = ""] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+    if (/max-age=0(;|$)/i.test(line)) cookies.delete(name)
+    else cookies.set(name, value)
+  }
   return {
     status: response.status,
     headers: response.headers,
@@ -283,10 +323,30 @@ export const caller = Effect.fnUntraced(function*(claims: Readonly<Record<string
   }
 })
 
-/** The callback that the browser brings for the flow that was started last. */
-export const callbackPath = Effect.map(Effect.all([Script, MemoryWorld]), ([script, world]) => {
+/** Sends the form of a connect page as the browser does that was shown it. */
+export const leave = Effect.fnUntraced(function*(page: Answer, path: string) {
+  const token = /name="token" value="([\w-]+)"/.exec(page.text)?.[1] ?? ""
+  return yield* send("POST", path, {
+    body: `token=${token}`,
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      origin: publicOrigin,
+      "sec-fetch-site": "same-origin"
+    }
+  })
+})
+
+/** The address that the provider sends a browser to for the flow that was started last, whichever browser that is. */
+export const answerPath = Effect.map(Effect.all([Script, MemoryWorld]), ([script, world]) => {
   const row = [...world.flows.values()].at(-1)!
   return `/callback/${row.authorization!.context}?state=${script.stateOf}&code=${Canary.makeText("code")}`
+})
+
+/** The same, after the person's browser was bound on the connect page. */
+export const callbackPath = Effect.gen(function*() {
+  const { connectPath } = yield* Script
+  if (connectPath !== "") yield* leave(yield* send("GET", connectPath), connectPath)
+  return yield* answerPath
 })
 
 /** A caller of the API. */

@@ -55,7 +55,7 @@ const life: ReadonlyArray<readonly [string, Step]> = [
   ["flows.start", (ada) => ada.post("/v1/flows", { server: "notes" })],
   ["flows.status", (ada, { flowId }) => ada.get(`/v1/flows/${flowId}`)],
   ["flows.cancel", (ada, { flowId }) => ada.delete(`/v1/flows/${flowId}`)],
-  ["flows.finalize", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/finalize`)],
+  ["flows.finalize", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/finalize`, { completionCode: "guessed" })],
   [
     "flows.status",
     Effect.fnUntraced(function*(ada, memory) {
@@ -105,6 +105,7 @@ const observed = ({ headers, status, text }: Answer): string =>
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
     .replaceAll(/\d+:[0-9a-f]{16}/g, "<fingerprint>")
     .replaceAll(/[A-Za-z0-9_-]{43}/g, "<digest>")
+    .replaceAll(/[B-Z]{4}-[B-Z]{4}/g, "<code>")
 
 /** Lives a tenant's life; `between` happens before each of its steps. */
 const live = Effect.fnUntraced(function*<R>(

@@ -4,6 +4,7 @@ import * as Canary from "@valetkey/testing/Canary"
 import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { SpanRecorder } from "@valetkey/testing/SpanRecorder"
 import { Effect, Layer } from "effect"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
@@ -12,10 +13,10 @@ import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Redaction from "../src/Redaction.ts"
 import * as Routes from "../src/Routes.ts"
-import { callbackPath, deposit, jwt, layerWorld, Script, sign } from "./Harness.ts"
+import { answerPath, deposit, jwt, layerWorld, publicOrigin, Script, sign } from "./Harness.ts"
 
 /** The server on a real port, every header recorded, so that only redaction stands between a secret and a span. */
-const server = HttpRouter.serve(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic())).pipe(
+const server = HttpRouter.serve(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ origin: publicOrigin }))).pipe(
   Layer.provide([JwtAuthenticator.layerSecret(jwt), Readiness.layerAlways]),
   Layer.provideMerge(layerWorld()),
   Layer.provideMerge(NodeHttpServer.layerTest),
@@ -25,7 +26,7 @@ const server = HttpRouter.serve(Layer.mergeAll(Routes.layerApi(), Routes.layerPu
 )
 
 describe("Redaction", () => {
-  it.live("I12 keeps codes, states, tokens, locations and credentials out of spans and the access log", () =>
+  it.live("I12 keeps codes, states, tickets, tokens, locations and credentials out of spans and the access log", () =>
     Effect.gen(function*() {
       const client = yield* HttpClient.HttpClient
       const token = yield* Effect.promise(() => sign())
@@ -35,11 +36,23 @@ describe("Redaction", () => {
       const post = (path: string, body: unknown) =>
         send(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.post(path), body))
       const started = JSON.parse(yield* post("/v1/flows", { server: "notes" }))
-      const callback = new URL(yield* callbackPath, "http://localhost")
+      const { connectPath, stateOf } = yield* Script
+      const ticket = connectPath.split("/").at(-1)!
+      const untraced = Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+      const shown = yield* untraced(client.execute(HttpClientRequest.get(connectPath)))
+      const [, formToken = ""] = /name="token" value="([^"]+)"/.exec(yield* shown.text) ?? []
+      const cookie = /^[^;]+/.exec(shown.headers["set-cookie"] ?? "")?.[0] ?? ""
+      const binding = cookie.split("=")[1]!
+      const browse = (request: HttpClientRequest.HttpClientRequest) =>
+        Effect.flatMap(
+          untraced(client.execute(HttpClientRequest.setHeaders(request, { cookie, origin: publicOrigin }))),
+          (response) => response.text
+        )
+      const form = HttpClientRequest.post(connectPath, { body: HttpBody.urlParams([["token", formToken]]) })
+      assert.include(yield* browse(form), stateOf)
+      const callback = new URL(yield* answerPath, "http://localhost")
       const code = callback.searchParams.get("code")!
-      yield* client.execute(HttpClientRequest.get(callback.pathname + callback.search)).pipe(
-        Effect.flatMap((r) => r.text)
-      )
+      yield* browse(HttpClientRequest.get(callback.pathname + callback.search))
       yield* send(HttpClientRequest.get(`/v1/flows/${started.flowId}?wait=10`))
       const handedOut = JSON.parse(yield* post("/v1/connections/notes/token", {}))
       const body = deposit({ accessToken: Canary.makeText("access") })
@@ -49,11 +62,13 @@ describe("Redaction", () => {
       for (
         const secret of [
           code,
-          (yield* Script).stateOf,
+          stateOf,
+          ticket,
+          binding,
+          formToken,
           token,
           handedOut.accessToken,
-          body.refreshToken,
-          started.authorizationUrl
+          body.refreshToken
         ]
       ) assert.isFalse(recorded.includes(secret), secret.slice(0, 24))
       const spans = yield* (yield* SpanRecorder).spans
@@ -61,10 +76,9 @@ describe("Redaction", () => {
       assert.isTrue(servers.some((path) => path.includes("/v1/flows")), "the API is traced")
       assert.isFalse(
         spans.some(({ attributes, name }) =>
-          name === "GET" && String(attributes["http.route"]).startsWith("/callback")
+          name.startsWith("http.server") && /^\/(callback|connect|done)/.test(String(attributes["http.route"]))
         ),
-        "the callback is not"
+        "what a browser visits is not"
       )
-      assert.include(recorded, "/callback/")
     }).pipe(Effect.provide(server)))
 })

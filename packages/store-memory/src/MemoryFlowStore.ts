@@ -1,4 +1,5 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
+import type { Digest } from "@valetkey/domain/Entropy"
 import type { FlowId } from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
@@ -46,13 +47,40 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
           return Effect.succeed({ _tag: "Reserved", flow, superseded: running?.flow.id })
         })),
 
-      freeze: (id, authorization) =>
+      freeze: (id, authorization, ticket) =>
         atomically((now) => {
           const row = world.flows.get(id)
           if (row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined) return false
-          world.flows.set(id, { ...row, flow: { ...row.flow, snapshot: authorization.snapshot }, authorization })
+          const { bindingHash, snapshot, stateHash } = authorization
+          const hashes = { stateHash, bindingHash }
+          world.flows.set(id, { ...row, flow: { ...row.flow, snapshot }, authorization, ticket, hashes })
           world.states.set(authorization.stateHash, id)
+          if (ticket !== undefined) world.tickets.set(ticket.ticketHash, id)
           return true
+        }),
+
+      findByTicket: (input) =>
+        atomically((now) => {
+          const row = rowOfTicket(world, input, now)
+          return row?.hashes === undefined
+            ? Option.none()
+            : Option.some({ flow: FlowRows.read(row, now), ...row.hashes })
+        }),
+
+      bind: (input) =>
+        atomically((now) => {
+          const row = rowOfTicket(world, input, now)
+          if (
+            row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined ||
+            row.authorization === undefined || row.ticket === undefined ||
+            (row.authorization.bindingHash ?? input.bindingHash) !== input.bindingHash
+          ) return Option.none()
+          const { flow, ticket: { authorizationUrl } } = row
+          const { bindingHash } = input
+          const { stateHash } = row.authorization
+          const authorization = { ...row.authorization, bindingHash }
+          world.flows.set(flow.id, { ...row, authorization, hashes: { stateHash, bindingHash } })
+          return Option.some({ flow, authorizationUrl })
         }),
 
       claim: (input) =>
@@ -60,16 +88,19 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
           const row = rowOfState(world, input.stateHash)
           if (
             row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined ||
-            row.authorization?.bindingHash !== input.bindingHash || row.authorization?.context !== input.context
+            row.authorization?.bindingHash !== input.bindingHash || row.authorization?.context !== input.context ||
+            row.ticket !== undefined && input.bindingHash === undefined
           ) return Option.none()
           return Option.some(exchange(world, row, row.authorization, now + Duration.toMillis(input.lease)))
         }),
 
-      hold: (id, fence, code) =>
-        atomically(() => {
+      hold: (id, fence, { code, completionHash, ttl }) =>
+        atomically((now) => {
           const row = held(id, fence)
           if (row === undefined) return false
-          world.flows.set(id, { ...row, flow: { ...row.flow, state: "awaiting_finalize" }, leaseUntil: 0, code })
+          const expiresAt = DateTime.makeUnsafe(now + Duration.toMillis(ttl))
+          const flow = { ...row.flow, state: "awaiting_finalize" as const, completionHash, expiresAt }
+          world.flows.set(id, { ...row, flow, leaseUntil: 0, code })
           return true
         }),
 
@@ -78,6 +109,7 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
           const row = owned(input)
           if (
             row?.flow.state !== "awaiting_finalize" || FlowRows.overdue(row, now) !== undefined ||
+            row.flow.completionHash !== input.completionHash ||
             row.authorization === undefined || row.code === undefined
           ) return Option.none()
           const flow = exchange(world, row, row.authorization, now + Duration.toMillis(input.lease))
@@ -151,9 +183,21 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
 
 type World = MemoryWorld["Service"]
 
-const rowOfState = (world: World, stateHash: Parameters<World["states"]["get"]>[0]): FlowRow | undefined => {
+const rowOfState = (world: World, stateHash: Digest): FlowRow | undefined => {
   const id = world.states.get(stateHash)
   return id === undefined ? undefined : world.flows.get(id)
+}
+
+const rowOfTicket = (
+  world: World,
+  input: { readonly ticketHash: Digest; readonly within: Duration.Duration },
+  now: number
+): FlowRow | undefined => {
+  const id = world.tickets.get(input.ticketHash)
+  const row = id === undefined ? undefined : world.flows.get(id)
+  return row !== undefined && DateTime.toEpochMillis(row.flow.createdAt) + Duration.toMillis(input.within) > now
+    ? row
+    : undefined
 }
 
 const exchange = (
@@ -167,7 +211,8 @@ const exchange = (
     flow: { ...row.flow, state: "exchanging" },
     fence,
     leaseUntil,
-    authorization
+    authorization,
+    hashes: row.hashes
   })
   const { confirmation, id, key, transport } = row.flow
   return { id, key, fence, transport, confirmation, authorization }
@@ -192,5 +237,7 @@ const removeOld = (world: World, before: number, limit: number): void => {
     ) old.push(flow.id)
   }
   for (const id of old) world.flows.delete(id)
-  for (const [state, id] of world.states) if (!world.flows.has(id)) world.states.delete(state)
+  for (const index of [world.states, world.tickets]) {
+    for (const [digest, id] of index) if (!world.flows.has(id)) index.delete(digest)
+  }
 }

@@ -88,14 +88,15 @@ const rowsOf: { readonly [Table in SealedTable]: (world: World) => ReadonlyArray
       }
     }),
   flows: (world) =>
-    [...world.flows.values()].map(({ authorization, code, flow }) => {
+    [...world.flows.values()].map(({ authorization, code, flow, ticket }) => {
       const row = { table: "flows", id: [flow.key.tenant, flow.id], generation: 0 } as const
       return {
         ...row,
         envelopes: present((field) => contextOf(row, field), {
           code_verifier: authorization?.codeVerifier,
           client_secret: authorization?.clientSecret,
-          authorization_code: code
+          authorization_code: code,
+          authorization_url: ticket?.authorizationUrl
         })
       }
     }),
@@ -148,7 +149,11 @@ const write: { readonly [Table in SealedTable]: (world: World, id: ReadonlyArray
         codeVerifier: fresh.get("code_verifier") ?? row.authorization.codeVerifier,
         clientSecret: fresh.get("client_secret") ?? row.authorization.clientSecret
       },
-      code: fresh.get("authorization_code") ?? row.code
+      code: fresh.get("authorization_code") ?? row.code,
+      ticket: row.ticket && {
+        ...row.ticket,
+        authorizationUrl: fresh.get("authorization_url") ?? row.ticket.authorizationUrl
+      }
     })
   },
   registrations: (world, id, fresh) => {

@@ -3,7 +3,7 @@ import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import type { AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
-import type { Flow, FlowId, FrozenAuthorization } from "@valetkey/domain/Flow"
+import type { Flow, FlowId, FrozenAuthorization, FrozenTicket } from "@valetkey/domain/Flow"
 import type { InstanceRecord } from "@valetkey/domain/InstanceStore"
 import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
@@ -22,6 +22,9 @@ export interface FlowRow {
   readonly fence: number
   readonly leaseUntil: number
   readonly authorization?: FrozenAuthorization | undefined
+  readonly ticket?: FrozenTicket | undefined
+  /** By which its browser finds the flow; outlives the authorization. */
+  readonly hashes?: { readonly stateHash: Digest; readonly bindingHash?: Digest | undefined } | undefined
   readonly code?: Sealed | undefined
 }
 
@@ -54,6 +57,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** The open flow of each connection, by the key's path. */
   readonly slots: Map<string, FlowId>
   readonly states: Map<Digest, FlowId>
+  readonly tickets: Map<Digest, FlowId>
   readonly connections: Map<string, ConnectionRow>
   readonly outbox: Map<string, OutboxRow>
   /** In the order of creation. */
@@ -74,6 +78,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     flows: new Map(),
     slots: new Map(),
     states: new Map(),
+    tickets: new Map(),
     connections: new Map(),
     outbox: new Map(),
     receipts: new Map(),

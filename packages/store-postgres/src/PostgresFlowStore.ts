@@ -1,3 +1,4 @@
+import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, FlowId } from "@valetkey/domain/Flow"
 import { FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
@@ -32,28 +33,52 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )
         ),
 
-      freeze: (id, { bindingHash, clientSecret, codeVerifier, context, grant, snapshot, stateHash }) =>
+      freeze: (id, { bindingHash, clientSecret, codeVerifier, context, grant, snapshot, stateHash }, ticket) =>
         database.acrossTenants.write("FlowStore.freeze", (sql) =>
           changed(sql`UPDATE flows SET snapshot = ${sql.json(snapshot)}, "grant" = ${sql.json(grant)},
               context = ${context}, state_hash = ${stateHash}, binding_hash = ${bindingHash ?? null},
-              code_verifier = ${codeVerifier}, client_secret = ${clientSecret ?? null}
+              code_verifier = ${codeVerifier}, client_secret = ${clientSecret ?? null},
+              ticket_hash = ${ticket?.ticketHash ?? null}, authorization_url = ${ticket?.authorizationUrl ?? null}
             WHERE id = ${id} AND state = 'pending' AND expires_at > clock_timestamp()
             RETURNING id`)),
+
+      findByTicket: ({ ticketHash, within }) =>
+        database.acrossTenants.read("FlowStore.findByTicket", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${flowColumns(sql)}, state_hash, binding_hash FROM flows
+              WHERE ticket_hash = ${ticketHash} AND created_at > ${before(sql, within)}`,
+            (rows) =>
+              firstOf("FlowStore.findByTicket", rows, decodeTicketed)
+          )),
+
+      bind: ({ bindingHash, ticketHash, within }) =>
+        database.acrossTenants.write("FlowStore.bind", (sql) =>
+          Effect.flatMap(
+            sql`UPDATE flows SET binding_hash = ${bindingHash}
+              WHERE ticket_hash = ${ticketHash} AND state = 'pending' AND expires_at > clock_timestamp()
+                AND coalesce(binding_hash, ${bindingHash}::text) = ${bindingHash}
+                AND created_at > ${before(sql, within)} AND authorization_url IS NOT NULL
+              RETURNING ${flowColumns(sql)}, authorization_url`,
+            (rows) =>
+              firstOf("FlowStore.bind", rows, decodeBound)
+          )),
 
       claim: (input) =>
         database.acrossTenants.write("FlowStore.claim", (sql) =>
           Effect.flatMap(
-            sql`UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ${after(sql, input.lease)}
+            sql`UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ${after(sql, input.lease)},
+                authorization_url = NULL
               WHERE state_hash = ${input.stateHash} AND state = 'pending' AND expires_at > clock_timestamp()
                 AND binding_hash IS NOT DISTINCT FROM ${input.bindingHash ?? null}::text AND context = ${input.context}
+                AND (ticket_hash IS NULL OR binding_hash IS NOT NULL)
               RETURNING ${claimedColumns(sql)}`,
-            (rows) =>
-              firstOf("FlowStore.claim", rows, decodeClaimed)
+            (rows) => firstOf("FlowStore.claim", rows, decodeClaimed)
           )),
 
-      hold: (id, fence, code) =>
+      hold: (id, fence, { code, completionHash, ttl }) =>
         database.acrossTenants.write("FlowStore.hold", (sql) =>
-          changed(sql`UPDATE flows SET state = 'awaiting_finalize', authorization_code = ${code}, lease_until = NULL
+          changed(sql`UPDATE flows SET state = 'awaiting_finalize', authorization_code = ${code}, lease_until = NULL,
+              completion_hash = ${completionHash}, expires_at = ${after(sql, ttl)}
             WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)),
 
       resume: (input) =>
@@ -62,7 +87,8 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
             sql`WITH held AS (
                 SELECT tenant, id, authorization_code FROM flows
                 WHERE tenant = ${input.tenant} AND id = ${input.id} AND subject = ${input.subject}
-                  AND state = 'awaiting_finalize' AND expires_at > clock_timestamp()
+                  AND state = 'awaiting_finalize' AND completion_hash = ${input.completionHash}
+                  AND expires_at > clock_timestamp()
                 FOR UPDATE
               )
               UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ${after(sql, input.lease)},
@@ -175,7 +201,7 @@ const attemptReservation = (
         ), passed AS (
           UPDATE flows SET latest = false, state = coalesce(newest.becomes, state),
             settled_at = coalesce(settled_at, clock_timestamp()), lease_until = NULL, code_verifier = NULL,
-            client_secret = NULL, authorization_code = NULL
+            client_secret = NULL, authorization_code = NULL, authorization_url = NULL
           FROM newest WHERE flows.tenant = newest.tenant AND flows.id = newest.id
           RETURNING flows.id, newest.becomes
         ), moment AS MATERIALIZED (
@@ -235,6 +261,9 @@ const removeOld = (sql: Sql, input: { readonly retention: Duration.Duration; rea
 const after = (sql: Sql, duration: Duration.Duration) =>
   sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
 
+const before = (sql: Sql, duration: Duration.Duration) =>
+  sql`clock_timestamp() - ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
 const changed = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
   Effect.map(rows, (rows) => rows.length > 0)
 
@@ -257,3 +286,19 @@ const decodeResumed = (row: unknown) =>
     flow,
     code: authorizationCode
   }))
+
+const decodeHashes = Schema.decodeUnknownEffect(
+  Schema.Struct({ stateHash: Digest, bindingHash: Schema.NullOr(Digest) })
+)
+
+const decodeTicketed = (row: unknown) =>
+  Effect.zipWith(decodeFlow(row), decodeHashes(row), (flow, { bindingHash, stateHash }) => ({
+    flow,
+    stateHash,
+    bindingHash: bindingHash ?? undefined
+  }))
+
+const decodeUrl = Schema.decodeUnknownEffect(Schema.Struct({ authorizationUrl: Sealed }))
+
+const decodeBound = (row: unknown) =>
+  Effect.zipWith(decodeFlow(row), decodeUrl(row), (flow, { authorizationUrl }) => ({ flow, authorizationUrl }))

@@ -55,11 +55,11 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
           })
         ),
 
-      freeze: (id, authorization) =>
+      freeze: (id, authorization, ticket) =>
         database.write("freeze", (session, now) =>
           session.run(
             `UPDATE flows SET snapshot = ?, grant_json = ?, state_hash = ?, binding_hash = ?, context = ?,
-               code_verifier = ?, client_secret = ?
+               code_verifier = ?, client_secret = ?, ticket_hash = ?, authorization_url = ?
              WHERE id = ? AND state = 'pending' AND expires_at > ?`,
             JSON.stringify(authorization.snapshot),
             JSON.stringify(authorization.grant),
@@ -68,15 +68,52 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
             authorization.context,
             authorization.codeVerifier,
             authorization.clientSecret ?? null,
+            ticket?.ticketHash ?? null,
+            ticket?.authorizationUrl ?? null,
             id,
             now
           ) === 1),
 
+      findByTicket: ({ ticketHash, within }) =>
+        database.read("findByTicket", (session, now) => {
+          const row = session.one<FlowRows.FlowColumns>(
+            "SELECT * FROM flows WHERE ticket_hash = ? AND created_at > ?",
+            ticketHash,
+            before(now, within)
+          )
+          return row === undefined || row.state_hash === null ? Option.none() : Option.some({
+            flow: FlowRows.flowOf(row, now),
+            stateHash: row.state_hash,
+            bindingHash: row.binding_hash ?? undefined
+          })
+        }),
+
+      bind: ({ bindingHash, ticketHash, within }) =>
+        database.write("bind", (session, now) => {
+          const row = session.one<FlowRows.FlowColumns>(
+            `UPDATE flows SET binding_hash = ?
+             WHERE ticket_hash = ? AND state = 'pending' AND coalesce(binding_hash, ?) = ? AND expires_at > ?
+               AND created_at > ? AND authorization_url IS NOT NULL
+             RETURNING *`,
+            bindingHash,
+            ticketHash,
+            bindingHash,
+            bindingHash,
+            now,
+            before(now, within)
+          )
+          return row === undefined || row.authorization_url === null ? Option.none() : Option.some({
+            flow: FlowRows.flowOf(row, now),
+            authorizationUrl: sealedOf(row.authorization_url)
+          })
+        }),
+
       claim: (input) =>
         database.write("claim", (session, now) => {
           const row = session.one<FlowRows.FlowColumns>(
-            `UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ?
+            `UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ?, authorization_url = NULL
              WHERE state_hash = ? AND state = 'pending' AND binding_hash IS ? AND context = ? AND expires_at > ?
+               AND (ticket_hash IS NULL OR binding_hash IS NOT NULL)
              RETURNING *`,
             after(now, input.lease),
             input.stateHash,
@@ -87,24 +124,27 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
           return row === undefined ? Option.none() : Option.some(FlowRows.claimOf(row))
         }),
 
-      hold: (id, fence, code) =>
-        database.write("hold", (session) =>
+      hold: (id, fence, { code, completionHash, ttl }) =>
+        database.write("hold", (session, now) =>
           session.run(
-            `UPDATE flows SET state = 'awaiting_finalize', code = ?, lease_until = 0
+            `UPDATE flows SET state = 'awaiting_finalize', code = ?, completion_hash = ?, expires_at = ?, lease_until = 0
              WHERE id = ? AND state = 'exchanging' AND fence = ?`,
             code,
+            completionHash,
+            after(now, ttl),
             id,
             fence
           ) === 1),
 
-      resume: ({ id, lease, subject, tenant }) =>
+      resume: ({ completionHash, id, lease, subject, tenant }) =>
         database.write("resume", (session, now) => {
           const held = session.one<{ readonly code: Uint8Array }>(
             `SELECT code FROM flows WHERE tenant = ? AND id = ? AND subject = ? AND state = 'awaiting_finalize'
-               AND expires_at > ? AND code IS NOT NULL`,
+               AND completion_hash = ? AND expires_at > ? AND code IS NOT NULL`,
             tenant,
             id,
             subject,
+            completionHash,
             now
           )
           if (held === undefined) return Option.none()
@@ -221,6 +261,9 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
         })
     }))
 )
+
+/** The begin of a duration that ends now, in whole milliseconds. */
+const before = (now: number, duration: Duration.Duration): number => now - Math.floor(Duration.toMillis(duration))
 
 /** The row that this fence alone may settle. */
 const heldBy = (session: Session, id: FlowId, fence: number): FlowRows.FlowColumns | undefined =>

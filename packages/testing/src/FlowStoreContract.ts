@@ -5,6 +5,7 @@ import type { Layer } from "effect"
 import type * as Fixture from "./internal/contractFixtures.ts"
 import * as FlowOpening from "./internal/flowOpeningCases.ts"
 import * as FlowSettling from "./internal/flowSettlingCases.ts"
+import * as FlowTicket from "./internal/flowTicketCases.ts"
 
 /** Runs the contract of `FlowStore` on a layer; completing is observed through the `ConnectionStore` of the same layer. */
 export const suite = <R>(
@@ -21,5 +22,6 @@ export const cases = <R>(
   options: Fixture.ContractOptions<R>
 ): void => {
   FlowOpening.cases(it, options)
+  FlowTicket.cases(it, options)
   FlowSettling.cases(it, options)
 }

@@ -31,7 +31,7 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
       assert.deepStrictEqual(
         (yield* rows.counts).filter((count) => count.keyId === keyId).map(({ envelopes, table }) => [table, envelopes])
           .sort(),
-        [["connections", 3], ["flows", 2], ["registrations", 1], ["revocations", 1], ["servers", 1]]
+        [["connections", 3], ["flows", 3], ["registrations", 1], ["revocations", 1], ["servers", 1]]
       )
       const contexts = yield* Effect.map(
         Effect.forEach(sealedTables, (table) => pageOf(table, [keyId])),
@@ -43,6 +43,7 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         connectionContext(connection.key, connection.epoch, "client_secret", 0),
         flowContext(flow.key.tenant, flow.id, "code_verifier"),
         flowContext(flow.key.tenant, flow.id, "client_secret"),
+        flowContext(flow.key.tenant, flow.id, "authorization_url"),
         registrationContext(registration),
         serverContext(server.tenant, server.slug),
         revocation
@@ -178,7 +179,7 @@ const everywhere = Effect.fnUntraced(function*(keyId: number) {
   const flow = yield* Fixture.startFlow(Fixture.newKey(), {
     codeVerifier: sealedUnder(keyId),
     clientSecret: sealedUnder(keyId)
-  })
+  }, { ticketHash: Fixture.newDigest(), authorizationUrl: sealedUnder(keyId) })
   const registration = {
     tenant: Fixture.newTenant(),
     server: ServerSlug.make("other"),

@@ -28,7 +28,7 @@ export interface Visit {
   readonly answers?: Readonly<Record<string, string>>
 }
 
-/** A person with a browser of their own: one cookie jar, redirects, HTML forms, no scripts. */
+/** A person with a browser of their own: one cookie jar, redirects, immediate refreshes, HTML forms, no scripts. */
 export interface UserAgent {
   /** Plays the pages behind a URL until one without a form is answered: the callback or result page. */
   authorize(url: string | URL, visit?: Visit): Effect.Effect<Page, UserAgentStuck>
@@ -40,6 +40,12 @@ export interface UserAgent {
   readonly trail: ReadonlyArray<string>
   readonly cookies: CookieJar
 }
+
+/** Where an answer sends a browser by itself: a redirect, or a refresh of another address at once. */
+const onwardOf = ({ headers, status }: Page): string | undefined =>
+  status >= 300 && status < 400
+    ? headers.get("location") ?? undefined
+    : /^0;\s*url=(.+)$/i.exec(headers.get("refresh") ?? "")?.[1]
 
 /** Makes a person who logs in under the given name. */
 export const make = (options: { readonly login?: string } = {}): UserAgent => {
@@ -70,9 +76,9 @@ export const make = (options: { readonly login?: string } = {}): UserAgent => {
     let init: RequestInit = {}
     for (let pages = 0; pages < 30; pages++) {
       const page: Page = yield* request(target, init)
-      const location = page.headers.get("location")
-      if (location !== null && page.status >= 300 && page.status < 400) {
-        target = new URL(location, page.url)
+      const onward = onwardOf(page)
+      if (onward !== undefined) {
+        target = new URL(onward, page.url)
         init = {}
         if (stop(target)) return target
         continue

@@ -1,11 +1,13 @@
 import type { Flow } from "@valetkey/domain/Flow"
 import { outcomeOf } from "@valetkey/domain/FlowOutcome"
+import { Redacted } from "effect"
 import { hash } from "node:crypto"
 
 /** A page as it goes out: fixed text, nothing of the request. */
 export interface Page {
   readonly status: number
   readonly html: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 const style = [
@@ -37,6 +39,13 @@ export const untold: Page = page(
   "Not known",
   "What became of the connection could not be read. Look at the program."
 )
+
+/** The way back to the application that has to confirm. */
+export const onward = (url: Redacted.Redacted): Page => ({
+  status: 303,
+  html: "",
+  headers: { location: Redacted.value(url) }
+})
 
 /** How the flow ended. */
 export const settled = (flow: Flow): Page => {

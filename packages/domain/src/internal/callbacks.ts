@@ -1,4 +1,4 @@
-import { Duration, Effect, FiberSet, Option, type Redacted, Result, Schedule } from "effect"
+import { Duration, Effect, FiberSet, Option, Redacted, Result, Schedule } from "effect"
 import { CallbackAccepted, type CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
 import type { Delivery } from "../CallbackTransport.ts"
@@ -8,6 +8,7 @@ import { type ConnectionKey, Epoch, sealContext as connectionContext, type Seale
 import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Credentials } from "../Credentials.ts"
 import { type Digest, Entropy } from "../Entropy.ts"
+import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
 import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
@@ -25,6 +26,8 @@ const exchangeLease = Duration.seconds(75)
 const exchangeDeadline = Duration.seconds(45)
 const storingDeadline = Duration.seconds(15)
 const reserve = Duration.seconds(5)
+/** How long a code is held for the embedding application. */
+const holding = Duration.seconds(60)
 /** Backstop for a lost signal while waiting for a flow. */
 const pollInterval = Duration.seconds(1)
 const storeRetries = Schedule.max([
@@ -61,9 +64,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
 
   const complete = Effect.fn("Flows.complete")(function*(received: CallbackReceived, place: CallbackPlace) {
     const stateHash = entropy.digest(received.state)
+    const secret = place.browser?.(stateHash)
     const claimed = yield* flows.claim({
       stateHash,
-      bindingHash: place.binding === undefined ? undefined : entropy.digest(place.binding),
+      bindingHash: secret === undefined ? undefined : entropy.digest(secret),
       context: place.context,
       lease: exchangeLease
     })
@@ -79,17 +83,23 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     const accepted = CallbackAccepted.accept(received, claimed.value)
     if (Result.isFailure(accepted)) {
       yield* FiberSet.run(fibers, refuse(claimed.value, accepted.failure))
-    } else if (claimed.value.confirmation === "finalize") {
-      yield* hold(accepted.success)
-    } else {
-      yield* FiberSet.run(fibers, exchange(accepted.success))
+      return delivery(claimed.value, stateHash, onward(claimed.value, { error: accepted.failure }))
     }
+    if (claimed.value.confirmation === "finalize") {
+      return delivery(claimed.value, stateHash, onward(claimed.value, yield* hold(accepted.success)))
+    }
+    yield* FiberSet.run(fibers, exchange(accepted.success))
     return delivery(claimed.value, stateHash)
   }, Effect.uninterruptible)
 
-  const delivery = (flow: { readonly id: FlowId; readonly key: ConnectionKey }, receipt: Digest): Delivery => ({
+  const delivery = (
+    flow: { readonly id: FlowId; readonly key: ConnectionKey },
+    receipt: Digest,
+    onward?: Redacted.Redacted
+  ): Delivery => ({
     flowId: flow.id,
     receipt,
+    ...(onward === undefined ? {} : { onward }),
     settled: untilSettled(
       Effect.flatMap(
         flows.get({ id: flow.id, tenant: flow.key.tenant, subject: flow.key.subject }),
@@ -113,11 +123,15 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     return Effect.repeat(look, { until: (flow) => isTerminal(flow.state) })
   }
 
-  const finalize = Effect.fnUntraced(function*(owner: FlowOwner) {
-    const held = yield* flows.resume({ ...owner, lease: exchangeLease })
+  const finalize = Effect.fnUntraced(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
+    const completionHash = entropy.digest(completionCode)
+    const held = yield* flows.resume({ ...owner, completionHash, lease: exchangeLease })
     if (Option.isNone(held)) {
       const flow = yield* flows.get(owner)
-      if (Option.isNone(flow) || flow.value.state === "pending") return yield* new FlowNotFound()
+      if (Option.isNone(flow)) return yield* new FlowNotFound()
+      if (flow.value.completionHash === undefined && !isTerminal(flow.value.state)) return yield* new FlowNotReady()
+      // A repeated call may see how the flow ended.
+      if (flow.value.completionHash !== completionHash) return yield* new CompletionCodeInvalid()
       return
     }
     const { code, flow } = held.value
@@ -127,14 +141,36 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     yield* FiberSet.run(fibers, exchange(CallbackAccepted.resume(flow, opened)))
   }, Effect.uninterruptible)
 
-  const hold = ({ code, flow }: CallbackAccepted) =>
-    cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
-      Effect.flatMap((sealed) => flows.hold(flow.id, flow.fence, sealed)),
-      Effect.andThen(listeners.close(flow.id)),
+  /** Holds the code, sealed, and gives what the browser takes to the embedding application. */
+  const hold = Effect.fnUntraced(function*({ code, flow }: CallbackAccepted) {
+    const completionCode = yield* entropy.secret
+    const isHeld = yield* cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
+      Effect.flatMap((sealed) =>
+        flows.hold(flow.id, flow.fence, {
+          code: sealed,
+          completionHash: entropy.digest(completionCode),
+          ttl: holding
+        })
+      ),
       // The code is lost with this request; nothing was sent.
       Effect.tapErrorTag("StoreError", () => Effect.ignore(settle(flow, "storage_failed"))),
-      Effect.catchTag("CipherError", () => settle(flow, "encryption_key_missing"))
+      Effect.catchTag("CipherError", () => Effect.as(settle(flow, "encryption_key_missing"), undefined))
     )
+    yield* listeners.close(flow.id)
+    if (isHeld === undefined) return { error: "encryption_key_missing" }
+    return isHeld ? { completion_code: Redacted.value(completionCode) } : { error: "flow_cancelled" }
+  })
+
+  /** The way back to the embedding application; none for a flow that belongs to no such application. */
+  const onward = (
+    { authorization: { snapshot }, id }: ClaimedFlow,
+    parameters: Readonly<Record<string, string>>
+  ): Redacted.Redacted | undefined => {
+    if (snapshot.returnTo === undefined) return undefined
+    const url = new URL(snapshot.returnTo)
+    for (const [name, value] of Object.entries({ flow_id: id, ...parameters })) url.searchParams.set(name, value)
+    return Redacted.make(url.href)
+  }
 
   /** Ends a flow whose response grants nothing. */
   const refuse = (flow: ClaimedFlow, failure: FlowFailure): Effect.Effect<void> =>

@@ -4,10 +4,12 @@ import { AuthorizationServer, type AuthorizationServerMetadata } from "../Author
 import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
+import * as CompareCode from "../CompareCode.ts"
 import type { ConnectionKey } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { coversScopes, isFresh } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
+import { ReturnUrlError } from "../Finalization.ts"
 import { type Flow, FlowId, sealContext } from "../Flow.ts"
 import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
 import { FlowPreempted, FlowStore } from "../FlowStore.ts"
@@ -25,9 +27,11 @@ import type { Listeners } from "./listeners.ts"
 export const makeStarter = Effect.fnUntraced(function*(options: {
   readonly ttl: Duration.Duration
   readonly listeners: Listeners
+  /** What `returnTo` may be, to the letter. */
+  readonly returnUrls: ReadonlyArray<string>
   complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
 }) {
-  const { listeners, ttl } = options
+  const { listeners, returnUrls, ttl } = options
   const servers = yield* ServerStore
   const flows = yield* FlowStore
   const connections = yield* ConnectionStore
@@ -41,6 +45,8 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
 
   const start = Effect.fn("Flows.start")(function*(key: ConnectionKey, choice: StartOptions = {}) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
+    const refused = refuseReturn(choice, returnUrls)
+    if (refused !== undefined) return yield* refused
     const server = yield* servers.get(key.tenant, key.server)
     if (Option.isNone(server)) return yield* new ServerNotFound()
     const connected = yield* connectedAlready(key, choice)
@@ -107,12 +113,11 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const metadata = yield* authorizationServer.discover(server)
     const context = entropy.digestOf(rowOf(key.tenant, key.server))
     const registered = yield* clients.known(server, metadata, transport.kind)
-    const { redirectUri } = yield* transport.open({
+    const { connectUrl, redirectUri } = yield* transport.open({
       flowId: id,
       context,
       preferred: registered?.redirectUri,
-      deliver: (received) =>
-        options.complete(received, { context, ...(choice.binding === undefined ? {} : { binding: choice.binding }) })
+      deliver: (received) => options.complete(received, { context })
     }).pipe(Scope.provide(scope))
     const scopes = choice.scopes ?? server.scopes ?? metadata.scopes ?? []
     const client = registered !== undefined && suits(registered, { redirectUri, scopes })
@@ -124,23 +129,6 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const state = yield* entropy.secret
     const codeVerifier = yield* entropy.secret
     const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource
-    const frozen = yield* flows.freeze(id, {
-      snapshot: {
-        authorizationEndpoint: metadata.authorizationEndpoint,
-        redirectUri,
-        issRequired: metadata.issRequired,
-        scopes
-      },
-      grant: grantOf(server, metadata, client, resource),
-      stateHash: entropy.digest(state),
-      ...(choice.binding === undefined ? {} : { bindingHash: entropy.digest(choice.binding) }),
-      context,
-      codeVerifier: yield* cipher.seal(sealContext(key.tenant, id, "code_verifier"), codeVerifier),
-      ...(client.clientSecret === undefined
-        ? {}
-        : { clientSecret: yield* cipher.seal(sealContext(key.tenant, id, "client_secret"), client.clientSecret) })
-    })
-    if (!frozen) return yield* new FlowPreempted({ id })
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
       authorizationEndpoint: metadata.authorizationEndpoint,
       clientId: client.clientId,
@@ -151,11 +139,59 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
       codeVerifier,
       parameters: server.quirks.authorizationParameters ?? {}
     })
-    return { _tag: "Started", flow, authorizationUrl } satisfies Started
+    // An embedding application binds the person by itself, with the completion code.
+    const offer = connectUrl === undefined || flow.confirmation === "finalize"
+      ? undefined
+      : { connectUrl, ticket: yield* entropy.secret }
+    const frozen = yield* flows.freeze(
+      id,
+      {
+        snapshot: {
+          authorizationEndpoint: metadata.authorizationEndpoint,
+          redirectUri,
+          issRequired: metadata.issRequired,
+          scopes,
+          resource: server.resource,
+          ...(choice.returnTo === undefined ? {} : { returnTo: choice.returnTo })
+        },
+        grant: grantOf(server, metadata, client, resource),
+        stateHash: entropy.digest(state),
+        context,
+        codeVerifier: yield* cipher.seal(sealContext(key.tenant, id, "code_verifier"), codeVerifier),
+        ...(client.clientSecret === undefined
+          ? {}
+          : { clientSecret: yield* cipher.seal(sealContext(key.tenant, id, "client_secret"), client.clientSecret) })
+      },
+      offer && {
+        ticketHash: entropy.digest(offer.ticket),
+        authorizationUrl: yield* cipher.seal(sealContext(key.tenant, id, "authorization_url"), authorizationUrl)
+      }
+    )
+    if (!frozen) return yield* new FlowPreempted({ id })
+    return offer === undefined
+      ? { _tag: "Started", flow, authorizationUrl } satisfies Started
+      : {
+        _tag: "Offered",
+        flow,
+        connectUrl: offer.connectUrl(offer.ticket),
+        compareCode: CompareCode.ofTicket(entropy, offer.ticket)
+      } satisfies Started
   })
 
   return { start }
 })
+
+/** A browser is sent nowhere but to a URL that the operator registered, and only where an application waits for it. */
+const refuseReturn = (
+  { confirmation, returnTo }: StartOptions,
+  returnUrls: ReadonlyArray<string>
+): ReturnUrlError | undefined => {
+  if (confirmation !== "finalize") {
+    return returnTo === undefined ? undefined : new ReturnUrlError({ code: "return_url_unexpected" })
+  }
+  if (returnTo === undefined) return new ReturnUrlError({ code: "return_url_missing" })
+  return returnUrls.includes(returnTo) ? undefined : new ReturnUrlError({ code: "return_url_unregistered" })
+}
 
 const grantOf = (
   server: Server,

@@ -23,7 +23,8 @@ export const settle = (world: World, row: FlowRow, state: FlowState, now: number
   world.flows.set(row.flow.id, {
     flow: { ...row.flow, state, failure, settledAt: DateTime.makeUnsafe(now) },
     fence: row.fence,
-    leaseUntil: 0
+    leaseUntil: 0,
+    hashes: row.hashes
   })
   world.slots.delete(row.flow.key.path)
   return true

@@ -27,6 +27,7 @@ const FlowRow = Schema.Struct({
   transport: TransportKind,
   confirmation: Confirmation,
   snapshot: Schema.NullOr(AuthorizationSnapshot),
+  completionHash: Schema.NullOr(Digest),
   createdAt: Schema.DateTimeUtcFromDate,
   expiresAt: Schema.DateTimeUtcFromDate,
   settledAt: Schema.NullOr(Schema.DateTimeUtcFromDate)
@@ -49,9 +50,11 @@ const ClaimedRow = Schema.Struct({
 
 /** Columns of a `Flow`. One that is past its deadline reads as expired at that deadline. */
 export const flowColumns = (sql: Sql) =>
-  sql.literal(`tenant, subject, server, id, failure, transport, confirmation, snapshot, created_at, expires_at,
+  sql.literal(
+    `tenant, subject, server, id, failure, transport, confirmation, snapshot, completion_hash, created_at, expires_at,
     CASE WHEN ${isExpired} THEN 'expired' ELSE state END AS state,
-    CASE WHEN ${isExpired} THEN expires_at ELSE settled_at END AS settled_at`)
+    CASE WHEN ${isExpired} THEN expires_at ELSE settled_at END AS settled_at`
+  )
 
 /** Columns of a `ClaimedFlow`. */
 export const claimedColumns = (sql: Sql) =>
@@ -72,17 +75,21 @@ export const overdueState = `CASE WHEN state = 'exchanging' THEN 'outcome_unknow
 
 /** Assignments that go with every settling: the time, and no secrets any more. */
 export const settledColumns = `settled_at = clock_timestamp(), lease_until = NULL, code_verifier = NULL,
-  client_secret = NULL, authorization_code = NULL`
+  client_secret = NULL, authorization_code = NULL, authorization_url = NULL`
 
 /** Reads a `Flow`. */
 export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError> =>
-  Effect.map(decodeFlowRow(row), ({ failure, server, settledAt, snapshot, subject, tenant, ...flow }) => ({
-    ...flow,
-    key: new ConnectionKey({ tenant, subject, server }),
-    failure: failure ?? undefined,
-    snapshot: snapshot ?? undefined,
-    settledAt: settledAt ?? undefined
-  }))
+  Effect.map(
+    decodeFlowRow(row),
+    ({ completionHash, failure, server, settledAt, snapshot, subject, tenant, ...flow }) => ({
+      ...flow,
+      completionHash: completionHash ?? undefined,
+      key: new ConnectionKey({ tenant, subject, server }),
+      failure: failure ?? undefined,
+      snapshot: snapshot ?? undefined,
+      settledAt: settledAt ?? undefined
+    })
+  )
 
 /** Reads a `ClaimedFlow`. */
 export const decodeClaimed = (row: unknown): Effect.Effect<ClaimedFlow, Schema.SchemaError> =>

@@ -32,6 +32,9 @@ export interface FlowColumns extends KeyColumns {
   readonly code_verifier: Uint8Array | null
   readonly client_secret: Uint8Array | null
   readonly code: Uint8Array | null
+  readonly completion_hash: Digest | null
+  readonly ticket_hash: Digest | null
+  readonly authorization_url: Uint8Array | null
   readonly fence: number
   readonly lease_until: number
   readonly created_at: number
@@ -51,6 +54,7 @@ export const flowOf = (row: FlowColumns, now: number): Flow => {
     transport: row.transport,
     confirmation: row.confirmation,
     snapshot: row.snapshot === null ? undefined : fromJson<AuthorizationSnapshot>(row.snapshot),
+    completionHash: row.completion_hash ?? undefined,
     createdAt: DateTime.makeUnsafe(row.created_at),
     expiresAt: DateTime.makeUnsafe(row.expires_at),
     settledAt: settledAt === null ? undefined : DateTime.makeUnsafe(settledAt)
@@ -97,8 +101,8 @@ export const settle = (
 }
 
 /** What a settling sets: state, failure and time are bound in this order. */
-export const settled =
-  "state = ?, failure = ?, settled_at = ?, lease_until = 0, code_verifier = NULL, client_secret = NULL, code = NULL"
+export const settled = `state = ?, failure = ?, settled_at = ?, lease_until = 0, code_verifier = NULL,
+  client_secret = NULL, code = NULL, authorization_url = NULL`
 
 /** The flow that holds the connection's slot, after settling one that is overdue. */
 export const openFlow = (session: Session, key: ConnectionKey, now: number): FlowColumns | undefined => {

@@ -10,7 +10,7 @@ import {
 } from "@valetkey/domain/Connection"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Digest } from "@valetkey/domain/Entropy"
-import { type Flow, FlowId, type FrozenAuthorization, type OnConflict } from "@valetkey/domain/Flow"
+import { type Flow, FlowId, type FrozenAuthorization, type FrozenTicket, type OnConflict } from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -65,6 +65,18 @@ export const ttl = Duration.minutes(10)
 
 /** A lease that no slow test outruns on a real clock. */
 export const lease = Duration.minutes(1)
+
+/** How long a code is held; longer than a lease, so that a case may tell the two apart. */
+export const holding = Duration.minutes(3)
+
+/** Longer than `holding`, shorter than `ttl`. */
+export const pastHolding = Duration.minutes(4)
+
+/** How long a ticket leads anywhere; shorter than `ttl`. */
+export const ticketLife = Duration.minutes(5)
+
+/** Longer than `ticketLife`, shorter than `ttl`. */
+export const pastTicket = Duration.minutes(6)
 
 /** Longer than `lease`, shorter than `ttl`. */
 export const pastLease = Duration.minutes(2)
@@ -129,7 +141,9 @@ export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): Fro
     authorizationEndpoint: "https://as.example/authorize",
     redirectUri: "https://valetkey.example/callback/ctx",
     issRequired: true,
-    scopes: ["read"]
+    scopes: ["read"],
+    resource: "https://api.example/mcp",
+    returnTo: "https://app.example/connected?tab=1"
   },
   grant: newGrant(),
   stateHash: newDigest(),
@@ -139,6 +153,12 @@ export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): Fro
   clientSecret: newSealed(),
   ...change
 })
+
+/** What a flow keeps whose browser binds itself. */
+export const newTicket = (): FrozenTicket => ({ ticketHash: newDigest(), authorizationUrl: newSealed() })
+
+/** A code that waits for the embedding application. */
+export const newHeld = () => ({ code: newSealed(), completionHash: newDigest(), ttl: holding })
 
 /** What a flow or a depositor writes over `previous`. */
 export const newWrite = (previous: number) => ({
@@ -166,12 +186,30 @@ export const reserve = Effect.fnUntraced(function*(key: ConnectionKey, onConflic
 })
 
 /** Reserves and freezes a flow. */
-export const startFlow = Effect.fnUntraced(function*(key: ConnectionKey, change: Partial<FrozenAuthorization> = {}) {
+export const startFlow = Effect.fnUntraced(function*(
+  key: ConnectionKey,
+  change: Partial<FrozenAuthorization> = {},
+  ticket?: FrozenTicket
+) {
   const flows = yield* FlowStore
   const { flow } = yield* reserve(key)
   const authorization = newAuthorization(change)
-  if (!(yield* flows.freeze(flow.id, authorization))) return yield* Effect.die("freeze refused a pending flow")
+  if (!(yield* flows.freeze(flow.id, authorization, ticket))) return yield* Effect.die("freeze refused a pending flow")
   return { id: flow.id, key, authorization }
+})
+
+/** Reserves and freezes a flow whose browser binds itself. */
+export const ticketedFlow = Effect.fnUntraced(function*(key: ConnectionKey) {
+  const flows = yield* FlowStore
+  const ticket = newTicket()
+  const started = yield* startFlow(key, { bindingHash: undefined }, ticket)
+  const { ticketHash } = ticket
+  return {
+    ...started,
+    ticket,
+    bind: (bindingHash: Digest) => flows.bind({ ticketHash, bindingHash, within: ticketLife }),
+    find: flows.findByTicket({ ticketHash, within: ticketLife })
+  }
 })
 
 /** Claims the flow as its right callback does. */
@@ -191,6 +229,15 @@ export const exchangingFlow = Effect.fnUntraced(function*(key: ConnectionKey) {
   const claimed = yield* claimFlow(started.authorization)
   if (Option.isNone(claimed)) return yield* Effect.die("claim refused the right callback")
   return { ...started, claimed: claimed.value }
+})
+
+/** A flow whose code waits for the embedding application. */
+export const heldFlow = Effect.fnUntraced(function*(key: ConnectionKey) {
+  const flows = yield* FlowStore
+  const flow = yield* exchangingFlow(key)
+  const held = newHeld()
+  if (!(yield* flows.hold(flow.id, flow.claimed.fence, held))) return yield* Effect.die("hold refused its claim")
+  return { ...flow, held }
 })
 
 /** A flow in a form that compares by value. */

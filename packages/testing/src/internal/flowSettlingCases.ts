@@ -1,7 +1,7 @@
 import { assert, describe, type Vitest } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowStore } from "@valetkey/domain/FlowStore"
-import { Duration, Effect, Option } from "effect"
+import { DateTime, Duration, Effect, Option } from "effect"
 import * as Fixture from "./contractFixtures.ts"
 
 /** The cases of `FlowStore` from a claimed flow on: hold, resume, settle, sweep. */
@@ -15,13 +15,14 @@ export const cases = <R>(
         const flows = yield* FlowStore
         const key = Fixture.newKey()
         const { authorization, claimed, id } = yield* Fixture.exchangingFlow(key)
-        const code = Fixture.newSealed()
-        assert.isFalse(yield* flows.hold(id, claimed.fence + 1, code))
-        assert.isTrue(yield* flows.hold(id, claimed.fence, code))
-        assert.isFalse(yield* flows.hold(id, claimed.fence, code))
-        const held = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
-        assert.strictEqual(held.state, "awaiting_finalize")
-        const input = { id, ...Fixture.ownerOf(key), lease: Fixture.lease }
+        const held = Fixture.newHeld()
+        assert.isFalse(yield* flows.hold(id, claimed.fence + 1, held))
+        assert.isTrue(yield* flows.hold(id, claimed.fence, held))
+        assert.isFalse(yield* flows.hold(id, claimed.fence, held))
+        const waiting = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.deepStrictEqual([waiting.state, waiting.completionHash], ["awaiting_finalize", held.completionHash])
+        const { completionHash } = held
+        const input = { id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease }
         const all = yield* Effect.all(
           Array.from({ length: 10 }, () => flows.resume(input)),
           { concurrency: "unbounded" }
@@ -29,7 +30,7 @@ export const cases = <R>(
         const won = all.flatMap(Option.toArray)
         assert.strictEqual(won.length, 1)
         const resumed = won[0]!
-        assert.strictEqual(Fixture.hex(resumed.code), Fixture.hex(code))
+        assert.strictEqual(Fixture.hex(resumed.code), Fixture.hex(held.code))
         assert.isAbove(resumed.flow.fence, claimed.fence)
         assert.deepStrictEqual(
           Fixture.authorizationView(resumed.flow.authorization),
@@ -37,30 +38,38 @@ export const cases = <R>(
         )
         assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
         assert.strictEqual((yield* flows.complete(id, resumed.flow.fence, Fixture.newWrite(0)))._tag, "Completed")
+        const completed = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(completed.completionHash, completionHash)
       }))
 
-    it.effect("I10 gives a held flow to its owner alone", () =>
+    it.effect("I10 BIND-04 gives a held flow to its owner alone, with its completion code alone", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()
-        const { claimed, id } = yield* Fixture.exchangingFlow(key)
-        yield* flows.hold(id, claimed.fence, Fixture.newSealed())
+        const { held: { completionHash }, id } = yield* Fixture.heldFlow(key)
+        const read = Effect.map(flows.get({ id, ...Fixture.ownerOf(key) }), Option.map(Fixture.flowView))
+        const before = yield* read
         const { subject, tenant } = Fixture.newKey()
-        for (const owner of [{ tenant: key.tenant, subject }, { tenant, subject: key.subject }]) {
-          assert.isTrue(Option.isNone(yield* flows.resume({ id, ...owner, lease: Fixture.lease })))
+        const right = { id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease }
+        const wrong = [{ subject }, { tenant }, { completionHash: Fixture.newDigest() }]
+        for (const part of wrong) {
+          assert.isTrue(Option.isNone(yield* flows.resume({ ...right, ...part })))
+          assert.deepStrictEqual(yield* read, before)
         }
-        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease })
-        assert.isTrue(Option.isSome(resumed))
+        assert.isTrue(Option.isSome(yield* flows.resume(right)))
       }))
 
-    it.effect("expires a held flow that nobody finalizes", () =>
+    it.effect("BIND-04 holds a code for its own time, not for that of the flow, and expires it then", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()
-        const { claimed, id } = yield* Fixture.exchangingFlow(key)
-        yield* flows.hold(id, claimed.fence, Fixture.newSealed())
-        yield* options.advance(Fixture.pastTtl)
-        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease })
+        const { held: { completionHash, ttl }, id } = yield* Fixture.heldFlow(key)
+        const waiting = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        const life = DateTime.toEpochMillis(waiting.expiresAt) - DateTime.toEpochMillis(waiting.createdAt)
+        assert.isAtLeast(life, Duration.toMillis(ttl))
+        assert.isBelow(life, Duration.toMillis(Fixture.ttl))
+        yield* options.advance(Fixture.pastHolding)
+        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease })
         assert.isTrue(Option.isNone(resumed))
         const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
         assert.strictEqual(flow.state, "expired")
@@ -219,11 +228,18 @@ export const cases = <R>(
           const before = yield* read
           assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
           assert.isFalse(yield* flows.fail(id, claimed.fence, "storage_failed"))
-          assert.isFalse(yield* flows.hold(id, claimed.fence, Fixture.newSealed()))
+          assert.isFalse(yield* flows.hold(id, claimed.fence, Fixture.newHeld()))
           assert.isFalse(yield* flows.freeze(id, Fixture.newAuthorization()))
           assert.isFalse(yield* flows.cancel({ id, ...Fixture.ownerOf(key) }))
           assert.isTrue(
-            Option.isNone(yield* flows.resume({ id, ...Fixture.ownerOf(key), lease: Fixture.lease }))
+            Option.isNone(
+              yield* flows.resume({
+                id,
+                ...Fixture.ownerOf(key),
+                completionHash: Fixture.newDigest(),
+                lease: Fixture.lease
+              })
+            )
           )
           assert.isTrue(Option.isNone(yield* Fixture.claimFlow(authorization)))
           yield* flows.abandon(id)
@@ -255,8 +271,12 @@ export const cases = <R>(
         const id = Fixture.newFlowId()
         const owned = { id, ...Fixture.ownerOf(key) }
         assert.isFalse(yield* flows.freeze(id, Fixture.newAuthorization()))
-        assert.isFalse(yield* flows.hold(id, 1, Fixture.newSealed()))
-        assert.isTrue(Option.isNone(yield* flows.resume({ ...owned, lease: Fixture.lease })))
+        assert.isFalse(yield* flows.hold(id, 1, Fixture.newHeld()))
+        const [completionHash, ticketHash] = [Fixture.newDigest(), Fixture.newDigest()]
+        assert.isTrue(Option.isNone(yield* flows.resume({ ...owned, completionHash, lease: Fixture.lease })))
+        const ticket = { ticketHash, within: Fixture.ticketLife }
+        assert.isTrue(Option.isNone(yield* flows.findByTicket(ticket)))
+        assert.isTrue(Option.isNone(yield* flows.bind({ ...ticket, bindingHash: Fixture.newDigest() })))
         assert.strictEqual((yield* flows.complete(id, 1, Fixture.newWrite(0)))._tag, "ClaimLost")
         assert.isFalse(yield* flows.fail(id, 1, "code_rejected"))
         yield* flows.abandon(id)
@@ -280,8 +300,7 @@ export const cases = <R>(
         const flows = yield* FlowStore
         const exchanging = yield* Fixture.exchangingFlow(Fixture.newKey())
         const pending = yield* Fixture.startFlow(Fixture.newKey())
-        const held = yield* Fixture.exchangingFlow(Fixture.newKey())
-        yield* flows.hold(held.id, held.claimed.fence, Fixture.newSealed())
+        const held = yield* Fixture.heldFlow(Fixture.newKey())
         yield* options.advance(Fixture.pastTtl)
         yield* drain
         const young = yield* Fixture.startFlow(Fixture.newKey())
