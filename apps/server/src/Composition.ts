@@ -6,6 +6,7 @@ import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
+import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
@@ -16,6 +17,7 @@ import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
+import * as AgeArchiveSealer from "@valetkey/keyring/AgeArchiveSealer"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
@@ -82,6 +84,7 @@ const layerUseCases = (settings: Settings) =>
         ),
         AccessTokens.layer(),
         Connections.layer,
+        Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Servers.layer,
         KeyRotation.layer
       )

@@ -29,14 +29,14 @@ export type ConnectionView = typeof ConnectionView.Type
 
 /** Schema for credentials that were obtained elsewhere, with what a refresh must know. Unknown keys are refused. */
 export const DepositPayload = Schema.Struct({
-  /** Without it the issuer is asked for its metadata (RFC 8414). */
+  /** Without it the issuer, or else the resource, is asked for its metadata (RFC 8414, RFC 9728). */
   tokenEndpoint: Schema.optionalKey(WireUrl),
   refreshToken: WireSecret,
   clientId: ClientId,
   clientSecret: Schema.optionalKey(WireSecret),
   /** Default `client_secret_basic` with a secret, `none` without. */
   authMethod: Schema.optionalKey(TokenEndpointAuthMethod),
-  /** Default the origin of the token endpoint; this or `tokenEndpoint` is needed. */
+  /** Default the origin of the token endpoint; this, `tokenEndpoint` or `resource` is needed. */
   issuer: Schema.optionalKey(WireUrl),
   revocationEndpoint: Schema.optionalKey(WireUrl),
   resource: Schema.optionalKey(WireUrl),
@@ -57,8 +57,8 @@ export const DepositPayload = Schema.Struct({
   replace: Schema.optionalKey(Schema.Boolean)
 }).check(
   Schema.makeFilter((deposit) =>
-    deposit.tokenEndpoint === undefined && deposit.issuer === undefined
-      ? { path: ["tokenEndpoint"], issue: "expected, or an issuer whose metadata names it" }
+    deposit.tokenEndpoint === undefined && deposit.issuer === undefined && deposit.resource === undefined
+      ? { path: ["tokenEndpoint"], issue: "expected, or an issuer or a resource whose metadata leads to it" }
       : undefined
   ),
   Schema.makeFilter((deposit) =>

@@ -1,7 +1,9 @@
 import type { AccessTokenError } from "@valetkey/domain/AccessToken"
 import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
+import type { RecipientInvalid } from "@valetkey/domain/ArchiveSealer"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
 import type { DepositConflict } from "@valetkey/domain/Connections"
+import type { ExportRefused } from "@valetkey/domain/Exports"
 import type { CompletionCodeInvalid, FlowNotReady } from "@valetkey/domain/Finalization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
@@ -15,10 +17,12 @@ export type DomainError =
   | CallbackRejected
   | CompletionCodeInvalid
   | DepositConflict
+  | ExportRefused
   | FlowNotFound
   | FlowNotReady
   | KeyRotationError
   | KeysManagedElsewhere
+  | RecipientInvalid
   | StartError
 
 /** Codes of the errors that the HTTP boundary itself makes. */
@@ -41,6 +45,7 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
   api_key_not_found: 404,
+  archive_too_large: 413,
   authentication_unavailable: 503,
   authorization_server_unavailable: 503,
   authorization_server_unreachable: 502,
@@ -76,11 +81,13 @@ export const errorStatus = {
   keys_managed_elsewhere: 409,
   metadata_invalid: 502,
   not_found: 404,
+  nothing_to_export: 409,
   origin_refused: 403,
   payload_too_large: 413,
   pkce_unsupported: 422,
   public_url_missing: 422,
   reauthorization_required: 409,
+  recipient_invalid: 422,
   refresh_in_progress: 503,
   registration_refused: 502,
   registration_unsupported: 422,

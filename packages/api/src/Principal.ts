@@ -7,6 +7,8 @@ export const ApiScope = Schema.Literals([
   "flows:write",
   "connections:read",
   "connections:write",
+  /** The caller's connections with their refresh tokens, sealed to whoever the caller names. */
+  "connections:export",
   "tokens:read",
   "proxy",
   /** What belongs to the tenant of the caller: its servers, API keys and audit chain. */

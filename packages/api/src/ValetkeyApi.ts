@@ -4,6 +4,7 @@ import { ApiKeysApi } from "./ApiKeysApi.ts"
 import { AuditApi } from "./AuditApi.ts"
 import { Boundary } from "./Boundary.ts"
 import { ConnectionsApi } from "./ConnectionsApi.ts"
+import { ExportsApi } from "./ExportsApi.ts"
 import { FlowsApi } from "./FlowsApi.ts"
 import { InstanceApi } from "./InstanceApi.ts"
 import { KeysApi } from "./KeysApi.ts"
@@ -13,7 +14,18 @@ import { TokensApi } from "./TokensApi.ts"
 
 /** The whole HTTP contract. Unknown keys in a query or a body are refused. */
 export class ValetkeyApi extends HttpApi.make("valetkey")
-  .add(FlowsApi, ConnectionsApi, TokensApi, ServersApi, ApiKeysApi, InstanceApi, KeysApi, AuditApi, SystemApi)
+  .add(
+    FlowsApi,
+    ConnectionsApi,
+    ExportsApi,
+    TokensApi,
+    ServersApi,
+    ApiKeysApi,
+    InstanceApi,
+    KeysApi,
+    AuditApi,
+    SystemApi
+  )
   .middleware(Boundary)
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })

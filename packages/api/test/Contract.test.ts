@@ -63,6 +63,7 @@ describe("the contract", () => {
       "accessToken",
       "clientSecret",
       "completionCode",
+      "passphrase",
       "refreshToken",
       "rejectedToken"
     ])

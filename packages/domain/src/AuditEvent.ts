@@ -18,6 +18,8 @@ export const AuditEvent = Schema.Struct({
     "token.refresh_failed",
     "connection.deposited",
     "connection.disconnected",
+    "connection.exported",
+    "connection.forgotten",
     "connection.revoked"
   ]),
   /** A stable code that tells the outcome. */

@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, type Redacted, Schema } from "effect"
+import { Context, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import { TokenError } from "./AccessToken.ts"
 import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
@@ -36,7 +36,7 @@ export class DepositConflict
   override get message() {
     return this.code === "connection_exists"
       ? "There is a connection already; deposit with replace, or with If-Match and the generation that it replaces"
-      : "The connection is not at the generation that If-Match names; read it again, then decide"
+      : "The connection is not at the generation that the request names; read it again, then decide"
   }
 }
 
@@ -62,6 +62,11 @@ export class Connections extends Context.Service<Connections, {
   ): Effect.Effect<boolean, CipherError | DepositConflict | StoreError>
   /** Refuses tokens at once on every replica and owes the revocation to the authorization server. Works without a key. Idempotent. */
   disconnect(key: ConnectionKey): Effect.Effect<void, StoreError>
+  /**
+   * Deletes the connection here and leaves its grant at the authorization server alone: for credentials that are kept
+   * elsewhere from now on. Refused when the generation is not the one that was taken there, or a refresh is under way.
+   */
+  forget(key: ConnectionKey, generation: number): Effect.Effect<void, DepositConflict | TokenError | StoreError>
 }>()("@valetkey/domain/Connections") {
   /** Layer of the use case. */
   static readonly layer: Layer.Layer<Connections, never, AuditTrail | Cipher | ConnectionStore | Entropy | Signals> =
@@ -132,6 +137,21 @@ export class Connections extends Context.Service<Connections, {
               if (!(yield* store.disconnect(key, Epoch.make(yield* entropy.id)))) return
               yield* signals.notify(connectionTopic(key))
               yield* audit(key, "connection.disconnected", "ok")
+            }),
+            forget: Effect.fn("Connections.forget")(function*(key, generation) {
+              const found = yield* store.get(key)
+              if (Option.isNone(found) || found.value.status._tag === "revoking") {
+                return yield* new TokenError({ code: "connection_not_found" })
+              }
+              if (found.value.generation !== generation) {
+                return yield* new DepositConflict({ code: "generation_mismatch" })
+              }
+              const { epoch, generation: current } = found.value
+              if (!(yield* store.forget(key, { generation: current, epoch }))) {
+                return yield* new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) })
+              }
+              yield* signals.notify(connectionTopic(key))
+              yield* audit(key, "connection.forgotten", "ok", generation)
             })
           })
         })

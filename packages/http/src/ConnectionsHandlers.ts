@@ -29,10 +29,15 @@ export const viewOf = (connection: Connection): ConnectionView => ({
   updatedAt: connection.updatedAt
 })
 
-const refused = ApiProblem.of(
-  "deposit_refused",
-  "The authorization server refuses these credentials; deposit others, or connect with consent"
-)
+/** Why the credentials of a deposit are of no use: refused, or perhaps redeemed without an answer. */
+const refused = ({ reason }: ApiProblem): ApiProblem =>
+  ApiProblem.of(
+    "deposit_refused",
+    reason === "unknown_outcome"
+      ? "The authorization server was asked and its answer is lost: these credentials may be used up; connect with consent"
+      : "The authorization server refuses these credentials; deposit others, or connect with consent",
+    reason === undefined ? {} : { reason }
+  )
 
 /** Layer of the connection endpoints. */
 export const layer = HttpApiBuilder.group(
@@ -46,9 +51,11 @@ export const layer = HttpApiBuilder.group(
     const ask = (key: ConnectionKey, payload: DepositPayload): Effect.Effect<Endpoints, ApiProblem> =>
       Effect.map(
         orProblem(authorizationServer.discover(serverOf(key, payload))),
-        ({ issuer, revocationEndpoint, tokenEndpoint }) => ({
+        ({ issuer, resource, revocationEndpoint, tokenEndpoint }) => ({
           issuer,
           tokenEndpoint,
+          // As its metadata spells it, where that was asked; a connection that was consented to holds the same.
+          ...(payload.issuer === undefined ? { resource } : {}),
           ...(revocationEndpoint === undefined ? {} : { revocationEndpoint })
         })
       )
@@ -56,7 +63,7 @@ export const layer = HttpApiBuilder.group(
     /** One redemption through the lease and the fence of any refresh. */
     const prove = (key: ConnectionKey) =>
       orProblem(accessTokens.get(key)).pipe(
-        Effect.mapError((problem) => problem.code === "reauthorization_required" ? refused : problem)
+        Effect.mapError((problem) => problem.code === "reauthorization_required" ? refused(problem) : problem)
       )
 
     return handlers.handleAll({

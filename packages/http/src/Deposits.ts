@@ -5,19 +5,19 @@ import { Server } from "@valetkey/domain/Server"
 import { DateTime, Redacted } from "effect"
 
 /** Where a deposit will be refreshed and revoked. */
-export type Endpoints = Pick<Grant, "issuer" | "tokenEndpoint" | "revocationEndpoint">
+export type Endpoints = Pick<Grant, "issuer" | "tokenEndpoint" | "revocationEndpoint" | "resource">
 
 /** The endpoints that a deposit names itself; undefined when its issuer must be asked. */
 export const endpointsOf = ({ issuer, tokenEndpoint }: DepositPayload): Endpoints | undefined =>
   tokenEndpoint === undefined ? undefined : { issuer: issuer ?? new URL(tokenEndpoint).origin, tokenEndpoint }
 
-/** The server whose discovery tells the endpoints of a deposit that names no more than its issuer. */
-export const serverOf = ({ server, tenant }: ConnectionKey, { issuer = "" }: DepositPayload): Server =>
+/** The server whose discovery tells the endpoints of a deposit that names no more than its issuer or its resource. */
+export const serverOf = ({ server, tenant }: ConnectionKey, { issuer, resource = "" }: DepositPayload): Server =>
   new Server({
     tenant,
     slug: server,
-    resource: issuer,
-    issuer,
+    resource: issuer ?? resource,
+    ...(issuer === undefined ? {} : { issuer }),
     // Nobody is sent to the authorization endpoint.
     quirks: { assumePkceSupport: true }
   })
@@ -38,7 +38,7 @@ export const depositOf = (payload: DepositPayload, endpoints: Endpoints, now: Da
     ...(payload.revocationEndpoint === undefined ? {} : { revocationEndpoint: payload.revocationEndpoint }),
     clientId: payload.clientId,
     authMethod: payload.authMethod ?? (payload.clientSecret === undefined ? "none" : "client_secret_basic"),
-    ...(payload.resource === undefined ? {} : { resource: payload.resource }),
+    ...(payload.resource === undefined || endpoints.resource !== undefined ? {} : { resource: payload.resource }),
     redemptionPolicy: payload.redemptionPolicy ?? "retry-once"
   },
   clientSecret: payload.clientSecret,

@@ -2,11 +2,11 @@ import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { Authorization } from "@valetkey/api/Authorization"
 import { EndpointPolicy, type Policy } from "@valetkey/api/Policy"
 import { CurrentPrincipal, type Principal } from "@valetkey/api/Principal"
+import { repeatsName } from "@valetkey/api/RepeatedNames"
 import { classOf, CurrentOrigin } from "@valetkey/domain/AuditOrigin"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { Authenticator } from "./Authenticator.ts"
-import { repeatsName } from "./internal/repeatedNames.ts"
 
 /** Layer of `Authorization`: who calls is settled first, then what it may, and only then is the request looked at. */
 export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.effect(

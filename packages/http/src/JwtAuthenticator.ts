@@ -1,4 +1,5 @@
 import { ApiScope, Principal } from "@valetkey/api/Principal"
+import { repeatsName } from "@valetkey/api/RepeatedNames"
 import { Identity } from "@valetkey/api/Text"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
@@ -7,7 +8,6 @@ import { createRemoteJWKSet, customFetch } from "jose/jwks/remote"
 import { jwtVerify, type JWTVerifyGetKey } from "jose/jwt/verify"
 import { Authenticator, Unauthorized } from "./Authenticator.ts"
 import { makeMemory } from "./internal/memory.ts"
-import { repeatsName } from "./internal/repeatedNames.ts"
 
 /** Error of a secret that is too short to sign with: anybody could guess it. */
 export class WeakSecret extends Schema.TaggedError<WeakSecret>("valetkey/WeakSecret")("WeakSecret", {}) {

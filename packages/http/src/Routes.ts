@@ -11,6 +11,7 @@ import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as ConnectRoute from "./ConnectRoute.ts"
 import * as DocsPage from "./DocsPage.ts"
+import * as ExportsHandlers from "./ExportsHandlers.ts"
 import * as FlowsHandlers from "./FlowsHandlers.ts"
 import * as Guard from "./Guard.ts"
 import * as InstanceHandlers from "./InstanceHandlers.ts"
@@ -27,6 +28,7 @@ const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
     ApiKeysHandlers.layer,
     AuditHandlers.layer,
     ConnectionsHandlers.layer,
+    ExportsHandlers.layer,
     FlowsHandlers.layer,
     InstanceHandlers.layer,
     KeysHandlers.layer,

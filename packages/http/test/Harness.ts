@@ -8,6 +8,7 @@ import { type CallbackTransport, CallbackTransports } from "@valetkey/domain/Cal
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { Credentials } from "@valetkey/domain/Credentials"
+import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
@@ -17,6 +18,7 @@ import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { ServerStore } from "@valetkey/domain/ServerStore"
 import { TenantId } from "@valetkey/domain/Tenant"
+import * as AgeArchiveSealer from "@valetkey/keyring/AgeArchiveSealer"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
@@ -42,7 +44,7 @@ export const jwt = {
   audience: "valetkey"
 }
 
-export const allScopes = "flows:write connections:read connections:write tokens:read admin operator"
+export const allScopes = "flows:write connections:read connections:write connections:export tokens:read admin operator"
 
 /** Signs a token for tests; any claim can be replaced, `undefined` leaves it out. */
 export const sign = (claims: Readonly<Record<string, unknown>> = {}, secret = jwt.secret): Promise<string> =>
@@ -200,6 +202,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
     AccessTokens.layer(),
     ApiKeys.layer,
     Connections.layer,
+    Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Servers.layer,
     KeyRotation.layer,
     Instance.layer({ id: "test" }),

@@ -40,6 +40,9 @@ type Step = (
 
 const path = "/v1/connections/notes"
 
+/** Somebody whose identity nobody has. */
+const recipient = "age1ckrv9ydac2jntylgp6x7wmuqq7ua6rmxks2nznugzfgaweudxu6sc34m26"
+
 const start = (ada: Caller, memory: Memory) =>
   Effect.tap(
     ada.post("/v1/flows", { server: "notes", reauthorize: true }),
@@ -83,6 +86,9 @@ const life: ReadonlyArray<readonly [string, Step]> = [
   ["apiKeys.list", (ada) => ada.get("/v1/api-keys")],
   ["apiKeys.revoke", (ada, { apiKeyId }) => ada.delete(`/v1/api-keys/${apiKeyId}`)],
   ["apiKeys.list", (ada) => ada.get("/v1/api-keys")],
+  ["exports.seal", (ada) => ada.post("/v1/export", { recipient })],
+  ["exports.forget", (ada) => ada.post("/v1/connections/mail/forget", { generation: 2 })],
+  ["connections.list", (ada) => ada.get("/v1/connections")],
   ["connections.disconnect", (ada) => ada.delete(path)],
   ["connections.get", (ada) => ada.get(path)],
   ["tokens.get", (ada) => ada.post(`${path}/token`, {})],
@@ -99,6 +105,7 @@ const observed = ({ headers, status, text }: Answer): string =>
   [status, headers.get("www-authenticate"), headers.get("retry-after"), text]
     .join(" ")
     .replaceAll(/CANARY-\w+-[0-9A-Za-z]{32}/g, "<secret>")
+    .replaceAll(/"archive":"[^"]+"/g, "<archive>")
     .replaceAll(/vk_[0-9a-f]{32}(_[A-Za-z0-9_-]{43})?/g, "<key>")
     .replaceAll(/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}/g, "<id>")
     .replaceAll(/callback%2F[\w-]+/g, "<callback>")
@@ -169,6 +176,7 @@ describe("Isolation", () => {
         const keyId = (made.json["apiKey"] as { readonly id: string }).id
         const bodies: Readonly<Record<string, unknown>> = {
           "connections.deposit": { ...deposit(), refreshToken: "" },
+          "exports.forget": { generation: 1 },
           "servers.put": { resource: "no URL" },
           "tokens.get": {}
         }

@@ -1,3 +1,5 @@
+export * as AgeArchiveSealer from "./AgeArchiveSealer.ts"
+export * as AgeFile from "./AgeFile.ts"
 export * as Envelope from "./Envelope.ts"
 export * as KeyDescriptor from "./KeyDescriptor.ts"
 export * as KeyFile from "./KeyFile.ts"

@@ -147,16 +147,21 @@ const oweRevocation = (world: MemoryWorld["Service"], connection: Connection, no
   const { clientSecret, credentials, epoch, generation, grant, key } = connection
   const id = rowOf(key.tenant, key.subject, key.server, epoch, String(generation))
   const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
-  owe(world, {
-    id,
-    key,
-    grant,
-    accessTokenExpiresAt: credentials.expiresAt,
-    accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
-    refreshToken: credentials.refreshToken && {
-      sealed: credentials.refreshToken,
-      context: context("refresh_token", generation)
+  owe(
+    world,
+    {
+      id,
+      key,
+      grant,
+      accessTokenExpiresAt: credentials.expiresAt,
+      accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
+      refreshToken: credentials.refreshToken && {
+        sealed: credentials.refreshToken,
+        context: context("refresh_token", generation)
+      },
+      clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
     },
-    clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
-  }, "disconnect", now)
+    "disconnect",
+    now
+  )
 }

@@ -244,20 +244,25 @@ const setRefreshState = (session: Session, key: ConnectionKey, next: RefreshStat
 
 const oweRevocation = (session: Session, connection: Connection, now: number): void => {
   const { clientSecret, credentials, epoch, generation, grant, key } = connection
-  addRevocation(session, {
-    // One life of a connection ends once, so this names the entry.
-    id: rowOf(key.tenant, key.subject, key.server, epoch, String(generation)),
-    key,
-    grant,
-    accessTokenExpiresAt: credentials.expiresAt,
-    accessToken: {
-      sealed: credentials.accessToken,
-      context: sealContext(key, epoch, "access_token", generation)
+  addRevocation(
+    session,
+    {
+      // One life of a connection ends once, so this names the entry.
+      id: rowOf(key.tenant, key.subject, key.server, epoch, String(generation)),
+      key,
+      grant,
+      accessTokenExpiresAt: credentials.expiresAt,
+      accessToken: {
+        sealed: credentials.accessToken,
+        context: sealContext(key, epoch, "access_token", generation)
+      },
+      refreshToken: credentials.refreshToken && {
+        sealed: credentials.refreshToken,
+        context: sealContext(key, epoch, "refresh_token", generation)
+      },
+      clientSecret: clientSecret && { sealed: clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
     },
-    refreshToken: credentials.refreshToken && {
-      sealed: credentials.refreshToken,
-      context: sealContext(key, epoch, "refresh_token", generation)
-    },
-    clientSecret: clientSecret && { sealed: clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
-  }, "disconnect", now)
+    "disconnect",
+    now
+  )
 }

@@ -285,6 +285,58 @@ export const cases = <R>(
       }))
   })
 
+  describe("forget", () => {
+    it.effect("deletes the row, owes nothing, and leaves an open flow to its own end", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const flows = yield* FlowStore
+        const { epoch, key } = yield* connected
+        const other = (yield* connected).key
+        const { id } = yield* Fixture.exchangingFlow(key)
+        assert.isTrue(yield* connections.forget(key, { generation: Fixture.generation(1), epoch }))
+        assert.isTrue(Option.isNone(yield* connections.get(key)))
+        assert.deepStrictEqual(yield* owedFor(key), [])
+        const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
+        assert.strictEqual(flow.state, "exchanging")
+        assert.strictEqual(yield* statusOf(other), "active")
+        assert.isFalse(yield* connections.forget(key, { generation: Fixture.generation(1), epoch }))
+      }))
+
+    it.effect("I3 changes nothing while a refresh may be under way, or over credentials that nobody read", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const { epoch, key } = yield* connected
+        const forget = (generation: number, life = epoch) =>
+          connections.forget(key, { generation: Fixture.generation(generation), epoch: life })
+        assert.isFalse(yield* forget(2))
+        assert.isFalse(yield* forget(1, Fixture.newEpoch()))
+        const fence = yield* claimed(key, 1)
+        assert.isFalse(yield* forget(1))
+        yield* markSent(key, 1, fence)
+        assert.isFalse(yield* forget(1))
+        // What the provider gave for the old credentials finds its row.
+        assert.isTrue((yield* commit(key, 1, epoch)).stored)
+        assert.isFalse(yield* forget(1))
+        assert.isTrue(yield* forget(2))
+      }))
+
+    it.effect("forgets a connection that needs its person, and none that is being revoked", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const failed = yield* connected
+        const fence = yield* claimed(failed.key, 1)
+        yield* markSent(failed.key, 1, fence)
+        yield* fail(failed.key, 1, fence, { _tag: "Terminal", reason: "refresh_token_rejected" })
+        const generation = Fixture.generation(1)
+        assert.isTrue(yield* connections.forget(failed.key, { generation, epoch: failed.epoch }))
+        const { key } = yield* connected
+        const epoch = Fixture.newEpoch()
+        yield* connections.disconnect(key, epoch)
+        assert.isFalse(yield* connections.forget(key, { generation, epoch }))
+        assert.strictEqual((yield* owedFor(key)).length, 1)
+      }))
+  })
+
   ConnectionRefresh.cases(it, options)
   FormerLife.cases(it)
   RefreshHistories.cases(it, options)

@@ -30,6 +30,8 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
       return Metric.update(Instruments.revoked(outcome), 1)
     case "connection.deposited":
     case "connection.disconnected":
+    case "connection.exported":
+    case "connection.forgotten":
       return Effect.void
   }
 }
