@@ -65,6 +65,27 @@ export const copyOf = ({ name }: Database): Effect.Effect<Database, never, Scope
     return yield* create(` TEMPLATE ${name}`)
   })
 
+/**
+ * The URL of a role that may read and write the rows of a database's tables, those to come included, and nothing else.
+ * Row-level security applies to it, as it does not to the owner. The role goes when the scope closes.
+ */
+export const applicationRole = (url: Redacted.Redacted): Effect.Effect<Redacted.Redacted, never, Scope.Scope> => {
+  const own = new URL(Redacted.value(url))
+  const role = `rows_${own.pathname.slice(1)}`
+  const rights = "SELECT, INSERT, UPDATE, DELETE"
+  return Effect.acquireRelease(
+    Effect.promise(async () => {
+      await query(url, `CREATE ROLE ${role} LOGIN PASSWORD 'rows'`)
+      await query(url, `GRANT ${rights} ON ALL TABLES IN SCHEMA public TO ${role}`)
+      await query(url, `ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ${rights} ON TABLES TO ${role}`)
+      own.username = role
+      own.password = "rows"
+      return Redacted.make(own.href)
+    }),
+    () => Effect.promise(() => query(url, `DROP OWNED BY ${role}; DROP ROLE ${role}`))
+  )
+}
+
 const create = Effect.fnUntraced(function*(from: string) {
   const admin = yield* server
   const name = `test_${randomBytes(8).toString("hex")}`
