@@ -8,6 +8,7 @@ import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
 import { sealing } from "./Sealing.ts"
 import { render, type Section, verdicts } from "./Table.ts"
+import { vending } from "./Vending.ts"
 import * as World from "./World.ts"
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "9" }, only: { type: "string" } } })
@@ -17,7 +18,8 @@ const sections: Readonly<Record<string, (world: World.World) => Promise<Readonly
   commands: async (world) => [await commandLine(world, rounds)],
   start: (world) => coldStart(world, rounds),
   token: async (world) => [await handing(world, rounds)],
-  sealing: async () => [await sealing(rounds)]
+  sealing: async () => [await sealing(rounds)],
+  vending: async () => [await vending(rounds)]
 }
 
 const program = Effect.scoped(Effect.gen(function*() {

@@ -16,6 +16,7 @@ import { isFresh } from "./Credentials.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
+import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { Signals } from "./Signals.ts"
@@ -125,7 +126,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             }
           },
           (effect, _, demand) =>
-            Effect.timeoutOrElse(effect, {
+            withPatience(effect, {
               duration: demand?.patience ?? deadlines.waiter,
               orElse: () =>
                 Effect.fail(new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) }))
