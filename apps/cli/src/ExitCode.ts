@@ -117,6 +117,8 @@ export const exitCode = {
   store_corrupt: ExitCode.failure,
   store_locked: ExitCode.failure,
   store_unavailable: ExitCode.failure,
+  tenant_deleted: ExitCode.failure,
+  tenant_deleting: ExitCode.failure,
   token_response_invalid: ExitCode.failure,
   transport_unavailable: ExitCode.failure,
   unauthorized: ExitCode.failure,

@@ -13,6 +13,7 @@ import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Servers } from "@valetkey/domain/Servers"
+import { Tenants } from "@valetkey/domain/Tenants"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
@@ -75,7 +76,7 @@ export const layerServer = (settings: ServerSettings) =>
   )
 
 const layerUseCases = (settings: Settings) =>
-  Housekeeping.layerSchedule().pipe(
+  Layer.merge(Housekeeping.layerSchedule(), Tenants.layerSchedule()).pipe(
     Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(
@@ -86,6 +87,7 @@ const layerUseCases = (settings: Settings) =>
         Connections.layer,
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Servers.layer,
+        InstanceGuard.layerTenants.pipe(Layer.provide(Tenants.layer({ patience: settings.deletionPatience }))),
         KeyRotation.layer
       )
     ),

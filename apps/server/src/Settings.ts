@@ -77,6 +77,7 @@ interface Common {
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
   readonly auditRetention: Duration.Duration
+  readonly deletionPatience: Duration.Duration
   readonly logFormat: "logfmt" | "json"
   readonly telemetry: TelemetrySettings | undefined
   readonly logLevel: "Trace" | "Debug" | "Info" | "Warn" | "Error"
@@ -107,6 +108,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
+      deletionPatience: (yield* optional("VALETKEY_DELETION_PATIENCE", parsed(parsePatience))) ?? Duration.hours(1),
       logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
       telemetry: yield* telemetry,
       logLevel: levels[
@@ -296,6 +298,13 @@ function parseRetention(text: string): Duration.Duration | undefined {
   if (found === null) return undefined
   const count = Number(found[1]) * (found[2]?.startsWith("y") === true ? 365 : 1)
   return count >= 1 && count <= 3650 ? Duration.days(count) : undefined
+}
+
+function parsePatience(text: string): Duration.Duration | undefined {
+  const found = /^(\d{1,7})\s*([smhd])$/.exec(text.trim())
+  if (found === null) return undefined
+  const seconds = Number(found[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[found[2] as "s"]
+  return seconds <= 30 * 86_400 ? Duration.seconds(seconds) : undefined
 }
 
 function parseTtl(text: string): Duration.Duration | undefined {

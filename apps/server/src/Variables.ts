@@ -158,6 +158,12 @@ export const variables = [
     "1d to 3650d, or years such as 2y",
     "How long audit events are kept; what is left of a chain still verifies."
   ),
+  define(
+    "VALETKEY_DELETION_PATIENCE",
+    "1h",
+    "a duration of 0 seconds to 30 days, such as 10m, 1h or 2d",
+    "How long the deletion of a tenant waits for authorization servers to confirm its revocations."
+  ),
   define("VALETKEY_LOG_FORMAT", "logfmt", "logfmt or json", "Format of the log on stderr."),
   define(
     "VALETKEY_LOG_LEVEL",

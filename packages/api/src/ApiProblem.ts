@@ -103,7 +103,7 @@ const membersOf = (error: DomainError): ProblemMembers => {
           : { retryAfterSeconds: Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter))) })
       }
     case "StoreError":
-      return error.code === "store_corrupt" ? {} : { retryAfterSeconds: 1 }
+      return error.code === "store_corrupt" || error.code === "tenant_deleted" ? {} : { retryAfterSeconds: 1 }
     default:
       return {}
   }

@@ -9,6 +9,7 @@ import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
 import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
+import type { TenantDeleted, TenantDeleting } from "@valetkey/domain/Tenants"
 
 /** Every error that a use case may give to the HTTP boundary. */
 export type DomainError =
@@ -24,6 +25,8 @@ export type DomainError =
   | KeysManagedElsewhere
   | RecipientInvalid
   | StartError
+  | TenantDeleted
+  | TenantDeleting
 
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
@@ -99,6 +102,8 @@ export const errorStatus = {
   store_corrupt: 500,
   store_locked: 503,
   store_unavailable: 503,
+  tenant_deleted: 410,
+  tenant_deleting: 409,
   transport_unavailable: 422,
   unauthorized: 401,
   unsupported_media_type: 415

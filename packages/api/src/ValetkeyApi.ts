@@ -10,6 +10,7 @@ import { InstanceApi } from "./InstanceApi.ts"
 import { KeysApi } from "./KeysApi.ts"
 import { ServersApi } from "./ServersApi.ts"
 import { SystemApi } from "./SystemApi.ts"
+import { TenantsApi } from "./TenantsApi.ts"
 import { TokensApi } from "./TokensApi.ts"
 
 /** The whole HTTP contract. Unknown keys in a query or a body are refused. */
@@ -24,6 +25,7 @@ export class ValetkeyApi extends HttpApi.make("valetkey")
     InstanceApi,
     KeysApi,
     AuditApi,
+    TenantsApi,
     SystemApi
   )
   .middleware(Boundary)

@@ -13,6 +13,9 @@ export type CheckpointName =
   | "refresh.response_received"
   | "refresh.before_commit"
   | "refresh.after_commit"
+  | "tenant.marked"
+  | "tenant.owed"
+  | "tenant.erasing"
 
 /** What happens at a checkpoint. Nothing, unless a test provides otherwise. */
 export const CheckpointHandler = Context.Reference<(name: CheckpointName) => Effect.Effect<void>>(

@@ -5,6 +5,7 @@ import { Flows } from "./Flows.ts"
 import { Housekeeping } from "./Housekeeping.ts"
 import { Instance } from "./Instance.ts"
 import type { StoreError } from "./StoreError.ts"
+import { Tenants } from "./Tenants.ts"
 
 /** Layer of a Cipher that opens and seals only what is this instance's. */
 export const layerCipher: Layer.Layer<Cipher, never, Cipher | Instance> = Layer.effect(
@@ -62,4 +63,16 @@ export const layerHousekeeping: Layer.Layer<Housekeeping, never, Housekeeping | 
       Effect.matchEffect(admitted, { onFailure: () => Effect.succeed(0), onSuccess: () => piece })
     return Housekeeping.of({ sweep: ours(sweep), revoke: ours(revoke), replay: ours(replay) })
   })
+)
+
+/** Layer of Tenants that deletes nothing of another instance's. */
+export const layerTenants: Layer.Layer<Tenants, never, Instance | Tenants> = Layer.effect(
+  Tenants,
+  Effect.map(Effect.all([Tenants, Instance]), ([tenants, { admitted }]) =>
+    Tenants.of({
+      ...tenants,
+      remove: (tenant) => Effect.andThen(admitted, tenants.remove(tenant)),
+      allow: (tenant) => Effect.andThen(admitted, tenants.allow(tenant)),
+      proceed: Effect.matchEffect(admitted, { onFailure: () => Effect.succeed(0), onSuccess: () => tenants.proceed })
+    }))
 )

@@ -10,7 +10,7 @@ export type Sealed = typeof Sealed.Type
  * to another row, field or generation does not open.
  */
 export interface SealContext {
-  readonly table: "connections" | "flows" | "registrations" | "servers" | "spool"
+  readonly table: "connections" | "flows" | "registrations" | "servers" | "spool" | "tenant_keys"
   readonly tenant: TenantId
   /** Identity of the row within the tenant, injective: parts joined with `rowOf`. */
   readonly row: string
@@ -22,6 +22,7 @@ export interface SealContext {
     | "authorization_code"
     | "authorization_url"
     | "credentials"
+    | "data_key"
   readonly generation: number
 }
 

@@ -1,6 +1,7 @@
 import { Context, type Effect, type Scope } from "effect"
 import type { ConnectionKey } from "./Connection.ts"
 import type { FlowId } from "./Flow.ts"
+import type { TenantId } from "./Tenant.ts"
 
 /** What changed: the name of a row whose latest state is worth re-reading. Carries no data. */
 export type Topic = string
@@ -10,6 +11,9 @@ export const flowTopic = (id: FlowId): Topic => `flow:${id}`
 
 /** The topic of a connection's new credentials or status. */
 export const connectionTopic = (key: ConnectionKey): Topic => `connection:${key.path}`
+
+/** The topic of a tenant's deletion. */
+export const tenantTopic = (tenant: TenantId): Topic => `tenant:${encodeURIComponent(tenant)}`
 
 /**
  * Port: hints between fibers and replicas that a row changed. A signal may be lost, repeated or late; whoever waits

@@ -4,15 +4,18 @@ import { EndpointPolicy, type Policy } from "@valetkey/api/Policy"
 import { CurrentPrincipal, type Principal } from "@valetkey/api/Principal"
 import { repeatsName } from "@valetkey/api/RepeatedNames"
 import { classOf, CurrentOrigin } from "@valetkey/domain/AuditOrigin"
+import { Tenants } from "@valetkey/domain/Tenants"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import { Authenticator } from "./Authenticator.ts"
+import { orProblem } from "./DomainProblem.ts"
 
 /** Layer of `Authorization`: who calls is settled first, then what it may, and only then is the request looked at. */
-export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.effect(
+export const layer: Layer.Layer<Authorization, never, Authenticator | Tenants> = Layer.effect(
   Authorization,
   Effect.gen(function*() {
     const authenticator = yield* Authenticator
+    const tenants = yield* Tenants
     return Authorization.of({
       bearer: Effect.fnUntraced(function*(httpEffect, { credential, endpoint }) {
         if (Redacted.value(credential) === "") return yield* missing
@@ -21,8 +24,10 @@ export const layer: Layer.Layer<Authorization, never, Authenticator> = Layer.eff
             ApiProblem.of(error.code, error.message, error.code === "unauthorized" ? {} : { retryAfterSeconds: 5 })
           )
         )
-        const refusal = refuse(Context.getOrUndefined(endpoint.annotations, EndpointPolicy), principal)
+        const policy = Context.getOrUndefined(endpoint.annotations, EndpointPolicy)
+        const refusal = refuse(policy, principal)
         if (refusal !== undefined) return yield* refusal
+        if (isOfTenant(policy)) yield* orProblem(tenants.admitted(principal.tenant))
         if (yield* isAmbiguous) return yield* ambiguous
         const { remoteAddress } = yield* HttpServerRequest.HttpServerRequest
         return yield* httpEffect.pipe(
@@ -48,6 +53,10 @@ export const refuse = (policy: Policy | undefined, principal: Principal): ApiPro
     { requiredScopes: policy.scopes }
   )
 }
+
+/** Whether an endpoint acts for its caller's tenant. What every tenant shares is for operators, whatever became of theirs. */
+const isOfTenant = (policy: Policy | undefined): boolean =>
+  policy?._tag !== "Guarded" || !policy.scopes.includes("operator")
 
 /** Whether a JSON body says a thing twice: who checks it and who uses it might not read the same one (RFC 8259 §4). */
 const isAmbiguous = Effect.gen(function*() {

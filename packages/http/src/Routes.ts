@@ -21,6 +21,7 @@ import * as ProblemBoundary from "./ProblemBoundary.ts"
 import { apiHeaders, render } from "./ProblemResponse.ts"
 import * as ServersHandlers from "./ServersHandlers.ts"
 import * as SystemHandlers from "./SystemHandlers.ts"
+import * as TenantsHandlers from "./TenantsHandlers.ts"
 import * as TokensHandlers from "./TokensHandlers.ts"
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
@@ -34,6 +35,7 @@ const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
     KeysHandlers.layer,
     ServersHandlers.layer,
     SystemHandlers.layer,
+    TenantsHandlers.layer,
     TokensHandlers.layer
   ]),
   Layer.provide([Guard.layer, ProblemBoundary.layer])

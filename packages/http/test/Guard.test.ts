@@ -3,6 +3,7 @@ import { Authorization } from "@valetkey/api/Authorization"
 import { Boundary } from "@valetkey/api/Boundary"
 import { EndpointPolicy } from "@valetkey/api/Policy"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Tenants } from "@valetkey/domain/Tenants"
 import { Context, Effect, Layer } from "effect"
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
@@ -120,7 +121,10 @@ describe("Guard", () => {
         )
       ),
       Layer.provide([Guard.layer, ProblemBoundary.layer]),
-      Layer.provide(JwtAuthenticator.layerSecret(jwt))
+      Layer.provide([
+        JwtAuthenticator.layerSecret(jwt),
+        Layer.mock(Tenants)({ admitted: () => Effect.void })
+      ])
     )
     return Effect.gen(function*() {
       const { token } = yield* caller()

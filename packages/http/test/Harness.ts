@@ -18,6 +18,7 @@ import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { ServerStore } from "@valetkey/domain/ServerStore"
 import { TenantId } from "@valetkey/domain/Tenant"
+import { Tenants } from "@valetkey/domain/Tenants"
 import * as AgeArchiveSealer from "@valetkey/keyring/AgeArchiveSealer"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
@@ -205,6 +206,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
     Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Servers.layer,
     KeyRotation.layer,
+    Tenants.layer(),
     Instance.layer({ id: "test" }),
     layerServer
   ).pipe(

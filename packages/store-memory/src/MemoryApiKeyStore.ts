@@ -1,15 +1,16 @@
 import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
+import { atomicallyOf } from "./internal/deletions.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `ApiKeyStore` over the shared state. */
 export const layer: Layer.Layer<ApiKeyStore, never, MemoryWorld> = Layer.effect(
   ApiKeyStore,
-  Effect.map(MemoryWorld, ({ apiKeys }) =>
+  Effect.map(MemoryWorld, ({ apiKeys, deletions }) =>
     ApiKeyStore.of({
       create: (draft, { digest, lifetime }) =>
-        atomically((now) => {
+        atomicallyOf({ deletions }, draft.tenant, "create", (now) => {
           const key = {
             ...draft,
             createdAt: DateTime.makeUnsafe(now),

@@ -11,6 +11,7 @@ import { rowOf, Sealed } from "@valetkey/domain/Sealed"
 import { Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
+import { atomicallyOf } from "./internal/deletions.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import { owe } from "./internal/revocationRows.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
@@ -95,7 +96,7 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
         }),
 
       deposit: (key, input) =>
-        atomically((now) => {
+        atomicallyOf(world, key.tenant, "deposit", (now) => {
           if (ConnectionRows.currentGeneration(world, key) !== input.previous) return false
           ConnectionRows.write(world, key, input, now)
           return true

@@ -5,6 +5,7 @@ import { type ClaimedFlow, FlowConflict, FlowStore, type Reservation } from "@va
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
+import { atomicallyOf } from "./internal/deletions.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import { type FlowRow, MemoryWorld } from "./MemoryWorld.ts"
 
@@ -24,28 +25,30 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
 
     return FlowStore.of({
       reserve: (input) =>
-        Effect.flatten(atomically<Effect.Effect<Reservation, FlowConflict>>((now) => {
-          const running = FlowRows.openFlow(world, input.key, now)
-          if (running !== undefined) {
-            if (input.onConflict === "reject") return Effect.fail(new FlowConflict({ running: running.flow.id }))
-            if (input.onConflict === "join") {
-              return Effect.succeed({ _tag: "Joined", flow: FlowRows.read(running, now) })
+        Effect.flatten(
+          atomicallyOf<Effect.Effect<Reservation, FlowConflict>>(world, input.key.tenant, "reserve", (now) => {
+            const running = FlowRows.openFlow(world, input.key, now)
+            if (running !== undefined) {
+              if (input.onConflict === "reject") return Effect.fail(new FlowConflict({ running: running.flow.id }))
+              if (input.onConflict === "join") {
+                return Effect.succeed({ _tag: "Joined", flow: FlowRows.read(running, now) })
+              }
+              FlowRows.settle(world, running, "superseded", now)
             }
-            FlowRows.settle(world, running, "superseded", now)
-          }
-          const flow = {
-            id: input.id,
-            key: input.key,
-            state: "pending" as const,
-            transport: input.transport,
-            confirmation: input.confirmation,
-            createdAt: DateTime.makeUnsafe(now),
-            expiresAt: DateTime.makeUnsafe(now + Duration.toMillis(input.ttl))
-          }
-          world.flows.set(flow.id, { flow, fence: 0, leaseUntil: 0 })
-          world.slots.set(input.key.path, flow.id)
-          return Effect.succeed({ _tag: "Reserved", flow, superseded: running?.flow.id })
-        })),
+            const flow = {
+              id: input.id,
+              key: input.key,
+              state: "pending" as const,
+              transport: input.transport,
+              confirmation: input.confirmation,
+              createdAt: DateTime.makeUnsafe(now),
+              expiresAt: DateTime.makeUnsafe(now + Duration.toMillis(input.ttl))
+            }
+            world.flows.set(flow.id, { flow, fence: 0, leaseUntil: 0 })
+            world.slots.set(input.key.path, flow.id)
+            return Effect.succeed({ _tag: "Reserved", flow, superseded: running?.flow.id })
+          })
+        ),
 
       freeze: (id, authorization, ticket) =>
         atomically((now) => {

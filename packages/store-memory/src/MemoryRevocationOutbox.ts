@@ -1,6 +1,7 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
+import { atomicallyOf } from "./internal/deletions.ts"
 import { note, owe } from "./internal/revocationRows.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
@@ -10,8 +11,8 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
   Effect.map(MemoryWorld, (world) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        atomically((now) =>
-          owe(world, revocation, "late_result", now)),
+        atomicallyOf(world, revocation.key.tenant, "enqueue", (now) =>
+          owe(world, revocation, "late_result", now), "gone"),
 
       depth: atomically(() =>
         world.outbox.size

@@ -1,12 +1,13 @@
 import { rowOf } from "@valetkey/domain/Sealed"
 import { ServerStore } from "@valetkey/domain/ServerStore"
 import { Effect, Layer, Option } from "effect"
+import { atomicallyOf } from "./internal/deletions.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `ServerStore` over the shared state. */
 export const layer: Layer.Layer<ServerStore, never, MemoryWorld> = Layer.effect(
   ServerStore,
-  Effect.map(MemoryWorld, ({ servers }) =>
+  Effect.map(MemoryWorld, ({ deletions, servers }) =>
     ServerStore.of({
       get: (tenant, slug) => Effect.sync(() => Option.fromUndefinedOr(servers.get(rowOf(tenant, slug)))),
       list: (input) =>
@@ -19,7 +20,7 @@ export const layer: Layer.Layer<ServerStore, never, MemoryWorld> = Layer.effect(
             .slice(0, input.limit)
         ),
       put: (server) =>
-        Effect.sync(() => {
+        atomicallyOf({ deletions }, server.tenant, "put", () => {
           const created = !servers.has(rowOf(server.tenant, server.slug))
           servers.set(rowOf(server.tenant, server.slug), server)
           return created

@@ -11,6 +11,8 @@ import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
+import type { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
+import type { TenantStore } from "@valetkey/domain/TenantStore"
 import { Layer } from "effect"
 import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
@@ -25,6 +27,8 @@ import * as MemorySealedRows from "./MemorySealedRows.ts"
 import * as MemoryServerStore from "./MemoryServerStore.ts"
 import * as MemorySignals from "./MemorySignals.ts"
 import * as MemorySpool from "./MemorySpool.ts"
+import * as MemoryTenantKeyStore from "./MemoryTenantKeyStore.ts"
+import * as MemoryTenantStore from "./MemoryTenantStore.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Every store port. */
@@ -40,6 +44,8 @@ export type Ports =
   | SealedRows
   | ApiKeyStore
   | AuditLog
+  | TenantStore
+  | TenantKeyStore
   | Spool
   | Signals
 
@@ -56,6 +62,8 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemorySealedRows.layer,
   MemoryApiKeyStore.layer,
   MemoryAuditLog.layer,
+  MemoryTenantStore.layer,
+  MemoryTenantKeyStore.layer,
   MemorySpool.layer,
   MemorySignals.layer
 ).pipe(Layer.provideMerge(MemoryWorld.layer))

@@ -14,6 +14,7 @@ import type { Sealed } from "@valetkey/domain/Sealed"
 import type { Server } from "@valetkey/domain/Server"
 import type { SpoolEntry } from "@valetkey/domain/Spool"
 import type { TenantId } from "@valetkey/domain/Tenant"
+import type { TenantKey } from "@valetkey/domain/TenantKeyStore"
 import { Context, Layer } from "effect"
 
 /** A flow with what only the store knows of it. Rows are replaced, never changed in place. */
@@ -50,6 +51,14 @@ export interface KeyRow extends RegisteredKey {
   readonly demotedAt: number
 }
 
+/** A deletion of a tenant, with its times in milliseconds. */
+export interface DeletionRow {
+  readonly requestedAt: number
+  /** When nothing that was under way at the mark can end any more. */
+  readonly quietAt: number
+  readonly deletedAt: number | undefined
+}
+
 /** Service: the one state behind all ports in memory, so that a step which concerns two of them is one step. */
 export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** In the order of creation. */
@@ -72,6 +81,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
+  readonly deletions: Map<TenantId, DeletionRow>
+  readonly tenantKeys: Map<TenantId, TenantKey>
 }>()("@valetkey/store-memory/MemoryWorld") {
   /** Layer that begins with nothing. */
   static readonly layer: Layer.Layer<MemoryWorld> = Layer.sync(MemoryWorld, () => ({
@@ -89,6 +100,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     instance: { record: undefined },
     apiKeys: new Map(),
     audit: [],
-    auditHeads: new Map()
+    auditHeads: new Map(),
+    deletions: new Map(),
+    tenantKeys: new Map()
   }))
 }

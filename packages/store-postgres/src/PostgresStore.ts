@@ -11,6 +11,8 @@ import type { SealedRows } from "@valetkey/domain/SealedRows"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { StoreError } from "@valetkey/domain/StoreError"
+import type { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
+import type { TenantStore } from "@valetkey/domain/TenantStore"
 import { Config, Effect, Layer } from "effect"
 import { Database, type DatabaseOptions } from "./Database.ts"
 import * as Migrations from "./Migrations.ts"
@@ -27,6 +29,8 @@ import * as PostgresRevocationReceipts from "./PostgresRevocationReceipts.ts"
 import * as PostgresSealedRows from "./PostgresSealedRows.ts"
 import * as PostgresServerStore from "./PostgresServerStore.ts"
 import * as PostgresSignals from "./PostgresSignals.ts"
+import * as PostgresTenantKeyStore from "./PostgresTenantKeyStore.ts"
+import * as PostgresTenantStore from "./PostgresTenantStore.ts"
 
 /** Options of the whole store. */
 export interface PostgresOptions extends DatabaseOptions, PostgresSignals.SignalsOptions {
@@ -47,6 +51,8 @@ export type Ports =
   | SealedRows
   | ApiKeyStore
   | AuditLog
+  | TenantStore
+  | TenantKeyStore
   | Signals
 
 /** Layer of every store port but the spool on one database, with its probe. The schema is brought up to date first. */
@@ -65,6 +71,8 @@ export const layer = (
     PostgresSealedRows.layer,
     PostgresApiKeyStore.layer,
     PostgresAuditLog.layer,
+    PostgresTenantStore.layer,
+    PostgresTenantKeyStore.layer,
     PostgresSignals.layer(options),
     PostgresHealth.layer
   ).pipe(

@@ -10,6 +10,7 @@ import * as RevocationReceiptsContract from "@valetkey/testing/RevocationReceipt
 import * as SealedRowsContract from "@valetkey/testing/SealedRowsContract"
 import * as ServerStoreContract from "@valetkey/testing/ServerStoreContract"
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
+import * as TenantStoreContract from "@valetkey/testing/TenantStoreContract"
 import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { PostgresHealth } from "../src/PostgresHealth.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
@@ -33,6 +34,7 @@ describe("PostgresStore", () =>
     describe("SealedRows", () => SealedRowsContract.cases(it))
     describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
     describe("AuditLog", () => AuditLogContract.cases(it, options))
+    describe("TenantStore", () => TenantStoreContract.cases(it, options))
     describe("Signals", () => SignalsContract.cases(it))
 
     it.effect("builds from configuration", () =>

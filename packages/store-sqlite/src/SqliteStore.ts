@@ -12,6 +12,8 @@ import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
 import type { StoreError } from "@valetkey/domain/StoreError"
+import type { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
+import type { TenantStore } from "@valetkey/domain/TenantStore"
 import { Layer } from "effect"
 import * as SqliteApiKeyStore from "./SqliteApiKeyStore.ts"
 import * as SqliteAuditLog from "./SqliteAuditLog.ts"
@@ -27,6 +29,8 @@ import * as SqliteSealedRows from "./SqliteSealedRows.ts"
 import * as SqliteServerStore from "./SqliteServerStore.ts"
 import * as SqliteSignals from "./SqliteSignals.ts"
 import * as SqliteSpool from "./SqliteSpool.ts"
+import * as SqliteTenantKeyStore from "./SqliteTenantKeyStore.ts"
+import * as SqliteTenantStore from "./SqliteTenantStore.ts"
 
 /** Every store port. */
 export type Ports =
@@ -41,6 +45,8 @@ export type Ports =
   | SealedRows
   | ApiKeyStore
   | AuditLog
+  | TenantStore
+  | TenantKeyStore
   | Spool
   | Signals
 
@@ -61,6 +67,8 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteSealedRows.layer,
     SqliteApiKeyStore.layer,
     SqliteAuditLog.layer,
+    SqliteTenantStore.layer,
+    SqliteTenantKeyStore.layer,
     SqliteSpool.layer({ path: options.path === ":memory:" ? ":memory:" : `${options.path}.spool` }),
     SqliteSignals.layer
   ).pipe(Layer.provideMerge(SqliteDatabase.layer(options)))

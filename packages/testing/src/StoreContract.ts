@@ -14,6 +14,7 @@ import * as SealedRowsContract from "./SealedRowsContract.ts"
 import * as ServerStoreContract from "./ServerStoreContract.ts"
 import * as SignalsContract from "./SignalsContract.ts"
 import * as SpoolContract from "./SpoolContract.ts"
+import * as TenantStoreContract from "./TenantStoreContract.ts"
 
 export type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
 
@@ -36,6 +37,7 @@ export const suite = <R>(
       describe("SealedRows", () => SealedRowsContract.cases(it))
       describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
       describe("AuditLog", () => AuditLogContract.cases(it, options))
+      describe("TenantStore", () => TenantStoreContract.cases(it, options))
       describe("Spool", () => SpoolContract.cases(it))
       describe("Signals", () => SignalsContract.cases(it))
     }))

@@ -1,6 +1,9 @@
 import { StoreError } from "@valetkey/domain/StoreError"
 import { SqlError } from "effect/sql/SqlError"
 
+/** The SQLSTATE with which the database refuses a row of a tenant that is deleted. */
+export const refusal = "VK001"
+
 /** What the database said, without its words: those may carry values, hosts and names. */
 export class DatabaseFailure extends Error {
   override readonly name = "DatabaseFailure"
@@ -12,6 +15,9 @@ export class DatabaseFailure extends Error {
 /** The port's error for a failure of the database or of a row. */
 export const storeError = (operation: string, error: unknown): StoreError => {
   if (error instanceof StoreError) return error
+  if (error instanceof SqlError && codeOf(error.reason.cause) === refusal) {
+    return new StoreError({ code: "tenant_deleted", operation })
+  }
   return error instanceof SqlError
     ? new StoreError({ code: "store_unavailable", operation, cause: databaseFailure(error) })
     : new StoreError({

@@ -6,6 +6,7 @@ import { migration4 } from "./migration4.ts"
 import { migration6 } from "./migration6.ts"
 import { migration7 } from "./migration7.ts"
 import { migration8 } from "./migration8.ts"
+import { migration9 } from "./migration9.ts"
 
 /** Every migration in the order of its id. A released one is never edited; a new one is added. */
-export const migrations: ReadonlyArray<Migration> = [migration1, migration2, migration3, migration4, migration6, migration7, migration8]
+export const migrations: ReadonlyArray<Migration> = [migration1, migration2, migration3, migration4, migration6, migration7, migration8, migration9]

@@ -1,4 +1,5 @@
 import { StoreError } from "@valetkey/domain/StoreError"
+import { refusal } from "./tenantMigration.ts"
 
 /** A row that this code cannot have written. */
 export class CorruptRow extends Error {
@@ -25,14 +26,15 @@ export const storeError = (operation: string, cause: unknown): StoreError => {
   return new StoreError({ code, operation, cause })
 }
 
-// https://sqlite.org/rescode.html, the primary codes
-const sqlite = { busy: 5, locked: 6, corrupt: 11, notADatabase: 26 }
+// https://sqlite.org/rescode.html: the primary codes, and the extended one of a trigger that refused
+const sqlite = { busy: 5, locked: 6, corrupt: 11, notADatabase: 26, constraintTrigger: 1811 }
 
 const codeOf = (operation: string, cause: unknown): StoreError["code"] | undefined => {
   if (cause instanceof CorruptRow) return "store_corrupt"
   if (cause instanceof NewerSchema) return "store_unavailable"
   if (!(cause instanceof Error)) return undefined
   if ("errcode" in cause) {
+    if (Number(cause.errcode) === sqlite.constraintTrigger && cause.message === refusal) return "tenant_deleted"
     const primary = Number(cause.errcode) & 0xff
     if (primary === sqlite.corrupt || primary === sqlite.notADatabase) return "store_corrupt"
     const held = primary === sqlite.busy || primary === sqlite.locked

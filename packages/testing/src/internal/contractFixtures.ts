@@ -25,6 +25,8 @@ import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
+import type { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
+import type { TenantStore } from "@valetkey/domain/TenantStore"
 import { DateTime, Duration, Effect, Option } from "effect"
 import { randomBytes, randomUUID } from "node:crypto"
 
@@ -41,6 +43,8 @@ export type StorePorts =
   | SealedRows
   | ApiKeyStore
   | AuditLog
+  | TenantStore
+  | TenantKeyStore
   | Spool
   | Signals
 

@@ -1,0 +1,26 @@
+import type { TenantView } from "@valetkey/api/TenantsApi"
+import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Tenants, type TenantStatus } from "@valetkey/domain/Tenants"
+import { Effect } from "effect"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import { orProblem } from "./DomainProblem.ts"
+
+/** Layer of the endpoints that delete tenants. */
+export const layer = HttpApiBuilder.group(
+  ValetkeyApi,
+  "tenants",
+  Effect.fnUntraced(function*(handlers) {
+    const tenants = yield* Tenants
+    return handlers.handleAll({
+      status: ({ params }) => Effect.map(orProblem(tenants.status(params.tenant)), viewOf),
+      remove: ({ params }) => Effect.map(orProblem(tenants.remove(params.tenant)), viewOf),
+      allow: ({ params }) => orProblem(tenants.allow(params.tenant))
+    })
+  })
+)
+
+const viewOf = ({ deletedAt, requestedAt, ...rest }: TenantStatus): TenantView => ({
+  ...rest,
+  ...(requestedAt === undefined ? {} : { requestedAt }),
+  ...(deletedAt === undefined ? {} : { deletedAt })
+})

@@ -1,0 +1,131 @@
+import { ConnectionKey } from "@valetkey/domain/Connection"
+import { FlowId } from "@valetkey/domain/Flow"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { TenantStore } from "@valetkey/domain/TenantStore"
+import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { Database, type Sql } from "./Database.ts"
+import type { KeyColumns } from "./internal/connectionRows.ts"
+import { storeError } from "./internal/failure.ts"
+import { openCondition, settledColumns } from "./internal/flowRows.ts"
+import { tenantLock } from "./internal/migration9.ts"
+
+/** Layer of `TenantStore` on the table `tenant_deletions`. Triggers of the database refuse what a deleted tenant would be given. */
+export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
+  TenantStore,
+  Effect.map(Database, (database) =>
+    TenantStore.of({
+      begin: (tenant) =>
+        database.forTenant(tenant).transaction("TenantStore.begin", (sql) =>
+          Effect.gen(function*() {
+            yield* lockAlone(sql, tenant)
+            const [marked] = yield* sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`
+            if (marked !== undefined) return []
+            const [{ quiet } = { quiet: null }] = yield* sql<{ quiet: Date | null }>`SELECT greatest(
+                (SELECT max(lease_until) FROM flows WHERE tenant = ${tenant} AND state = 'exchanging'),
+                (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
+              ) AS quiet`
+            const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${
+              sql.literal(settledColumns)
+            } WHERE tenant = ${tenant} AND ${sql.literal(openCondition)} RETURNING id`
+            yield* sql`UPDATE connections SET status = 'quarantined', reauth_reason = NULL, phase = 'idle',
+                lease_until = NULL, updated_at = clock_timestamp()
+              WHERE tenant = ${tenant} AND status IN ('active', 'needs_reauth')`
+            for (const table of ["registrations", "servers", "api_keys"]) {
+              yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`
+            }
+            yield* sql`INSERT INTO tenant_deletions (tenant, requested_at, quiet_at)
+              SELECT ${tenant}, now, greatest(now, ${quiet}::timestamptz)
+              FROM (SELECT clock_timestamp() AS now) AS moment`
+            return ended.map(({ id }) => FlowId.make(id))
+          })),
+
+      find: (tenant) =>
+        database.forTenant(tenant).read("TenantStore.find", (sql) =>
+          Effect.flatMap(
+            sql`SELECT tenant, requested_at, deleted_at,
+                (SELECT count(*)::float8 FROM connections
+                  WHERE tenant = ${tenant} AND status <> 'revoking') AS connections,
+                (SELECT count(*)::float8 FROM revocations WHERE tenant = ${tenant}) AS revocations
+              FROM tenant_deletions WHERE tenant = ${tenant}`,
+            ([row]) =>
+              row === undefined
+                ? Effect.succeedNone
+                : Effect.mapBoth(decodeDeletion(row), {
+                  onSuccess: ({ deletedAt, ...rest }) => Option.some({ ...rest, deletedAt: deletedAt ?? undefined }),
+                  onFailure: (error) => storeError("TenantStore.find", error)
+                })
+          )),
+
+      isMarked: (tenant) =>
+        database.forTenant(tenant).read(
+          "TenantStore.isMarked",
+          (sql) => hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`)
+        ),
+
+      unfinished: database.acrossTenants.read("TenantStore.unfinished", (sql) =>
+        Effect.map(
+          sql<{ tenant: string }>`SELECT tenant FROM tenant_deletions WHERE deleted_at IS NULL ORDER BY requested_at`,
+          (rows) => rows.map(({ tenant }) => TenantId.make(tenant))
+        )),
+
+      connected: (tenant, limit) =>
+        database.forTenant(tenant).read("TenantStore.connected", (sql) =>
+          Effect.map(
+            sql<KeyColumns>`SELECT tenant, subject, server FROM connections
+              WHERE tenant = ${tenant} AND status <> 'revoking' LIMIT ${limit}`,
+            (rows) => rows.map((row) => new ConnectionKey(row))
+          )),
+
+      erase: (tenant, { limit, patience }) =>
+        database.forTenant(tenant).transaction("TenantStore.erase", (sql) =>
+          Effect.gen(function*() {
+            yield* lockAlone(sql, tenant)
+            const isDue = yield* hasRows(sql`SELECT FROM tenant_deletions
+              WHERE tenant = ${tenant} AND deleted_at IS NULL AND (
+                requested_at <= clock_timestamp() - ${Duration.toMillis(patience)}::float8 * interval '1 millisecond'
+                OR quiet_at <= clock_timestamp()
+                  AND NOT EXISTS (SELECT FROM connections WHERE tenant = ${tenant} AND status <> 'revoking')
+                  AND NOT EXISTS (SELECT FROM revocations WHERE tenant = ${tenant})
+              )`)
+            if (!isDue) return "waiting" as const
+            let full = false
+            for (const table of tables) {
+              const removed = yield* sql`DELETE FROM ${sql(table)} WHERE ctid = ANY(ARRAY(
+                  SELECT ctid FROM ${sql(table)} WHERE tenant = ${tenant} LIMIT ${limit}
+                )) RETURNING tenant`
+              full ||= removed.length === limit
+            }
+            if (full) return "more" as const
+            yield* sql`DELETE FROM tenant_keys WHERE tenant = ${tenant}`
+            yield* sql`UPDATE tenant_deletions SET deleted_at = clock_timestamp() WHERE tenant = ${tenant}`
+            return "deleted" as const
+          })),
+
+      allow: (tenant) =>
+        database.forTenant(tenant).transaction("TenantStore.allow", (sql) =>
+          Effect.gen(function*() {
+            yield* sql`DELETE FROM tenant_deletions WHERE tenant = ${tenant} AND deleted_at IS NOT NULL`
+            return !(yield* hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`))
+          }))
+    }))
+)
+
+/** Every table that holds rows of tenants, but for the audit trail, the data key and the tombstone. */
+const tables = ["flows", "connections", "registrations", "servers", "api_keys", "revocations", "revocation_receipts"]
+
+/** Waits for whoever is writing a row of the tenant, and has whoever begins to refused. Ends with the transaction. */
+const lockAlone = (sql: Sql, tenant: TenantId) =>
+  sql`SELECT pg_advisory_xact_lock(${
+    sql.literal(tenantLock("key.tenant"))
+  }) FROM (SELECT ${tenant}::text AS tenant) AS key`
+
+const hasRows = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
+  Effect.map(rows, (rows) => rows.length > 0)
+
+const decodeDeletion = Schema.decodeUnknownEffect(Schema.Struct({
+  tenant: TenantId,
+  requestedAt: Schema.DateTimeUtcFromDate,
+  deletedAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
+  connections: Schema.Natural,
+  revocations: Schema.Natural
+}))
