@@ -14,16 +14,21 @@ import * as TenantStoreContract from "@valetkey/testing/TenantStoreContract"
 import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { PostgresHealth } from "../src/PostgresHealth.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
+import { applicationRole } from "./internal/applicationRole.ts"
 import { advance, tamper, TestDatabase } from "./internal/realPostgres.ts"
 
-const layer = Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.layer({ url }))).pipe(
-  Layer.provideMerge(TestDatabase.layer)
-)
+const asOwner = Layer.unwrap(Effect.map(TestDatabase, ({ url }) => PostgresStore.layer({ url })))
+
+/** Row-level security applies to this role. */
+const asApplication = Layer.unwrap(Effect.map(applicationRole, (url) => PostgresStore.layer({ url, migrate: false })))
 
 const options = { advance, tamper }
 
-describe("PostgresStore", () =>
-  it.layer(layer, { timeout: "60 seconds" })((it) => {
+describe.each([
+  { name: "PostgresStore", store: asOwner },
+  { name: "I10 PostgresStore as a role that owns nothing", store: asApplication }
+])("$name", ({ store }) =>
+  it.layer(Layer.provideMerge(store, TestDatabase.layer), { timeout: "60 seconds" })((it) => {
     describe("FlowStore", () => FlowStoreContract.cases(it, options))
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))

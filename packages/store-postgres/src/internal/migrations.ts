@@ -1,5 +1,6 @@
 import type { Migration } from "../Migrations.ts"
 import { migration1 } from "./migration1.ts"
+import { migration10 } from "./migration10.ts"
 import { migration2 } from "./migration2.ts"
 import { migration3 } from "./migration3.ts"
 import { migration4 } from "./migration4.ts"
@@ -9,4 +10,14 @@ import { migration8 } from "./migration8.ts"
 import { migration9 } from "./migration9.ts"
 
 /** Every migration in the order of its id. A released one is never edited; a new one is added. */
-export const migrations: ReadonlyArray<Migration> = [migration1, migration2, migration3, migration4, migration6, migration7, migration8, migration9]
+export const migrations: ReadonlyArray<Migration> = [
+  migration1,
+  migration2,
+  migration3,
+  migration4,
+  migration6,
+  migration7,
+  migration8,
+  migration9,
+  migration10
+]
