@@ -19,18 +19,6 @@ export const Status = Command.make(
   Command.withDescription("Show the health of the connections, or of one")
 )
 
-/** `valetkey disconnect`: refuse tokens at once, revoke, forget. */
-export const Disconnect = Command.make("disconnect", { name: Name }, ({ name }) =>
-  Effect.gen(function*() {
-    const output = yield* Output
-    const remote = yield* reach({ start: true })
-    yield* remote.call(operations.disconnect, name)
-    yield* output.result(
-      { ok: true, server: name, disconnected: true },
-      `Disconnected ${name}; its tokens are being revoked`
-    )
-  })).pipe(Command.withDescription("Revoke and forget a connection"))
-
 const listAll = Effect.gen(function*() {
   const output = yield* Output
   const remote = yield* reach({ start: false })

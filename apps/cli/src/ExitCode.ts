@@ -101,6 +101,7 @@ export const exitCode = {
   return_url_missing: ExitCode.failure,
   return_url_unexpected: ExitCode.failure,
   return_url_unregistered: ExitCode.failure,
+  revocation_not_found: ExitCode.failure,
   rewrap_incomplete: ExitCode.failure,
   secret_not_private: ExitCode.failure,
   secret_unreadable: ExitCode.failure,

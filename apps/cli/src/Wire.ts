@@ -11,6 +11,7 @@ import type {
 } from "@valetkey/api/FlowsApi"
 import type { InstanceView } from "@valetkey/api/InstanceApi"
 import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
+import type { RevocationView } from "@valetkey/api/RevocationsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
@@ -23,6 +24,9 @@ export type Connection = typeof ConnectionView.Encoded
 
 /** A flow on the wire. */
 export type Flow = typeof FlowView.Encoded
+
+/** What became of the tokens of a connection, on the wire. */
+export type Revocation = typeof RevocationView.Encoded
 
 /** A server on the wire. */
 export type Server = typeof ServerView.Encoded
@@ -98,6 +102,17 @@ export const operations = {
     method: "DELETE",
     path: (server) => `/v1/connections/${encodeURIComponent(server)}`,
     accepts: isEmpty
+  }),
+  revocations: operation<{ readonly server: string }, { readonly revocations: ReadonlyArray<Revocation> }>({
+    method: "GET",
+    path: ({ server }) => `/v1/revocations?server=${encodeURIComponent(server)}&limit=20`,
+    accepts: (answer): answer is { revocations: Array<Revocation> } =>
+      has(answer, { revocations: "object" }) && Array.isArray(answer["revocations"])
+  }),
+  revocation: operation<{ readonly id: string; readonly wait: number }, Revocation>({
+    method: "GET",
+    path: ({ id, wait }) => `/v1/revocations/${encodeURIComponent(id)}?wait=${wait}`,
+    accepts: (answer): answer is Revocation => has(answer, { id: "string", outcome: "string" })
   }),
   token: operation<typeof TokenPayload.Encoded & { readonly server: string }, Token>({
     method: "POST",

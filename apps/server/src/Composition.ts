@@ -12,6 +12,7 @@ import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
+import { Revocations } from "@valetkey/domain/Revocations"
 import { Servers } from "@valetkey/domain/Servers"
 import { Tenants } from "@valetkey/domain/Tenants"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
@@ -85,6 +86,9 @@ const layerUseCases = (settings: Settings) =>
         ),
         AccessTokens.layer(),
         Connections.layer,
+        Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
+        Revocations.layer,
+        Revocations.layerRetention({ retention: settings.receiptRetention }),
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Servers.layer,
         InstanceGuard.layerTenants.pipe(Layer.provide(Tenants.layer({ patience: settings.deletionPatience }))),

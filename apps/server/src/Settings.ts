@@ -1,5 +1,6 @@
 import { type Environment, type Home, locate } from "@valetkey/client/Home"
 import { flowTtl } from "@valetkey/domain/Flows"
+import { receiptRetention } from "@valetkey/domain/Revocations"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
 import { type VariableName, variables } from "./Variables.ts"
@@ -77,6 +78,7 @@ interface Common {
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
   readonly auditRetention: Duration.Duration
+  readonly receiptRetention: Duration.Duration
   readonly deletionPatience: Duration.Duration
   readonly logFormat: "logfmt" | "json"
   readonly telemetry: TelemetrySettings | undefined
@@ -108,6 +110,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
+      receiptRetention: (yield* optional("VALETKEY_REVOCATION_RETENTION", parsed(parseRetention))) ?? receiptRetention,
       deletionPatience: (yield* optional("VALETKEY_DELETION_PATIENCE", parsed(parsePatience))) ?? Duration.hours(1),
       logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
       telemetry: yield* telemetry,

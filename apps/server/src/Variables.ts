@@ -164,6 +164,12 @@ export const variables = [
     "a duration of 0 seconds to 30 days, such as 10m, 1h or 2d",
     "How long the deletion of a tenant waits for authorization servers to confirm its revocations."
   ),
+  define(
+    "VALETKEY_REVOCATION_RETENTION",
+    "30d",
+    "1d to 3650d, or years such as 2y",
+    "How long receipts of revocations are kept after they are settled."
+  ),
   define("VALETKEY_LOG_FORMAT", "logfmt", "logfmt or json", "Format of the log on stderr."),
   define(
     "VALETKEY_LOG_LEVEL",

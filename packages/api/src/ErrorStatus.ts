@@ -9,6 +9,7 @@ import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
 import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
+import type { RevocationNotFound } from "@valetkey/domain/Revocations"
 import type { TenantDeleted, TenantDeleting } from "@valetkey/domain/Tenants"
 
 /** Every error that a use case may give to the HTTP boundary. */
@@ -24,6 +25,7 @@ export type DomainError =
   | KeyRotationError
   | KeysManagedElsewhere
   | RecipientInvalid
+  | RevocationNotFound
   | StartError
   | TenantDeleted
   | TenantDeleting
@@ -98,6 +100,7 @@ export const errorStatus = {
   return_url_missing: 422,
   return_url_unexpected: 422,
   return_url_unregistered: 422,
+  revocation_not_found: 404,
   server_not_found: 404,
   store_corrupt: 500,
   store_locked: 503,

@@ -8,6 +8,7 @@ import { ExportsApi } from "./ExportsApi.ts"
 import { FlowsApi } from "./FlowsApi.ts"
 import { InstanceApi } from "./InstanceApi.ts"
 import { KeysApi } from "./KeysApi.ts"
+import { RevocationsApi } from "./RevocationsApi.ts"
 import { ServersApi } from "./ServersApi.ts"
 import { SystemApi } from "./SystemApi.ts"
 import { TenantsApi } from "./TenantsApi.ts"
@@ -18,6 +19,7 @@ export class ValetkeyApi extends HttpApi.make("valetkey")
   .add(
     FlowsApi,
     ConnectionsApi,
+    RevocationsApi,
     ExportsApi,
     TokensApi,
     ServersApi,

@@ -12,6 +12,7 @@ import {
   StartPayload
 } from "@valetkey/api/FlowsApi"
 import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
+import type { RevocationView } from "@valetkey/api/RevocationsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenView } from "@valetkey/api/TokensApi"
@@ -55,6 +56,13 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   ): Effect.Effect<boolean, ClientError>
   /** Refuses tokens at once and revokes. Idempotent. */
   disconnect(server: string): Effect.Effect<void, ClientError>
+  /** Every revocation of the caller, or those of one server, newest first, through all pages. */
+  revocations(server?: string): Effect.Effect<ReadonlyArray<RevocationView>, ClientError>
+  /** A revocation; waits up to `wait` for it to be settled. */
+  revocation(
+    id: RevocationView["id"],
+    options?: { readonly wait?: Duration.Input }
+  ): Effect.Effect<RevocationView, ClientError>
   /** A fresh access token. `rejected` is the one that the resource refused with 401. */
   token(server: string, options?: {
     readonly minValidity?: Duration.Input | undefined
@@ -101,7 +109,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { apiKeys, audit, connections, flows, keys, servers, system, tokens } = yield* HttpApiClient.makeWith(
+      const { apiKeys, audit, connections, flows, keys, revocations, servers, system, tokens } = yield* HttpApiClient.makeWith(
         ValetkeyApi,
         {
           httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
@@ -125,9 +133,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
         flow: (flowId, options) =>
           call(flows.status({
             params: { flowId },
-            query: options?.wait === undefined
-              ? {}
-              : { wait: Math.min(60, Math.max(0, Math.floor(Duration.toSeconds(options.wait)))) }
+            query: waiting(options)
           })),
         cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
         finalize: (flowId, completionCode) => call(flows.finalize({ params: { flowId }, payload: { completionCode } })),
@@ -149,6 +155,17 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
             ({ created }) => created
           ),
         disconnect: (name) => named(name, (server) => connections.disconnect({ params: { server } })),
+        revocations: (name) => {
+          const all = (server: { readonly server?: ServerView["server"] }) =>
+            pages<RevocationView, RevocationView["id"]>((after) =>
+              Effect.map(
+                call(revocations.list({ query: { limit: 100, ...server, ...after } })),
+                (page) => ({ items: page.revocations, next: page.next })
+              )
+            )
+          return name === undefined ? all({}) : isSlug(name) ? all({ server: name }) : Effect.fail(invalidName)
+        },
+        revocation: (id, options) => call(revocations.get({ params: { id }, query: waiting(options) })),
         token: (name, options) =>
           named(name, (server) =>
             tokens.get({
@@ -212,6 +229,11 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
 
 /** Longer than the longest wait that a server grants: a refresh that somebody else runs. */
 const patience = Duration.seconds(100)
+
+const waiting = (options: { readonly wait?: Duration.Input } | undefined) =>
+  options?.wait === undefined
+    ? {}
+    : { wait: Math.min(60, Math.max(0, Math.floor(Duration.toSeconds(options.wait)))) }
 
 const isSlug = Schema.is(StartPayload.fields.server)
 

@@ -19,6 +19,7 @@ import * as KeysHandlers from "./KeysHandlers.ts"
 import * as OriginGuard from "./OriginGuard.ts"
 import * as ProblemBoundary from "./ProblemBoundary.ts"
 import { apiHeaders, render } from "./ProblemResponse.ts"
+import * as RevocationsHandlers from "./RevocationsHandlers.ts"
 import * as ServersHandlers from "./ServersHandlers.ts"
 import * as SystemHandlers from "./SystemHandlers.ts"
 import * as TenantsHandlers from "./TenantsHandlers.ts"
@@ -33,6 +34,7 @@ const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
     FlowsHandlers.layer,
     InstanceHandlers.layer,
     KeysHandlers.layer,
+    RevocationsHandlers.layer,
     ServersHandlers.layer,
     SystemHandlers.layer,
     TenantsHandlers.layer,

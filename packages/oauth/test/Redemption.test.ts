@@ -273,8 +273,10 @@ describe("Revocation", () => {
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
       const { accessToken, refreshToken } = provider.grant()
-      yield* revoke(grantAt(provider.origin), refreshToken)
+      assert.strictEqual(yield* revoke(grantAt(provider.origin), refreshToken), "confirmed")
       assert.isFalse(provider.isActive(accessToken))
+      // RFC 7009 §2.2: what is void already is a success as well.
+      assert.strictEqual(yield* revoke(grantAt(provider.origin), refreshToken), "confirmed")
       assert.deepStrictEqual(Object.fromEntries(provider.requests("revocation")[0]!.form), {
         client_id: "fake-client",
         token: Redacted.value(refreshToken),
@@ -282,28 +284,37 @@ describe("Revocation", () => {
       })
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
-  it.live("counts as done what a server cannot revoke", () =>
+  it.live("tells apart what a server revokes and what it does not, and never asks one without the endpoint", () =>
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
       const { revocationEndpoint: _, ...without } = grantAt(provider.origin)
-      yield* revoke(without, secret())
+      assert.strictEqual(yield* revoke(without, secret()), "unsupported")
       assert.isEmpty(provider.log)
       provider.script("revocation", [Reply.error("unsupported_token_type"), Reply.raw({ status: 204 })])
-      yield* revoke(grantAt(provider.origin), secret())
-      yield* revoke(grantAt(provider.origin), secret())
+      assert.strictEqual(yield* revoke(grantAt(provider.origin), secret()), "unsupported")
+      assert.strictEqual(yield* revoke(grantAt(provider.origin), secret()), "confirmed")
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.live("S2x.13 asks to be tried again after anything else, within its deadline", () =>
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
-      const replies = [Reply.raw({ status: 503 }), Reply.error("invalid_client", 401), Reply.reset, Reply.hang]
-      provider.script("revocation", replies)
-      for (const _ of replies) {
-        const error = yield* Effect.flip(revoke(grantAt(provider.origin), secret()))
-        assert.strictEqual(error._tag, "RevocationError")
+      const replies = [
+        ["revocation_unavailable", Reply.raw({ status: 503 })],
+        ["revocation_unavailable", Reply.raw({ status: 429 })],
+        ["revocation_refused", Reply.error("invalid_client", 401)],
+        ["revocation_refused", Reply.error("invalid_request")],
+        ["revocation_unreachable", Reply.reset],
+        ["revocation_unreachable", Reply.hang]
+      ] as const
+      provider.script("revocation", replies.map(([, reply]) => reply))
+      for (const [code] of replies) {
+        assert.strictEqual((yield* Effect.flip(revoke(grantAt(provider.origin), secret()))).code, code)
       }
       const confidential = grantAt(provider.origin, { authMethod: "client_secret_basic" })
-      assert.strictEqual((yield* Effect.flip(revoke(confidential, secret())))._tag, "RevocationError")
+      assert.strictEqual((yield* Effect.flip(revoke(confidential, secret()))).code, "client_secret_missing")
       assert.lengthOf(provider.requests("revocation"), replies.length)
+      provider.script("revocation", [Reply.json(503, {}, { "retry-after": "90" })])
+      const { retryAfter } = yield* Effect.flip(revoke(grantAt(provider.origin), secret()))
+      assert.deepStrictEqual(retryAfter, Duration.seconds(90))
     }).pipe(Effect.scoped, Effect.provide(layerWith({ revocation: "200 millis" }))))
 })
