@@ -258,7 +258,7 @@ describe.concurrent("a bad installation", () => {
         proxy.setMode("forward")
         const started = yield* api.call("POST", "/v1/flows", { body: { server: "mcp" } })
         assert.strictEqual(started.status, 201, started.text)
-        yield* UserAgent.make().authorize(String(started.json["authorizationUrl"]))
+        yield* UserAgent.make().authorize(String(started.json["connectUrl"]))
         assert.strictEqual((yield* api.call("POST", "/v1/connections/mcp/token", { body: {} })).status, 200)
         assert.strictEqual(provider.maxTokenCount(), 1)
       }),

@@ -35,12 +35,17 @@ export const play = Effect.fnUntraced(function*({ api, clientSecret, evidence, p
   const visit = Effect.fnUntraced(function*(alter?: (callback: URL) => void) {
     const started = yield* api.call("POST", "/v1/flows", {
       body: { server, reauthorize: true },
-      secret: ["authorizationUrl"]
+      secret: ["authorizationUrl", "connectUrl"]
     })
     assert.strictEqual(started.status, 201, started.text)
-    const url = new URL(String(started.json["authorizationUrl"]))
-    Canary.register("state", url.searchParams.get("state") ?? "")
     const person = UserAgent.make()
+    const { authorizationUrl, connectUrl } = started.json
+    if (connectUrl !== undefined) Canary.register("ticket", String(connectUrl).split("/").at(-1) ?? "")
+    const url = connectUrl === undefined
+      ? new URL(String(authorizationUrl))
+      : yield* person.leave(String(connectUrl))
+    for (const [, value] of person.cookies.all()) Canary.register("binding", value)
+    Canary.register("state", url.searchParams.get("state") ?? "")
     const callback = yield* person.callbackUrl(url, url.searchParams.get("redirect_uri") ?? "")
     if (alter !== undefined) {
       const forged = new URL(callback)

@@ -223,13 +223,34 @@ describe("connect", () => {
         ["connect", provider.resource, "--name", "fake", "--no-browser", "--transport", "gateway"],
         env
       )
+      const [code] = yield* running.saw("stderr", /[B-Z]{4}-[B-Z]{4}/)
       const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
-      assert.include(new URL(url).searchParams.get("redirect_uri"), `http://127.0.0.1:${port}/callback/`)
-      const page = yield* UserAgent.make().authorize(url)
+      assert.match(url, new RegExp(`^http://127\\.0\\.0\\.1:${port}/connect/[\\w-]{43}$`))
+      const person = UserAgent.make()
+      assert.include((yield* person.request(url)).body, code)
+      const page = yield* person.authorize(url)
       assert.strictEqual(page.url.port, String(port))
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 0, ended.stderr)
       assert.include(ended.stdout, "Connected to fake")
+    })))
+
+  it.live("S2.37 defers over the gateway with the URL of the connect page and its compare code", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const port = yield* freePort
+      const env = { VALETKEY_PUBLIC_URL: `http://127.0.0.1:${port}`, VALETKEY_PUBLIC_LISTEN: `127.0.0.1:${port}` }
+      const running = yield* valetkey.start(
+        ["connect", provider.resource, "--name", "fake", "--no-browser", "--transport", "gateway", "--json"],
+        env
+      )
+      const { code, stdout } = yield* running.ended
+      assert.strictEqual(code, 0)
+      const deferred = JSON.parse(stdout)
+      assert.notProperty(deferred, "authorizationUrl")
+      assert.match(deferred.compareCode, /^[B-Z]{4}-[B-Z]{4}$/)
+      assert.include((yield* UserAgent.make().request(deferred.connectUrl)).body, deferred.compareCode)
     })))
 
   it.live("S2.26 DAEM-12 cancels the flow on Ctrl+C and exits with 130", () =>

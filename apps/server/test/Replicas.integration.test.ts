@@ -48,10 +48,11 @@ describe("replicas on one Postgres", () => {
       assert.strictEqual((yield* a.call("PUT", "/v1/servers/fake", described(provider))).status, 201)
       const started = yield* a.call("POST", "/v1/flows", { server: "fake" })
       assert.strictEqual(started.status, 201)
-      const { authorizationUrl, flowId } = started.body
+      const { connectUrl, flowId } = started.body
+      assert.notProperty(started.body, "authorizationUrl")
       const waiting = yield* Effect.forkChild(c.call("GET", `/v1/flows/${flowId}?wait=30`))
 
-      const page = yield* UserAgent.make().authorize(String(authorizationUrl))
+      const page = yield* UserAgent.make().authorize(String(connectUrl))
       assert.strictEqual(page.status, 200)
       assert.strictEqual(page.url.origin, `http://127.0.0.1:${publicPort}`)
       assert.include(page.body, "Connected")

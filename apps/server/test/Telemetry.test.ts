@@ -105,7 +105,7 @@ describe("telemetry", () => {
         yield* call("PUT", "/v1/servers/fake", { resource: provider.resource, scopes: ["read"] })
         const started = yield* call("POST", "/v1/flows", { server: "fake", transport: "gateway" })
         assert.strictEqual(started.status, 201, JSON.stringify(started.body))
-        yield* UserAgent.make().authorize(String(started.body.authorizationUrl))
+        yield* UserAgent.make().authorize(String(started.body.connectUrl))
         yield* call("GET", `/v1/flows/${started.body.flowId}?wait=10`)
         for (let read = 0; read < 3; read++) {
           const answer = yield* call("POST", "/v1/connections/fake/token", {})

@@ -98,14 +98,14 @@ export class FlowStore extends Context.Service<FlowStore, {
   }): Effect.Effect<Reservation, FlowConflict | StoreError>
   /** Records what `start` decided; durable when it returns. False when the flow is not pending any more. Called once per flow. */
   freeze(id: FlowId, authorization: FrozenAuthorization, ticket?: FrozenTicket): Effect.Effect<boolean, StoreError>
-  /** The flow of a ticket, whatever became of it, if it began no longer ago than `within`. Reading changes nothing. */
+  /** The flow of a ticket, whatever became of it, if it began within the last `within`. Reading changes nothing. */
   findByTicket(input: {
     readonly ticketHash: Digest
     readonly within: Duration.Duration
   }): Effect.Effect<Option.Option<TicketedFlow>, StoreError>
   /**
-   * Binds a ticket's flow to a browser in one atomic step with every predicate in it: pending, not expired, begun no
-   * longer ago than `within`, and bound to nobody or to this very browser. None means that nothing matched and nothing
+   * Binds a ticket's flow to a browser in one atomic step with every predicate in it: pending, not expired, begun
+   * within the last `within`, and bound to nobody or to this very browser. None means that nothing matched and nothing
    * changed. Of any number of browsers one gets the flow, and that one as often as it asks.
    */
   bind(input: {

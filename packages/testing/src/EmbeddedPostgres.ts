@@ -86,6 +86,9 @@ export const applicationRole = (url: Redacted.Redacted): Effect.Effect<Redacted.
   )
 }
 
+/** Every row of every table as text, for what must not have changed any. */
+export const rowsOf = ({ url }: Database): Effect.Effect<string> => Effect.promise(() => dump(url))
+
 const create = Effect.fnUntraced(function*(from: string) {
   const admin = yield* server
   const name = `test_${randomBytes(8).toString("hex")}`

@@ -34,6 +34,8 @@ export interface UserAgent {
   authorize(url: string | URL, visit?: Visit): Effect.Effect<Page, UserAgentStuck>
   /** Plays until a redirect to `redirectUri` and returns its URL without requesting it. */
   callbackUrl(url: string | URL, redirectUri: string | URL, visit?: Visit): Effect.Effect<URL, UserAgentStuck>
+  /** Plays the pages of an origin until one leads to another origin, and returns that URL without requesting it. */
+  leave(url: string | URL, visit?: Visit): Effect.Effect<URL, UserAgentStuck>
   /** Requests one URL with the cookies of the jar and follows nothing. */
   request(url: string | URL, init?: RequestInit): Effect.Effect<Page, UserAgentStuck>
   /** `METHOD origin/path status` of every request so far; queries carry secrets and are left out. */
@@ -94,6 +96,13 @@ export const make = (options: { readonly login?: string } = {}): UserAgent => {
     return yield* stuck("Too many pages")
   })
 
+  const until = (url: string | URL, stop: (url: URL) => boolean, visit: Visit) =>
+    play(url, stop, visit).pipe(
+      Effect.flatMap((end) =>
+        end instanceof URL ? Effect.succeed(end) : Effect.fail(stuck(`No way forward (status ${end.status})`))
+      )
+    )
+
   return {
     cookies,
     trail,
@@ -102,13 +111,10 @@ export const make = (options: { readonly login?: string } = {}): UserAgent => {
       play(url, () => false, visit).pipe(
         Effect.flatMap((end) => end instanceof URL ? Effect.fail(stuck("No page")) : Effect.succeed(end))
       ),
+    leave: (url, visit = {}) => until(url, ({ origin }) => origin !== new URL(url).origin, visit),
     callbackUrl: (url, redirectUri, visit = {}) => {
       const wanted = new URL(redirectUri)
-      return play(url, ({ origin, pathname }) => origin === wanted.origin && pathname === wanted.pathname, visit).pipe(
-        Effect.flatMap((end) =>
-          end instanceof URL ? Effect.succeed(end) : Effect.fail(stuck(`No way forward (status ${end.status})`))
-        )
-      )
+      return until(url, ({ origin, pathname }) => origin === wanted.origin && pathname === wanted.pathname, visit)
     }
   }
 }

@@ -82,6 +82,17 @@ export const deployment = (options: {
   }
 }
 
+/** The credential of somebody else in the same deployment. */
+export const tokenOf = ({ env }: Deployment, claims: { readonly sub: string; readonly tenant?: string }): string =>
+  jwt(env["VALETKEY_JWT_SECRET"] ?? "", {
+    iss: env["VALETKEY_JWT_ISSUER"],
+    aud: env["VALETKEY_JWT_AUDIENCE"],
+    tenant: "acme",
+    scope: "flows:write connections:read connections:write tokens:read admin",
+    exp: 4_000_000_000,
+    ...claims
+  })
+
 /** Runs `main.ts` until it ends by itself. */
 export const run = (env: Env): Effect.Effect<Ended> => Effect.scoped(Effect.flatMap(launch(env), ({ ended }) => ended))
 

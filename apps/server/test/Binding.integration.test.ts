@@ -1,0 +1,197 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect } from "effect"
+import * as Replica from "./support/Replica.ts"
+
+const appUrl = "https://app.example/connected"
+
+/** A server on Postgres, its provider, and its callers, each with a browser of their own. */
+const installed = Effect.gen(function*() {
+  const database = yield* EmbeddedPostgres.database
+  const provider = yield* FakeProvider.make()
+  const publicPort = yield* Replica.freePort
+  const deployment = Replica.deployment({
+    databaseUrl: Replica.text(database.url),
+    publicPort,
+    allowEgress: new URL(provider.origin).host
+  })
+  const replica = yield* Replica.start(
+    { ...deployment.env, VALETKEY_LISTEN: `127.0.0.1:${publicPort}`, VALETKEY_RETURN_URLS: appUrl },
+    deployment.token
+  )
+  const person = (sub: string, tenant = "acme") => {
+    const call = Replica.caller(replica.api, Replica.tokenOf(deployment, { sub, tenant }))
+    const browser = UserAgent.make({ login: sub })
+    const start = Effect.fnUntraced(function*(body: object = { server: "fake" }) {
+      const { body: started, status } = yield* call("POST", "/v1/flows", body)
+      assert.strictEqual(status, 201, JSON.stringify(started))
+      return {
+        flowId: String(started["flowId"]),
+        connectUrl: String(started["connectUrl"]),
+        authorizationUrl: String(started["authorizationUrl"]),
+        settled: Effect.map(call("GET", `/v1/flows/${String(started["flowId"])}?wait=10`), ({ body }) => body)
+      }
+    })
+    return {
+      call,
+      browser,
+      start,
+      describe: (server: string) =>
+        call("PUT", `/v1/servers/${server}`, { resource: provider.resource, scopes: ["read"] }),
+      connection: Effect.map(call("GET", "/v1/connections/fake"), ({ status }) => status)
+    }
+  }
+  const mallory = person("mallory")
+  yield* mallory.describe("fake")
+  return {
+    provider,
+    person,
+    mallory,
+    victim: person("victim"),
+    /** The flows and connections as the database holds them. */
+    rows: Effect.map(
+      EmbeddedPostgres.rowsOf(database),
+      (text) => text.split("\n").filter((line) => /^public\.(flows|connections)\t/.test(line)).sort()
+    ),
+    exchanges: () => provider.requests("token").length
+  }
+})
+
+/** The callback that a browser is sent to after its person has consented, without following it. */
+const consented = (browser: UserAgent.UserAgent, authorizationUrl: URL | string) =>
+  browser.callbackUrl(authorizationUrl, new URL(authorizationUrl).searchParams.get("redirect_uri") ?? "")
+
+describe("whoever finishes is who started", () => {
+  it.live("I9 BIND-01 BIND-02 WEB-08 a victim who consents to somebody else's flow connects nothing, and it stays as it was", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, mallory, rows, victim } = yield* installed
+      const flow = yield* mallory.start()
+      const authorizationUrl = yield* mallory.browser.leave(flow.connectUrl)
+      const callback = yield* consented(victim.browser, authorizationUrl)
+      const before = yield* rows
+      for (const person of [victim, { browser: UserAgent.make() }]) {
+        const page = yield* person.browser.request(callback)
+        assert.strictEqual(page.status, 400)
+        assert.include(page.body, "Nothing was changed")
+      }
+      assert.deepStrictEqual(yield* rows, before)
+      assert.strictEqual(exchanges(), 0)
+      assert.strictEqual(yield* mallory.connection, 404)
+
+      const own = yield* consented(mallory.browser, authorizationUrl)
+      const [first, again] = [yield* mallory.browser.request(own), yield* mallory.browser.request(own)]
+      assert.deepStrictEqual([first.status, again.status], [303, 303])
+      assert.strictEqual((yield* flow.settled)["status"], "completed")
+      const done = yield* mallory.browser.request(new URL(again.headers.get("location") ?? "", own))
+      assert.include(done.body, "Connected")
+      assert.strictEqual(exchanges(), 1)
+      assert.strictEqual(yield* victim.connection, 404)
+    })))
+
+  it.live("BIND-03 a link that was taken leads no other browser anywhere, and the first one to its end", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, mallory, rows, victim } = yield* installed
+      const flow = yield* mallory.start()
+      const waiting = yield* victim.browser.request(flow.connectUrl)
+      assert.strictEqual(waiting.status, 200)
+      const authorizationUrl = yield* mallory.browser.leave(flow.connectUrl)
+      const before = yield* rows
+      const token = /name="token" value="([^"]+)"/.exec(waiting.body)?.[1] ?? ""
+      const late = yield* victim.browser.request(flow.connectUrl, {
+        method: "POST",
+        headers: { origin: waiting.url.origin, "content-type": "application/x-www-form-urlencoded" },
+        body: `token=${token}`
+      })
+      assert.strictEqual(late.status, 403)
+      assert.include(late.body, "Opened elsewhere")
+      assert.strictEqual((yield* victim.browser.request(flow.connectUrl)).status, 403)
+      assert.deepStrictEqual(yield* rows, before)
+      yield* mallory.browser.request(yield* consented(mallory.browser, authorizationUrl))
+      assert.strictEqual((yield* flow.settled)["status"], "completed")
+      assert.strictEqual(exchanges(), 1)
+    })))
+
+  it.live("BIND-05 a code of the attacker's in the victim's flow and browser is refused by PKCE, and attaches nothing", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, mallory, victim } = yield* installed
+      const theirs = yield* mallory.start()
+      const stolen = yield* consented(mallory.browser, yield* mallory.browser.leave(theirs.connectUrl))
+      const flow = yield* victim.start()
+      const callback = yield* consented(victim.browser, yield* victim.browser.leave(flow.connectUrl))
+      callback.searchParams.set("code", stolen.searchParams.get("code") ?? "")
+      yield* victim.browser.request(callback)
+      assert.deepInclude((yield* flow.settled)["failure"], { code: "code_rejected" })
+      assert.strictEqual(exchanges(), 1)
+      assert.strictEqual(yield* victim.connection, 404)
+      assert.strictEqual((yield* theirs.settled)["status"], "pending")
+    })))
+
+  it.live("BIND-06 BIND-09 BIND-12 a response at the path of another server or tenant matches nothing", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, person, rows, victim } = yield* installed
+      const rival = person("victim", "rival")
+      yield* rival.describe("fake")
+      yield* victim.describe("other").pipe(
+        Effect.andThen(person("mallory").describe("other"))
+      )
+      const flow = yield* victim.start()
+      const callback = yield* consented(victim.browser, yield* victim.browser.leave(flow.connectUrl))
+      const paths = new Set([callback.pathname])
+      for (const [caller, server] of [[victim, "other"], [rival, "fake"]] as const) {
+        const other = yield* caller.start({ server })
+        const url = yield* caller.browser.leave(other.connectUrl)
+        const foreign = new URL(url.searchParams.get("redirect_uri") ?? "")
+        assert.isFalse(paths.has(foreign.pathname))
+        paths.add(foreign.pathname)
+        const before = yield* rows
+        const moved = new URL(callback)
+        moved.pathname = foreign.pathname
+        for (const { browser } of [victim, rival]) assert.strictEqual((yield* browser.request(moved)).status, 400)
+        assert.deepStrictEqual(yield* rows, before)
+      }
+      assert.strictEqual(exchanges(), 0)
+      assert.strictEqual((yield* victim.browser.request(callback)).status, 303)
+      assert.strictEqual((yield* flow.settled)["status"], "completed")
+      assert.strictEqual(yield* victim.connection, 200)
+      assert.strictEqual(yield* rival.connection, 404)
+    })))
+
+  it.live("BIND-04 FLOW-34 an application's flow waits for the completion code that the finishing user's browser brought", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, mallory, rows, victim } = yield* installed
+      const finalized = { server: "fake", confirmation: "finalize", returnTo: appUrl }
+      for (const returnTo of ["https://evil.example/", `${appUrl}.evil.example`, `${appUrl}/`, "//evil.example"]) {
+        const refused = yield* mallory.call("POST", "/v1/flows", { ...finalized, returnTo })
+        assert.deepStrictEqual([refused.status, refused.body["code"]], [422, "return_url_unregistered"])
+      }
+      const flow = yield* mallory.start(finalized)
+      assert.strictEqual(flow.connectUrl, "undefined")
+      const early = yield* mallory.call("POST", `/v1/flows/${flow.flowId}/finalize`, { completionCode: "early" })
+      assert.deepStrictEqual([early.status, early.body["code"]], [409, "flow_not_ready"])
+      // The victim consents; the code goes to the application in the victim's browser.
+      const arrived = yield* victim.browser.callbackUrl(flow.authorizationUrl, appUrl)
+      const completionCode = arrived.searchParams.get("completion_code")
+      assert.strictEqual(arrived.searchParams.get("flow_id"), flow.flowId)
+      assert.deepStrictEqual([...arrived.searchParams.keys()], ["flow_id", "completion_code"])
+      const before = yield* rows
+      const guessed = yield* mallory.call("POST", `/v1/flows/${flow.flowId}/finalize`, {
+        completionCode: "A".repeat(43)
+      })
+      assert.deepStrictEqual([guessed.status, guessed.body["code"]], [403, "completion_code_invalid"])
+      const asVictim = yield* victim.call("POST", `/v1/flows/${flow.flowId}/finalize`, { completionCode })
+      assert.deepStrictEqual([asVictim.status, asVictim.body["code"]], [404, "flow_not_found"])
+      assert.deepStrictEqual(yield* rows, before)
+      assert.strictEqual(exchanges(), 0)
+
+      const own = yield* victim.start(finalized)
+      const back = yield* victim.browser.callbackUrl(own.authorizationUrl, appUrl)
+      const done = yield* victim.call("POST", `/v1/flows/${own.flowId}/finalize`, {
+        completionCode: back.searchParams.get("completion_code")
+      })
+      assert.deepStrictEqual([done.status, done.body["status"]], [200, "completed"])
+      assert.strictEqual(exchanges(), 1)
+      assert.deepStrictEqual([yield* victim.connection, yield* mallory.connection], [200, 404])
+    })))
+})
