@@ -26,7 +26,6 @@ import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
-import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Context, DateTime, Effect, Layer, Redacted } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -67,6 +66,8 @@ export class Script extends Context.Service<Script, {
   exchange: (n: number) => Effect.Effect<Credentials, RedemptionError>
   refresh: (n: number) => Effect.Effect<Credentials, RedemptionError>
   stateOf: string
+  /** Context of the callback of the flow that was started last. */
+  contextOf: string
   /** Path of the connect page of the flow that was started last; empty when it has none. */
   connectPath: string
 }>()("test/Script") {
@@ -76,6 +77,7 @@ export class Script extends Context.Service<Script, {
     exchange: issue,
     refresh: issue,
     stateOf: "",
+    contextOf: "",
     connectPath: ""
   }))
 }
@@ -161,6 +163,7 @@ export const returnTo = "https://app.example/connected"
 const transports = Effect.map(Script, (script) => {
   const redirectTo = (context: string) => {
     script.connectPath = ""
+    script.contextOf = context
     return `${publicOrigin}/callback/${context}`
   }
   const gateway: CallbackTransport = {
@@ -195,10 +198,14 @@ export interface WorldOptions {
   /** Undefined takes fresh keys, null is a server without any. */
   readonly keys?: Redacted.Redacted | null
   readonly flowStore?: Layer.Layer<FlowStore, never, FlowStore | Script>
+  /** Default the store in memory. */
+  readonly store?: typeof MemoryStore.layer
 }
 
 /** Everything below the HTTP layers, for real but for the network. */
-export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: WorldOptions = {}) =>
+export const layerWorld = (
+  { flowStore = noted(FlowStore, "FlowStore"), keys, store = MemoryStore.layer }: WorldOptions = {}
+) =>
   Layer.mergeAll(
     Layer.provideMerge(Housekeeping.layer, Flows.layer({ returnUrls: [returnTo] })),
     AccessTokens.layer(),
@@ -225,7 +232,7 @@ export const layerWorld = ({ flowStore = noted(FlowStore, "FlowStore"), keys }: 
       ]),
       layerKeys(KeySource.fromText(keys === null ? undefined : keys ?? freshKeys()))
     )),
-    Layer.provideMerge(Layer.mergeAll(MemoryStore.layer, NodeEntropy.layer, Script.layer))
+    Layer.provideMerge(Layer.mergeAll(store, NodeEntropy.layer, Script.layer))
   )
 
 const layerKeys = (source: KeySource.KeySource) =>
@@ -344,10 +351,10 @@ export const leave = Effect.fnUntraced(function*(page: Answer, path: string) {
 })
 
 /** The address that the provider sends a browser to for the flow that was started last, whichever browser that is. */
-export const answerPath = Effect.map(Effect.all([Script, MemoryWorld]), ([script, world]) => {
-  const row = [...world.flows.values()].at(-1)!
-  return `/callback/${row.authorization!.context}?state=${script.stateOf}&code=${Canary.makeText("code")}`
-})
+export const answerPath = Effect.map(
+  Script,
+  ({ contextOf, stateOf }) => `/callback/${contextOf}?state=${stateOf}&code=${Canary.makeText("code")}`
+)
 
 /** The same, after the person's browser was bound on the connect page. */
 export const callbackPath = Effect.gen(function*() {

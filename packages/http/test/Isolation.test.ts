@@ -2,8 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { EndpointPolicy } from "@valetkey/api/Policy"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
-import type { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
-import { Context, Effect } from "effect"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as Migrations from "@valetkey/store-postgres/Migrations"
+import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import { Context, Effect, Layer } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import {
   type Answer,
@@ -37,7 +40,7 @@ interface Memory {
 type Step = (
   caller: Caller,
   memory: Memory
-) => Effect.Effect<Answer, never, AuditTrail | Http | MemoryWorld | Script>
+) => Effect.Effect<Answer, never, AuditTrail | Http | Script>
 
 const path = "/v1/connections/notes"
 
@@ -141,9 +144,21 @@ const live = Effect.fnUntraced(function*<R>(
   return seen
 })
 
-const alone = Effect.provide(live({}, () => Effect.void), layer(), { local: true })
+/** A store whose role row-level security applies to. */
+const onPostgres = Layer.unwrap(Effect.gen(function*() {
+  const { url } = yield* EmbeddedPostgres.database
+  yield* Migrations.apply({ url })
+  return PostgresStore.layer({ url: yield* EmbeddedPostgres.applicationRole(url), migrate: false })
+}))
 
-describe("Isolation", () => {
+const stores = [
+  { name: "memory", store: MemoryStore.layer },
+  { name: "Postgres as a role that owns nothing", store: Layer.merge(MemoryStore.layer, Layer.orDie(onPostgres)) }
+]
+
+describe.each(stores)("Isolation on $name", ({ store }) => {
+  const alone = Effect.provide(live({}, () => Effect.void), layer({ store }), { local: true })
+
   it("has a step for every endpoint of the contract", () => {
     const lived = new Set(life.map(([name]) => name))
     assert.deepStrictEqual(
@@ -167,7 +182,7 @@ describe("Isolation", () => {
               return isSameTenant && isOfTenant(name) ? Effect.void : step(other, memory)
             })
           }),
-          layer(),
+          layer({ store }),
           { local: true }
         )
         const own = (seen: ReadonlyArray<string>) =>
@@ -213,7 +228,7 @@ describe("Isolation", () => {
         assert.strictEqual((yield* other.get(`/v1/flows/${memory.flowId}`)).json["status"], "pending")
         const keys = (yield* other.get("/v1/api-keys")).json["apiKeys"] as ReadonlyArray<object>
         assert.notProperty(keys[0], "revokedAt")
-      }).pipe(Effect.provide(layer())))
+      }).pipe(Effect.provide(layer({ store }))))
   }
 })
 
