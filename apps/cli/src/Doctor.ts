@@ -59,10 +59,20 @@ const node = (): Finding => {
 const local = (home: Extract<Target, { readonly _tag: "local" }>["home"]): ReadonlyArray<Finding> => [
   isPrivate("data directory", home.data, "directory", "made on first use"),
   isPrivate("configuration directory", home.config, "directory", "made on first use"),
-  isPrivate("key file", home.keys, "file", existing(home.database) ? undefined : "made on first use"),
+  keys(home),
   isPrivate("socket", home.socket, "socket", "no server runs; commands that need one start it"),
   isPrivate("token file", home.token, "file", "no server runs")
 ]
+
+const keySources = ["VALETKEY_KEYS", "VALETKEY_KEYS_FILE", "VALETKEY_KEYS_FD", "VALETKEY_KEYS_WRAPPED"] as const
+
+/** The key file is what is meant where no other source is; whether the server can use the keys is the server's to say. */
+const keys = (home: Extract<Target, { readonly _tag: "local" }>["home"]): Finding => {
+  const source = keySources.find((name) => (process.env[name] ?? "") !== "")
+  return source === undefined
+    ? isPrivate("key file", home.keys, "file", existing(home.database) ? undefined : "made on first use")
+    : finding("key file", "ok", `not used; ${source} is set`)
+}
 
 /** Whether the path is a thing of this kind that belongs to this user alone. Missing is fine when `missing` says so. */
 const isPrivate = (

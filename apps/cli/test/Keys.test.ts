@@ -109,6 +109,9 @@ describe("valetkey keys", () => {
       // Nothing is held or registered until it is configured, and no key file was made beside.
       assert.deepStrictEqual(keysOf((yield* valetkey.json(["keys", "status"], env)).document).map(({ id }) => id), [1])
       assert.isUndefined(lstatSync(valetkey.home.keys, { throwIfNoEntry: false }))
+      const doctor = yield* valetkey.json(["doctor"], env)
+      assert.strictEqual(doctor.code, 0, JSON.stringify(doctor.document))
+      assert.include(JSON.stringify(doctor.document), "not used; VALETKEY_KEYS_WRAPPED is set")
       vault.seal()
       const sealed = yield* valetkey.json(["keys", "add"], env)
       assert.strictEqual(sealed.error.code, "encryption_key_missing")

@@ -2,6 +2,8 @@ import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import { HeldKeys } from "@valetkey/domain/HeldKeys"
 import { Instance } from "@valetkey/domain/Instance"
 import { Readiness } from "@valetkey/http/Readiness"
+import type { KeyRing } from "@valetkey/keyring/KeyRing"
+import type { KeySource } from "@valetkey/keyring/KeySource"
 import { Effect, Layer } from "effect"
 import { Draining } from "./Draining.ts"
 import { RootKeys } from "./RootKeys.ts"
@@ -18,9 +20,9 @@ export const layer: Layer.Layer<Readiness, never, Draining | HeldKeys | Instance
           checks: Effect.all([
             Effect.map(store.check, ({ ok, reason }) => check("store", ok, reason)),
             // Without a key everything that needs no secret works, so this degrades and does not take the server away.
-            Effect.matchEffect(keys.ring, {
+            Effect.matchEffect(soon(keys.ring), {
               onSuccess: () => verified(held),
-              onFailure: (error) => Effect.succeed(check("key", true, `degraded: ${error.code}`))
+              onFailure: (reason) => Effect.succeed(check("key", true, `degraded: ${reason}`))
             }),
             // As of the last look, which is seconds old; a store that does not answer has a check of its own.
             Effect.match(admitted, {
@@ -35,6 +37,13 @@ export const layer: Layer.Layer<Readiness, never, Draining | HeldKeys | Instance
         })
     )
   )
+
+/** A probe waits a second in most places, and a key service may take longer to be found missing. */
+const soon = (ring: KeySource["ring"]): Effect.Effect<KeyRing, string> =>
+  Effect.timeoutOrElse(Effect.mapError(ring, ({ code }) => code), {
+    duration: "500 millis",
+    orElse: () => Effect.fail("the key service has not answered yet")
+  })
 
 /** A wrong key, or a ring without the one that seals, takes the replica away: it would refuse what others serve. */
 const verified = (held: HeldKeys["Service"]): Effect.Effect<ReadinessCheck> =>
