@@ -92,7 +92,7 @@ const layerUseCases = (settings: Settings) =>
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Servers.layer,
         InstanceGuard.layerTenants.pipe(Layer.provide(Tenants.layer({ patience: settings.deletionPatience }))),
-        KeyRotation.layer
+        KeyRotation.layer({ tenantKeys: settings.tenantKeys })
       )
     ),
     Layer.provideMerge(
@@ -103,15 +103,16 @@ const layerUseCases = (settings: Settings) =>
 /** Whose the store is, and secrets at rest and authorization servers for its owner alone. */
 const layerGuarded = (settings: Settings, instanceId: string) =>
   Layer.merge(
-    layerCipher(instanceId),
+    layerCipher(settings, instanceId),
     InstanceGuard.layerAuthorizationServer.pipe(Layer.provide(layerAuthorizationServer(settings)))
   ).pipe(Layer.provideMerge(Instance.layer({ id: instanceId })))
 
 /** Secrets at rest: the keys that this process holds, and what the store's register says of them. */
-const layerCipher = (instanceId: string) =>
+const layerCipher = (settings: Settings, instanceId: string) =>
   InstanceGuard.layerCipher.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(
     Effect.all([Instance, RootKeys]),
-    ([{ former }, source]) => KeyRingCipher.layerRegistered({ instanceId, former, source })
+    ([{ former }, source]) =>
+      KeyRingCipher.layerTenantKeys({ instanceId, former, source, sealing: settings.tenantKeys })
   ))))
 
 const layerAuthorizationServer = (settings: Settings) =>

@@ -80,6 +80,8 @@ interface Common {
   readonly auditRetention: Duration.Duration
   readonly receiptRetention: Duration.Duration
   readonly deletionPatience: Duration.Duration
+  /** Whether new secrets are sealed under a data key of their tenant. */
+  readonly tenantKeys: boolean
   readonly logFormat: "logfmt" | "json"
   readonly telemetry: TelemetrySettings | undefined
   readonly logLevel: "Trace" | "Debug" | "Info" | "Warn" | "Error"
@@ -112,6 +114,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
       receiptRetention: (yield* optional("VALETKEY_REVOCATION_RETENTION", parsed(parseRetention))) ?? receiptRetention,
       deletionPatience: (yield* optional("VALETKEY_DELETION_PATIENCE", parsed(parsePatience))) ?? Duration.hours(1),
+      tenantKeys: (yield* optional("VALETKEY_TENANT_KEYS", Config.Boolean)) ?? false,
       logFormat: (yield* optional("VALETKEY_LOG_FORMAT", schema(Schema.Literals(["logfmt", "json"])))) ?? "logfmt",
       telemetry: yield* telemetry,
       logLevel: levels[

@@ -159,6 +159,12 @@ export const variables = [
     "How long audit events are kept; what is left of a chain still verifies."
   ),
   define(
+    "VALETKEY_TENANT_KEYS",
+    "false",
+    "true or false",
+    "Seal what is new under a data key of its tenant, which deleting the tenant destroys. Every replica opens both kinds, whatever is set."
+  ),
+  define(
     "VALETKEY_DELETION_PATIENCE",
     "1h",
     "a duration of 0 seconds to 30 days, such as 10m, 1h or 2d",

@@ -3,7 +3,7 @@ import { Cipher, type CipherError } from "./Cipher.ts"
 import { sealContext } from "./Connection.ts"
 import { type AddedKey, type HeldKey, HeldKeys, type KeysManagedElsewhere } from "./HeldKeys.ts"
 import { KeyRegister, type KeyState, type RegisteredKey } from "./KeyRegister.ts"
-import { keyIdOf, type SealContext, type Sealed } from "./Sealed.ts"
+import { isUnderTenantKey, keyIdOf, type SealContext, type Sealed } from "./Sealed.ts"
 import { type SealedRow, SealedRows, type SealedTable, sealedTables } from "./SealedRows.ts"
 import { Spool, type SpoolEntry } from "./Spool.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -76,9 +76,14 @@ export class KeyRotation extends Context.Service<KeyRotation, {
   /** Makes a key open nothing any more. Refused while any stored envelope names it. Idempotent. */
   retire(id: number): Effect.Effect<void, CipherError | KeyRotationError | StoreError>
 }>()("@valetkey/domain/KeyRotation") {
-  /** Layer of the use case; nothing runs by itself. */
-  static readonly layer: Layer.Layer<KeyRotation, never, Cipher | HeldKeys | KeyRegister | SealedRows | Spool> = Layer
-    .effect(
+  /**
+   * Layer of the use case; nothing runs by itself. With `tenantKeys`, what the cipher seals under the tenants' data keys,
+   * `rewrap` also brings there what is still under root keys, the primary one included.
+   */
+  static readonly layer = (
+    options?: { readonly tenantKeys?: boolean | undefined }
+  ): Layer.Layer<KeyRotation, never, Cipher | HeldKeys | KeyRegister | SealedRows | Spool> =>
+    Layer.effect(
       KeyRotation,
       Effect.gen(function*() {
         const cipher = yield* Cipher
@@ -98,15 +103,15 @@ export class KeyRotation extends Context.Service<KeyRotation, {
           const add = (keyId: number, envelopes: number) => total.set(keyId, (total.get(keyId) ?? 0) + envelopes)
           for (const count of yield* rows.counts) add(count.keyId, count.envelopes)
           for (const entry of yield* spool.list) {
-            for (const { sealed } of secretsOf(entry)) add(keyIdOf(sealed) ?? -1, 1)
+            for (const { sealed } of secretsOf(entry)) if (!isUnderTenantKey(sealed)) add(keyIdOf(sealed) ?? -1, 1)
           }
           return total
         })
 
-        /** Opens and seals again. Fails unless the result is under the wanted key. */
+        /** Opens and seals again. Undefined unless the result is under the wanted key, or under that of the tenant. */
         const reseal = Effect.fnUntraced(function*(primary: number, context: SealContext, sealed: Sealed) {
           const fresh = yield* cipher.seal(context, yield* cipher.open(context, sealed))
-          return keyIdOf(fresh) === primary ? fresh : undefined
+          return isUnderTenantKey(fresh) || keyIdOf(fresh) === primary ? fresh : undefined
         })
 
         const resealRow = Effect.fnUntraced(function*(primary: number, row: SealedRow) {
@@ -195,17 +200,20 @@ export class KeyRotation extends Context.Service<KeyRotation, {
             if (!(yield* register.promote(id))) return yield* new KeyRotationError({ code: "key_retired" })
             yield* held.refresh
           }),
-          rewrap: Effect.fn("KeyRotation.rewrap")(function*(options) {
+          rewrap: Effect.fn("KeyRotation.rewrap")(function*(bounds) {
             const here = yield* held.refresh
             yield* held.verify
             const keys = yield* register.list
             const tally = { rewrapped: 0, moved: 0, failed: 0 }
             const primary = keys.find((key) => key.state === "primary")?.id
-            const keyIds = othersOf(keys, here)
-            if (primary === undefined || keyIds.length === 0) return { ...tally, done: true }
-            const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(options?.patience ?? defaultPatience)
-            yield* rewrapSpool(keyIds, primary, tally)
+            const others = othersOf(keys, here)
+            if (primary === undefined) return { ...tally, done: true }
+            const moving = options?.tenantKeys === true ? [...others, primary] : others
+            const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(bounds?.patience ?? defaultPatience)
+            yield* rewrapSpool(moving, primary, tally)
             for (const table of sealedTables) {
+              const keyIds = table === "tenant_keys" ? others : moving
+              if (keyIds.length === 0) continue
               let after: SealedRow["id"] | undefined
               do {
                 after = yield* rewrapPage({ table, keyIds, after, limit: batch }, primary, tally)

@@ -33,11 +33,15 @@ export const rowOf = (...parts: ReadonlyArray<string>): string =>
 
 const plain = /^[A-Za-z0-9._-]*$/
 
+/** Whether an envelope is under the data key of its tenant: its first four bytes are `VK02`. Only a `Cipher` authenticates them. */
+export const isUnderTenantKey = (sealed: Uint8Array): boolean =>
+  sealed[3] === 0x32 && sealed[2] === 0x30 && sealed[1] === 0x4b && sealed[0] === 0x56
+
 /**
  * The id of the root key that an envelope names: the fifth to eighth byte, big endian. Undefined for bytes that are too
- * short to name one. Stores count by it; only a `Cipher` authenticates it.
+ * short to name one, and for an envelope under a data key. Stores count by it; only a `Cipher` authenticates it.
  */
 export const keyIdOf = (sealed: Sealed): number | undefined =>
-  sealed.byteLength < 8
+  sealed.byteLength < 8 || isUnderTenantKey(sealed)
     ? undefined
     : new DataView(sealed.buffer, sealed.byteOffset, sealed.byteLength).getUint32(4)

@@ -8,9 +8,10 @@ import { sealContext as serverContext } from "./ServerStore.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
+import { sealContext as tenantKeyContext } from "./TenantKeyStore.ts"
 
 /** The tables that hold envelopes, in the order in which they are sealed anew. */
-export const sealedTables = ["connections", "flows", "registrations", "servers", "revocations"] as const
+export const sealedTables = ["connections", "flows", "registrations", "servers", "revocations", "tenant_keys"] as const
 
 /** One table that holds envelopes. */
 export type SealedTable = (typeof sealedTables)[number]
@@ -21,7 +22,8 @@ export const sealedFields = {
   flows: ["code_verifier", "client_secret", "authorization_code", "authorization_url"],
   registrations: ["client_secret"],
   servers: ["client_secret"],
-  revocations: ["access_token", "refresh_token", "client_secret"]
+  revocations: ["access_token", "refresh_token", "client_secret"],
+  tenant_keys: ["data_key"]
 } as const satisfies { readonly [Table in SealedTable]: ReadonlyArray<SealContext["field"]> }
 
 /** One envelope of a row with the context that opens it; the context's field says which of the row's it is. */
@@ -72,10 +74,12 @@ export const contextOf = (
       })
     case "servers":
       return serverContext(tenant, second as ServerSlug)
+    case "tenant_keys":
+      return tenantKeyContext(tenant, Number(second))
   }
 }
 
-/** How many envelopes of a table name a key. */
+/** How many envelopes of a table name a root key. Those under data keys are not counted: they name none. */
 export interface EnvelopeCount {
   readonly table: SealedTable
   readonly keyId: number
@@ -86,7 +90,7 @@ export interface EnvelopeCount {
 export class SealedRows extends Context.Service<SealedRows, {
   /** Every key that some envelope names, table by table. */
   readonly counts: Effect.Effect<ReadonlyArray<EnvelopeCount>, StoreError>
-  /** Rows with an envelope under one of the keys, in the order of their ids, after the given one. Only those envelopes are in them. */
+  /** Rows with an envelope under one of the root keys, in the order of their ids, after the given one. Only those envelopes are in them. */
   page(input: {
     readonly table: SealedTable
     readonly keyIds: ReadonlyArray<number>

@@ -214,7 +214,7 @@ export const layerWorld = (
     Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Revocations.layer,
     Servers.layer,
-    KeyRotation.layer,
+    KeyRotation.layer(),
     Tenants.layer(),
     Instance.layer({ id: "test" }),
     layerServer

@@ -1,6 +1,6 @@
 import { Result } from "effect"
 import { createDecipheriv, type KeyObject, timingSafeEqual } from "node:crypto"
-import { associatedData, derive, type Derived, layout, sealFresh } from "./internal/envelope.ts"
+import { associatedData, derive, type Derived, format1, format2, layout, sealFresh } from "./internal/envelope.ts"
 
 /** Where an envelope belongs. Every field is authenticated, in this order. */
 export interface EnvelopeContext {
@@ -12,7 +12,10 @@ export interface EnvelopeContext {
   readonly generation: number
 }
 
-/** A root key as envelopes name it. */
+/** Which keys an envelope is under: root keys of the installation (1), or the data key of its tenant (2). */
+export type EnvelopeFormat = 1 | 2
+
+/** A root key or a data key as envelopes name it. */
 export interface RootKey {
   readonly id: number
   readonly secret: KeyObject
@@ -25,7 +28,7 @@ export type OpenFailure = "format" | "key_unavailable" | "commitment" | "tag"
  * Remembers the derived keys of envelopes that were opened, so that opening one again costs one AES pass.
  *
  * An entry is found only by the very header, context and commitment that it was verified for. It holds keys, never
- * plaintext, and belongs to one ring: a ring that changes takes a new cache.
+ * plaintext, and belongs to one ring: a ring that changes takes a new cache, and so does a data key that is destroyed.
  */
 export class DerivedKeyCache {
   readonly #capacity: number
@@ -70,14 +73,18 @@ interface Remembered {
   readonly key: KeyObject
 }
 
-/** Encrypts under a root key, with a fresh salt and nonce. */
-export const seal = (root: RootKey, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array =>
-  sealFresh(root, context, plaintext)
+/** Encrypts under a key, with a fresh salt and nonce. */
+export const seal = (
+  root: RootKey,
+  context: EnvelopeContext,
+  plaintext: Uint8Array,
+  format: EnvelopeFormat = 1
+): Uint8Array => sealFresh(root, context, plaintext, formatOf(format))
 
-/** Reads the id of the root key that sealed an envelope, or undefined if the bytes are no envelope. Not authenticated. */
-export const keyIdOf = (envelope: Uint8Array): number | undefined => {
+/** Reads the id of the key that sealed an envelope, or undefined if the bytes are no envelope of the format. Not authenticated. */
+export const keyIdOf = (envelope: Uint8Array, format: EnvelopeFormat = 1): number | undefined => {
   const bytes = viewOf(envelope)
-  return isEnvelope(bytes) ? bytes.readUInt32BE(layout.keyId) : undefined
+  return isEnvelope(bytes, format) ? bytes.readUInt32BE(layout.keyId) : undefined
 }
 
 /** Decrypts, if key, context and every byte are those of the sealing. The caller owns the plaintext and wipes it. */
@@ -85,10 +92,11 @@ export const open = (
   rootOf: (id: number) => RootKey | undefined,
   context: EnvelopeContext,
   envelope: Uint8Array,
-  cache?: DerivedKeyCache
+  cache?: DerivedKeyCache,
+  format: EnvelopeFormat = 1
 ): Result.Result<Buffer, OpenFailure> => {
   const bytes = viewOf(envelope)
-  if (!isEnvelope(bytes)) return Result.fail("format")
+  if (!isEnvelope(bytes, format)) return Result.fail("format")
   const root = rootOf(bytes.readUInt32BE(layout.keyId))
   if (root === undefined) return Result.fail("key_unavailable")
 
@@ -96,7 +104,7 @@ export const open = (
   const claimed = bytes.subarray(layout.commitment, layout.ciphertext)
   let key = cache?.get(claimed, aad)
   if (key === undefined) {
-    const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad)
+    const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad, formatOf(format))
     if (!timingSafeEqual(derived.commitment, claimed)) return Result.fail("commitment")
     key = derived.key
     cache?.set(claimed, aad, key)
@@ -119,6 +127,9 @@ export const open = (
 
 const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const magic = layout.magic.readUInt32BE(0)
+const magics = { 1: format1.magic.readUInt32BE(0), 2: format2.magic.readUInt32BE(0) }
 
-const isEnvelope = (bytes: Buffer): boolean => bytes.length >= layout.overhead && bytes.readUInt32BE(0) === magic
+const formatOf = (format: EnvelopeFormat) => format === 1 ? format1 : format2
+
+const isEnvelope = (bytes: Buffer, format: EnvelopeFormat): boolean =>
+  bytes.length >= layout.overhead && bytes.readUInt32BE(0) === magics[format]

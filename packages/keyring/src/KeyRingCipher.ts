@@ -1,9 +1,12 @@
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { HeldKeys } from "@valetkey/domain/HeldKeys"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
-import type { SealContext, Sealed } from "@valetkey/domain/Sealed"
+import { isUnderTenantKey, type SealContext, type Sealed } from "@valetkey/domain/Sealed"
+import { Signals } from "@valetkey/domain/Signals"
+import { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
 import { Context, Effect, Layer, Redacted, Result } from "effect"
 import * as Envelope from "./Envelope.ts"
+import * as DataKeys from "./internal/dataKeys.ts"
 import * as RegisteredRing from "./internal/registeredRing.ts"
 import type { KeyRing } from "./KeyRing.ts"
 import type { KeySource } from "./KeySource.ts"
@@ -39,6 +42,73 @@ export const layerRegistered = (
     const registered = yield* RegisteredRing.make(options.source)
     return Context.make(Cipher, make(options, registered)).pipe(Context.add(HeldKeys, registered.held))
   }))
+
+/**
+ * Layer of `layerRegistered` that also opens what is under the data keys of tenants. With `sealing` it seals under them,
+ * and makes the key of a tenant that has none; without, under the root key as before.
+ */
+export const layerTenantKeys = (
+  options: KeyRingCipherOptions & { readonly sealing: boolean }
+): Layer.Layer<Cipher | HeldKeys, never, KeyRegister | Signals | TenantKeyStore> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const registered = yield* RegisteredRing.make(options.source)
+    const root = make(options, registered)
+    const keys = yield* DataKeys.make({
+      root,
+      store: yield* TenantKeyStore,
+      signals: yield* Signals,
+      derivedKeys: options.derivedKeys
+    })
+    return Context.make(Cipher, withTenantKeys(options, registered, root, keys)).pipe(
+      Context.add(HeldKeys, registered.held)
+    )
+  }))
+
+/** A cipher that leaves to `root` what is not under a tenant's key. */
+const withTenantKeys = (
+  { former, instanceId, sealing }: KeyRingCipherOptions & { readonly sealing: boolean },
+  rings: RegisteredRing.Rings,
+  root: Cipher["Service"],
+  keys: DataKeys.DataKeys
+): Cipher["Service"] => {
+  const openWith = (key: Envelope.RootKey | undefined, context: SealContext, sealed: Sealed) => {
+    const instances = key === undefined ? [] : [instanceId, ...former?.() ?? []]
+    for (const instance of instances) {
+      const opened = Envelope.open(() => key, { ...context, instance }, sealed, keys.derived(), 2)
+      if (Result.isSuccess(opened)) return opened.success
+    }
+    return undefined
+  }
+
+  return Cipher.of({
+    seal: (context, plaintext) =>
+      !sealing || context.table === "tenant_keys"
+        ? root.seal(context, plaintext)
+        : Effect.map(
+          Effect.flatMap(rings.sealing, (ring) => keys.sealing(ring, context.tenant)),
+          (key) => {
+            const bytes = Buffer.from(Redacted.value(plaintext), "utf8")
+            const sealed = Envelope.seal(key, { ...context, instance: instanceId }, bytes, 2)
+            bytes.fill(0)
+            return sealed as Sealed
+          }
+        ),
+    open: (context, sealed) =>
+      !isUnderTenantKey(sealed) || context.table === "tenant_keys"
+        ? root.open(context, sealed)
+        : Effect.gen(function*() {
+          const id = Envelope.keyIdOf(sealed, 2)
+          const key = id === undefined
+            ? undefined
+            : yield* keys.opening(yield* rings.opening, context.tenant, id)
+          const opened = openWith(key, context, sealed)
+          if (opened === undefined) return yield* new CipherError({ code: "integrity_error" })
+          const plaintext = Redacted.make(opened.toString("utf8"))
+          opened.fill(0)
+          return plaintext
+        })
+  })
+}
 
 const make = (
   { derivedKeys, former, instanceId }: KeyRingCipherOptions,

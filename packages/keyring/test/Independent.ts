@@ -1,4 +1,4 @@
-/** A second reader of envelope v1, written from FORMAT.md on WebCrypto alone. It shares no code with the package. */
+/** A second reader of both formats of envelopes, written from FORMAT.md on WebCrypto alone. It shares no code with the package. */
 export interface Context {
   readonly instance: string
   readonly table: string
@@ -28,28 +28,36 @@ const lp = (...fields: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> =>
 export const derive = async (
   rootKey: Uint8Array,
   context: Context,
-  envelope: Uint8Array
+  envelope: Uint8Array,
+  format: 1 | 2 = 1
 ): Promise<{ readonly okm: Uint8Array<ArrayBuffer>; readonly aad: Uint8Array<ArrayBuffer> }> => {
   const bytes = Uint8Array.from(envelope)
   const names = ["instance", "table", "tenant", "row", "field", "generation"] as const
   const aad = lp(bytes.slice(0, 52), lp(...names.map((name) => utf8.encode(`${context[name]}`))))
-  const info = concat(utf8.encode("valetkey/envelope/v1\u0000"), new Uint8Array(await subtle.digest("SHA-256", aad)))
+  const info = concat(
+    utf8.encode(`valetkey/envelope/v${format}\u0000`),
+    new Uint8Array(await subtle.digest("SHA-256", aad))
+  )
   const root = await subtle.importKey("raw", Uint8Array.from(rootKey), "HKDF", false, ["deriveBits"])
   const salt = bytes.slice(8, 40)
   return { aad, okm: new Uint8Array(await subtle.deriveBits({ name: "HKDF", hash: "SHA-256", salt, info }, root, 512)) }
 }
 
-/** Opens an envelope with one of the root keys, or fails with the class of the failure as its message. */
+/**
+ * Opens an envelope with one of the keys, or fails with the class of the failure as its message. Format 1 takes root keys
+ * by id, format 2 the data keys of the tenant by id.
+ */
 export const decrypt = async (
   rootKeys: Readonly<Record<string, Uint8Array>>,
   context: Context,
-  envelope: Uint8Array
+  envelope: Uint8Array,
+  format: 1 | 2 = 1
 ): Promise<Uint8Array> => {
   const bytes = Uint8Array.from(envelope)
-  if (bytes.length < 100 || String.fromCharCode(...bytes.slice(0, 4)) !== "VK01") throw new Error("format")
+  if (bytes.length < 100 || String.fromCharCode(...bytes.slice(0, 4)) !== `VK0${format}`) throw new Error("format")
   const rootKey = rootKeys[String(new DataView(bytes.buffer).getUint32(4, false))]
   if (rootKey === undefined) throw new Error("key_unavailable")
-  const { aad, okm } = await derive(rootKey, context, bytes)
+  const { aad, okm } = await derive(rootKey, context, bytes, format)
   if (bytes.slice(52, 84).some((byte, index) => byte !== okm[32 + index])) throw new Error("commitment")
   const key = await subtle.importKey("raw", okm.slice(0, 32), "AES-GCM", false, ["decrypt"])
   const algorithm = { name: "AES-GCM", iv: bytes.slice(40, 52), additionalData: aad, tagLength: 128 }

@@ -1,5 +1,5 @@
 import type { OutboxSecret } from "@valetkey/domain/RevocationOutbox"
-import { keyIdOf, type SealContext, type Sealed } from "@valetkey/domain/Sealed"
+import { isUnderTenantKey, keyIdOf, type SealContext, type Sealed } from "@valetkey/domain/Sealed"
 import {
   contextOf,
   type SealedColumn,
@@ -9,6 +9,7 @@ import {
   sealedTables
 } from "@valetkey/domain/SealedRows"
 import { Server } from "@valetkey/domain/Server"
+import type { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Layer } from "effect"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
@@ -24,6 +25,7 @@ export const layer: Layer.Layer<SealedRows, never, MemoryWorld> = Layer.effect(
           const found = new Map<number, number>()
           for (const { envelopes } of rowsOf[table](world)) {
             for (const { sealed } of envelopes) {
+              if (isUnderTenantKey(sealed)) continue
               const keyId = keyIdOf(sealed) ?? -1
               found.set(keyId, (found.get(keyId) ?? 0) + 1)
             }
@@ -116,7 +118,12 @@ const rowsOf: { readonly [Table in SealedTable]: (world: World) => ReadonlyArray
       id: [key.tenant, id],
       generation: 0,
       envelopes: [accessToken, refreshToken, clientSecret].flatMap((secret) => secret === undefined ? [] : [secret])
-    }))
+    })),
+  tenant_keys: (world) =>
+    [...world.tenantKeys].map(([tenant, { dataKey, id }]) => {
+      const row = { table: "tenant_keys", id: [tenant, String(id)], generation: 0 } as const
+      return { ...row, envelopes: present((field) => contextOf(row, field), { data_key: dataKey }) }
+    })
 }
 
 type Fresh = ReadonlyMap<SealContext["field"], Sealed>
@@ -183,6 +190,9 @@ const write: { readonly [Table in SealedTable]: (world: World, id: ReadonlyArray
         clientSecret: renewed("client_secret", clientSecret)
       }
     })
+  },
+  tenant_keys: (world, [tenant, id], fresh) => {
+    world.tenantKeys.set(tenant as TenantId, { id: Number(id), dataKey: fresh.get("data_key")! })
   }
 }
 

@@ -66,18 +66,23 @@ const keys: { readonly [Table in SealedTable]: ReadonlyArray<string> } = {
   flows: ["tenant", "id"],
   registrations: ["tenant", "server", "issuer", "transport"],
   servers: ["tenant", "slug"],
-  revocations: ["tenant", "id"]
+  revocations: ["tenant", "id"],
+  tenant_keys: ["tenant", "id::text"]
 }
 
 // Bytes 5 to 8 of an envelope name its key.
 const keyOf = (column: string): string => `encode(substring(${column} from 5 for 4), 'hex')`
+
+// What is under a tenant's data key names no root key.
+const underRootKey = (column: string): string => `substring(${column} from 1 for 4) <> 'VK02'::bytea`
 
 const hexOf = (keyId: number): string => keyId.toString(16).padStart(8, "0")
 
 const countStatement = `SELECT "table", key, count(*)::int AS envelopes FROM (${
   sealedTables.flatMap((table) =>
     sealedFields[table].map((field) =>
-      `SELECT '${table}' AS "table", ${keyOf(field)} AS key FROM ${table} WHERE ${field} IS NOT NULL`
+      `SELECT '${table}' AS "table", ${keyOf(field)} AS key FROM ${table}
+        WHERE ${underRootKey(field)}`
     )
   ).join(" UNION ALL ")
 }) AS envelopes GROUP BY "table", key`
@@ -87,7 +92,8 @@ const extras: { readonly [Table in SealedTable]: ReadonlyArray<string> } = {
   flows: [],
   registrations: [],
   servers: [],
-  revocations: sealedFields.revocations.map((field) => `${field}_context`)
+  revocations: sealedFields.revocations.map((field) => `${field}_context`),
+  tenant_keys: []
 }
 
 /** The names are those of this file; what came from outside are parameters. */
@@ -99,7 +105,9 @@ const pageStatement = (table: SealedTable, hasAfter: boolean): string => {
     ...extras[table].map((name, index) => `${name} AS x${index}`)
   ]
   return `SELECT ${columns.join(", ")} FROM ${table}
-    WHERE (${sealedFields[table].map((field) => `${keyOf(field)} = ANY($1::text[])`).join(" OR ")})
+    WHERE (${
+    sealedFields[table].map((field) => `${keyOf(field)} = ANY($1::text[]) AND ${underRootKey(field)}`).join(" OR ")
+  })
       ${hasAfter ? `AND (${key}) > (${keys[table].map((_, index) => `$${index + 3}`).join(", ")})` : ""}
     ORDER BY ${key} LIMIT $2`
 }

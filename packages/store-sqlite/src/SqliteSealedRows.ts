@@ -60,13 +60,18 @@ const shapes: { readonly [Table in SealedTable]: { readonly name: string; readon
   flows: { name: "flows", key: ["tenant", "id"] },
   registrations: { name: "registrations", key: ["tenant", "server", "issuer", "transport"] },
   servers: { name: "servers", key: ["tenant", "slug"] },
-  revocations: { name: "outbox", key: ["tenant", "id"] }
+  revocations: { name: "outbox", key: ["tenant", "id"] },
+  tenant_keys: { name: "tenant_keys", key: ["tenant", "id"] }
 }
 
 const column = (field: SealContext["field"]): string => field === "authorization_code" ? "code" : field
 
 // Bytes 5 to 8 of an envelope name its key.
-const keyIn = (name: string): string => `hex(substr(${name}, 5, 4)) IN (SELECT value FROM json_each(?))`
+const keyIn = (name: string): string =>
+  `(hex(substr(${name}, 5, 4)) IN (SELECT value FROM json_each(?)) AND ${underRootKey(name)})`
+
+// What is under a tenant's data key names no root key.
+const underRootKey = (name: string): string => `hex(substr(${name}, 1, 4)) <> '564B3032'`
 
 const hexOf = (keyId: number): string => keyId.toString(16).toUpperCase().padStart(8, "0")
 
@@ -75,7 +80,7 @@ const countsOf = (session: Session, table: SealedTable) =>
     `SELECT key_id, count(*) AS envelopes FROM (${
       sealedFields[table].map((field) =>
         `SELECT hex(substr(${column(field)}, 5, 4)) AS key_id FROM ${shapes[table].name}
-         WHERE ${column(field)} IS NOT NULL`
+         WHERE ${column(field)} IS NOT NULL AND ${underRootKey(column(field))}`
       ).join(" UNION ALL ")
     }) GROUP BY key_id`
   ).map(({ envelopes, key_id }) => ({

@@ -9,12 +9,20 @@ import { Sealed } from "@valetkey/domain/Sealed"
 import { type SealedRow, SealedRows, type SealedTable, sealedTables } from "@valetkey/domain/SealedRows"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { sealContext as serverContext, ServerStore } from "@valetkey/domain/ServerStore"
+import { sealContext as tenantKeyContext, TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
 import { Effect, type Layer, Option } from "effect"
 import { randomBytes, randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
 
 /** The ports that the contract writes through. */
-type Ports = SealedRows | ConnectionStore | FlowStore | RegistrationStore | RevocationOutbox | ServerStore
+type Ports =
+  | SealedRows
+  | ConnectionStore
+  | FlowStore
+  | RegistrationStore
+  | RevocationOutbox
+  | ServerStore
+  | TenantKeyStore
 
 /** Runs the contract of `SealedRows` on a layer. */
 export const suite = <R>(name: string, layer: Layer.Layer<Ports | R, unknown>): void => {
@@ -27,11 +35,18 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
     Effect.gen(function*() {
       const rows = yield* SealedRows
       const keyId = newKeyId()
-      const { connection, flow, registration, revocation, server } = yield* everywhere(keyId)
+      const { connection, flow, registration, revocation, server, tenantKey } = yield* everywhere(keyId)
       assert.deepStrictEqual(
         (yield* rows.counts).filter((count) => count.keyId === keyId).map(({ envelopes, table }) => [table, envelopes])
           .sort(),
-        [["connections", 3], ["flows", 3], ["registrations", 1], ["revocations", 1], ["servers", 1]]
+        [
+          ["connections", 3],
+          ["flows", 3],
+          ["registrations", 1],
+          ["revocations", 1],
+          ["servers", 1],
+          ["tenant_keys", 1]
+        ]
       )
       const contexts = yield* Effect.map(
         Effect.forEach(sealedTables, (table) => pageOf(table, [keyId])),
@@ -46,7 +61,8 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         flowContext(flow.key.tenant, flow.id, "authorization_url"),
         registrationContext(registration),
         serverContext(server.tenant, server.slug),
-        revocation
+        revocation,
+        tenantKeyContext(tenantKey, 7)
       ])
     }))
 
@@ -78,6 +94,26 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
       assert.deepStrictEqual(yield* pageOf("connections", [one]), [])
       const [whole] = yield* pageOf("connections", [two])
       assert.strictEqual(whole?.envelopes.length, 3)
+    }))
+
+  it.effect("LIFE-06 leaves out what is under a data key, whatever id that has", () =>
+    Effect.gen(function*() {
+      const rows = yield* SealedRows
+      const store = yield* ConnectionStore
+      const keyId = newKeyId()
+      const key = Fixture.newKey()
+      yield* store.deposit(key, {
+        ...write(keyId),
+        credentials: { ...credentialsUnder(keyId), accessToken: underTenantKey(sealedUnder(keyId)) }
+      })
+      const counts = (yield* rows.counts).filter((count) => count.keyId === keyId)
+      assert.deepStrictEqual(counts, [{ table: "connections", keyId, envelopes: 2 }])
+      const [row] = yield* pageOf("connections", [keyId])
+      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context.field), ["refresh_token", "client_secret"])
+      const moved = row!.envelopes.map(() => underTenantKey(sealedUnder(keyId)))
+      assert.strictEqual(yield* rows.replace([{ row: row!, sealed: moved }]), 1)
+      assert.deepStrictEqual(yield* pageOf("connections", [keyId]), [])
+      assert.deepStrictEqual((yield* rows.counts).filter((count) => count.keyId === keyId), [])
     }))
 
   it.effect("pages in the order of the ids, across tenants", () =>
@@ -152,6 +188,12 @@ const sealedUnder = (keyId: number): Sealed => {
   return Sealed.make(new Uint8Array(bytes))
 }
 
+/** The same bytes in format 2, whose key id is that of a data key. */
+const underTenantKey = (sealed: Sealed): Sealed => {
+  sealed.set(Buffer.from("VK02"))
+  return sealed
+}
+
 const credentialsUnder = (keyId: number, refresh = keyId) => ({
   ...Fixture.newCredentials(),
   accessToken: sealedUnder(keyId),
@@ -209,7 +251,9 @@ const everywhere = Effect.fnUntraced(function*(keyId: number) {
     grant: Fixture.newGrant(),
     refreshToken: { sealed: sealedUnder(keyId), context: revocation }
   })
-  return { connection: yield* current(key), flow, registration, server, revocation }
+  const tenantKey = Fixture.newTenant()
+  yield* (yield* TenantKeyStore).create(tenantKey, { id: 7, dataKey: sealedUnder(keyId) })
+  return { connection: yield* current(key), flow, registration, server, revocation, tenantKey }
 })
 
 const pageOf = (

@@ -1,9 +1,8 @@
 import { createCipheriv, createSecretKey, hash, hkdfSync, type KeyObject, randomFillSync } from "node:crypto"
 import type { EnvelopeContext } from "../Envelope.ts"
 
-/** Offsets and lengths of envelope v1; FORMAT.md has the table. */
+/** Offsets and lengths of both formats; FORMAT.md has the table. */
 export const layout = {
-  magic: Buffer.from("VK01", "ascii"),
   keyId: 4,
   salt: 8,
   nonce: 40,
@@ -16,7 +15,28 @@ export const layout = {
   overhead: 100
 } as const
 
-const label = Buffer.from("valetkey/envelope/v1\0", "ascii")
+/** What tells the formats apart: the magic, and the label that keeps their keys apart. Format 1 is under a root key, format 2 under a data key. */
+export interface Format {
+  readonly magic: Buffer
+  /** The label of the derivation, and room for a digest. Everything here is synchronous, so one buffer serves every call. */
+  readonly info: Buffer
+  readonly label: number
+}
+
+const formatOf = (version: 1 | 2): Format => {
+  const label = Buffer.from(`valetkey/envelope/v${version}\0`, "ascii")
+  return {
+    magic: Buffer.from(`VK0${version}`, "ascii"),
+    info: Buffer.concat([label, Buffer.alloc(32)]),
+    label: label.length
+  }
+}
+
+/** The format of envelopes under root keys. */
+export const format1 = formatOf(1)
+
+/** The format of envelopes under data keys of tenants. */
+export const format2 = formatOf(2)
 
 /** The key of one envelope, and the commitment to it that the envelope carries. */
 export interface Derived {
@@ -55,12 +75,9 @@ const append = (out: Buffer, at: number, text: string): number => {
   return at + 4 + length
 }
 
-const info = Buffer.concat([label, Buffer.alloc(32)])
-
-/** Derives the key of one envelope from a root key. */
-export const derive = (root: KeyObject, salt: Buffer, aad: Buffer): Derived => {
-  // Everything here is synchronous, so one buffer serves every call.
-  info.set(hash("sha256", aad, "buffer"), label.length)
+/** Derives the key of one envelope from a root key or a data key. */
+export const derive = (root: KeyObject, salt: Buffer, aad: Buffer, { info, label }: Format = format1): Derived => {
+  info.set(hash("sha256", aad, "buffer"), label)
   const okm = Buffer.from(hkdfSync("sha256", root, salt, info, 64))
   const key = createSecretKey(okm.subarray(0, 32))
   const commitment = Buffer.from(okm.subarray(32))
@@ -69,11 +86,16 @@ export const derive = (root: KeyObject, salt: Buffer, aad: Buffer): Derived => {
 }
 
 /** Seals with a fresh salt and nonce. */
-export const sealFresh = (root: Root, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array => {
-  const out = begin(root, plaintext)
+export const sealFresh = (
+  root: Root,
+  context: EnvelopeContext,
+  plaintext: Uint8Array,
+  format: Format
+): Uint8Array => {
+  const out = begin(root, plaintext, format)
   // The nonce stands right behind the salt: one call to the generator fills both.
   randomFillSync(out, layout.salt, layout.saltLength + layout.nonceLength)
-  return finish(out, root, context, plaintext)
+  return finish(out, root, context, plaintext, format)
 }
 
 /**
@@ -85,12 +107,13 @@ export const sealWithUnsafe = (
   root: Root,
   context: EnvelopeContext,
   plaintext: Uint8Array,
-  { nonce, salt }: { readonly salt: Uint8Array; readonly nonce: Uint8Array }
+  { nonce, salt }: { readonly salt: Uint8Array; readonly nonce: Uint8Array },
+  format: Format = format1
 ): Uint8Array => {
-  const out = begin(root, plaintext)
+  const out = begin(root, plaintext, format)
   out.set(salt, layout.salt)
   out.set(nonce, layout.nonce)
-  return finish(out, root, context, plaintext)
+  return finish(out, root, context, plaintext, format)
 }
 
 interface Root {
@@ -98,16 +121,22 @@ interface Root {
   readonly secret: KeyObject
 }
 
-const begin = (root: Root, plaintext: Uint8Array): Buffer => {
+const begin = (root: Root, plaintext: Uint8Array, { magic }: Format): Buffer => {
   const out = Buffer.allocUnsafeSlow(layout.overhead + plaintext.byteLength)
-  layout.magic.copy(out)
+  magic.copy(out)
   out.writeUInt32BE(root.id, layout.keyId)
   return out
 }
 
-const finish = (out: Buffer, root: Root, context: EnvelopeContext, plaintext: Uint8Array): Uint8Array => {
+const finish = (
+  out: Buffer,
+  root: Root,
+  context: EnvelopeContext,
+  plaintext: Uint8Array,
+  format: Format
+): Uint8Array => {
   const aad = associatedData(out.subarray(0, layout.commitment), context)
-  const { commitment, key } = derive(root.secret, out.subarray(layout.salt, layout.nonce), aad)
+  const { commitment, key } = derive(root.secret, out.subarray(layout.salt, layout.nonce), aad, format)
   out.set(commitment, layout.commitment)
   const cipher = createCipheriv("aes-256-gcm", key, out.subarray(layout.nonce, layout.commitment), {
     authTagLength: layout.tagLength
