@@ -14,6 +14,7 @@ const apiScopes = [
   "flows:write",
   "connections:read",
   "connections:write",
+  "connections:export",
   "tokens:read",
   "proxy",
   "admin",

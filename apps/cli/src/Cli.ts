@@ -14,6 +14,8 @@ import { Disconnect } from "./Disconnect.ts"
 import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
 import { ExitCode } from "./ExitCode.ts"
+import { Export } from "./Export.ts"
+import { Import } from "./Import.ts"
 import * as Interrupts from "./Interrupts.ts"
 import { Keys } from "./Keys.ts"
 import { Output, plain } from "./Output.ts"
@@ -33,6 +35,8 @@ const Valetkey = Command.make("valetkey").pipe(
     List,
     Status,
     Disconnect,
+    Export,
+    Import,
     Servers,
     ApiKeys,
     Audit,

@@ -2,6 +2,13 @@ import { Schema } from "effect"
 
 /** Codes of what only the command itself can find wrong. */
 export const CliCode = Schema.Literals([
+  "archive_damaged",
+  "archive_empty",
+  "archive_invalid",
+  "archive_too_large",
+  "archive_unknown",
+  "archive_unreadable",
+  "archive_version_unknown",
   "audit_chain_broken",
   "browser_unavailable",
   "command_not_started",
@@ -10,10 +17,25 @@ export const CliCode = Schema.Literals([
   "flow_expired",
   "flow_outcome_unknown",
   "flow_superseded",
+  "identity_invalid",
+  "identity_wrong",
+  "import_incomplete",
   "interrupted",
+  "move_incomplete",
   "name_taken",
+  "output_exists",
+  "output_not_written",
+  "passphrase_short",
+  "passphrase_wrong",
   "rewrap_incomplete",
+  "secret_not_private",
+  "secret_unreadable",
   "server_not_started",
+  "source_changed",
+  "source_in_use",
+  "source_invalid",
+  "source_not_found",
+  "source_not_marked",
   "usage"
 ])
 export type CliCode = typeof CliCode.Type

@@ -1,6 +1,7 @@
 import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
-import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
+import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
+import type { ExportPayload, ExportView } from "@valetkey/api/ExportsApi"
 import type {
   AlreadyConnected,
   FlowJoined,
@@ -15,6 +16,7 @@ import type { RevocationView } from "@valetkey/api/RevocationsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
 import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
+import { Redacted } from "effect"
 
 // The contract as JSON. Its schemas are types here and nothing else: to load and build them would take longer than most
 // commands do, and what a command prints is what the server sent.
@@ -30,6 +32,15 @@ export type Revocation = typeof RevocationView.Encoded
 
 /** A server on the wire. */
 export type Server = typeof ServerView.Encoded
+
+/** A deposit on the wire, secrets included. */
+export type Deposit = typeof DepositPayload.Encoded
+
+/** Which connections to export, and for whom, passphrase included. */
+export type ExportRequest = typeof ExportPayload.Encoded
+
+/** How an operator describes a server on the wire. */
+export type ServerDescription = typeof ServerPayload.Encoded
 
 /** An audit event on the wire. */
 export type AuditEvent = typeof AuditEventView.Encoded
@@ -113,6 +124,29 @@ export const operations = {
     method: "GET",
     path: ({ id, wait }) => `/v1/revocations/${encodeURIComponent(id)}?wait=${wait}`,
     accepts: (answer): answer is Revocation => has(answer, { id: "string", outcome: "string" })
+  }),
+  deposit: operation<
+    { readonly server: string; readonly deposit: Redacted.Redacted<Deposit> },
+    { readonly created: boolean; readonly connection: Connection }
+  >({
+    method: "PUT",
+    path: ({ server }) => `/v1/connections/${encodeURIComponent(server)}`,
+    body: ({ deposit }) => Redacted.value(deposit),
+    accepts: (answer): answer is { created: boolean; connection: Connection } =>
+      has(answer, { created: "boolean", connection: "object" })
+  }),
+  forget: operation<{ readonly server: string; readonly generation: number }, undefined>({
+    method: "POST",
+    path: ({ server }) => `/v1/connections/${encodeURIComponent(server)}/forget`,
+    body: ({ generation }) => ({ generation }),
+    accepts: isEmpty
+  }),
+  exportConnections: operation<Redacted.Redacted<ExportRequest>, typeof ExportView.Encoded>({
+    method: "POST",
+    path: () => "/v1/export",
+    body: Redacted.value,
+    accepts: (answer): answer is typeof ExportView.Encoded =>
+      has(answer, { archive: "string", connections: "object", left: "object" })
   }),
   token: operation<typeof TokenPayload.Encoded & { readonly server: string }, Token>({
     method: "POST",

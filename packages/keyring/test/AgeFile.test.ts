@@ -9,7 +9,7 @@ const passphrase = Redacted.value(Canary.make("passphrase"))
 
 const holder = Effect.promise(async () => {
   const identity = await generateIdentity()
-  Canary.register("age_identity", identity)
+  Canary.register("age_identity", identity.slice(-40))
   return { identity, recipient: await identityToRecipient(identity) }
 })
 

@@ -40,15 +40,21 @@ export interface Installation {
   readonly env: Readonly<Record<string, string | undefined>>
   start(
     args: ReadonlyArray<string>,
-    env?: Readonly<Record<string, string | undefined>>
+    env?: Readonly<Record<string, string | undefined>>,
+    stdin?: string | Uint8Array
   ): Effect.Effect<Running, never, Scope.Scope>
-  run(args: ReadonlyArray<string>, env?: Readonly<Record<string, string | undefined>>): Effect.Effect<Ended>
+  run(
+    args: ReadonlyArray<string>,
+    env?: Readonly<Record<string, string | undefined>>,
+    stdin?: string | Uint8Array
+  ): Effect.Effect<Ended>
   /** Runs another file than the bundle under test. */
   runFile(file: string, args: ReadonlyArray<string>): Effect.Effect<Ended>
   /** Runs with `--json`, checks that stdout is one document and returns it. */
   json(
     args: ReadonlyArray<string>,
-    env?: Readonly<Record<string, string | undefined>>
+    env?: Readonly<Record<string, string | undefined>>,
+    stdin?: string | Uint8Array
   ): Effect.Effect<Ended & { readonly document: Document; readonly error: Failure }>
   /** The process id of the server, when one runs. */
   readonly serverPid: number | undefined
@@ -75,14 +81,14 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
   }
   yield* Effect.addFinalizer(() => Effect.andThen(stop("SIGTERM"), Effect.sync(() => collect(home))))
 
-  const start: Installation["start"] = (args, more = {}) =>
+  const start: Installation["start"] = (args, more = {}, stdin) =>
     Effect.acquireRelease(
-      Effect.sync(() => launch(process.env[variable] ?? "", args, { ...env, ...more })),
+      Effect.sync(() => launch(process.env[variable] ?? "", args, { ...env, ...more }, stdin)),
       (running) => Effect.andThen(Effect.sync(() => running.signal("SIGKILL")), running.ended)
     )
   const runFile: Installation["runFile"] = (file, args) => Effect.suspend(() => launch(file, args, env).ended)
-  const run: Installation["run"] = (args, more) =>
-    Effect.scoped(Effect.flatMap(start(args, more), (running) => running.ended))
+  const run: Installation["run"] = (args, more, stdin) =>
+    Effect.scoped(Effect.flatMap(start(args, more, stdin), (running) => running.ended))
   const stop = (signal: NodeJS.Signals = "SIGTERM") =>
     Effect.suspend(() => {
       const pid = pidOf(home)
@@ -97,9 +103,9 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
     start,
     run,
     runFile,
-    json: (args, more) =>
+    json: (args, more, stdin) =>
       Effect.map(
-        run([...args, "--json"], more),
+        run([...args, "--json"], more, stdin),
         (ended) => ({ ...ended, document: theDocument(ended), error: theError(ended) })
       ),
     get serverPid() {
@@ -155,12 +161,16 @@ export const eventually = (question: Effect.Effect<boolean>): Effect.Effect<void
 const launch = (
   file: string,
   args: ReadonlyArray<string>,
-  env: Readonly<Record<string, string | undefined>>
+  env: Readonly<Record<string, string | undefined>>,
+  stdin?: string | Uint8Array
 ): Running => {
   const child = spawn(process.execPath, [file, ...args], {
     env: env as NodeJS.ProcessEnv,
-    stdio: ["ignore", "pipe", "pipe"]
+    stdio: "pipe"
   })
+  Emitted.record("cmdline", child.spawnargs.join(" "))
+  // A command that reads nothing may be gone already.
+  child.stdin.on("error", () => {}).end(stdin)
   const text = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
   for (const stream of ["stdout", "stderr"] as const) {
