@@ -22,6 +22,7 @@ import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
 import { Takeover } from "./Takeover.ts"
+import { Tenants } from "./Tenants.ts"
 import { globalFlags } from "./Target.ts"
 import { Token } from "./Token.ts"
 import { version } from "./Version.ts"
@@ -43,7 +44,8 @@ const Valetkey = Command.make("valetkey").pipe(
     Keys,
     Serve,
     Doctor,
-    Takeover
+    Takeover,
+    Tenants
   ]),
   Command.withGlobalFlags(globalFlags)
 )

@@ -15,6 +15,7 @@ import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { RevocationView } from "@valetkey/api/RevocationsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
+import type { TenantView } from "@valetkey/api/TenantsApi"
 import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
 import { Redacted } from "effect"
 
@@ -60,6 +61,9 @@ export type Started =
   | typeof FlowOffered.Encoded
   | typeof FlowJoined.Encoded
   | typeof AlreadyConnected.Encoded
+
+/** A tenant on the wire. */
+export type Tenant = typeof TenantView.Encoded
 
 /** An access token on the wire. */
 export type Token = typeof TokenView.Encoded
@@ -249,6 +253,21 @@ export const operations = {
     body: () => ({ confirm: true }),
     accepts: isInstance
   }),
+  tenant: operation<string, Tenant>({
+    method: "GET",
+    path: (tenant) => `/v1/tenants/${encodeURIComponent(tenant)}`,
+    accepts: isTenant
+  }),
+  removeTenant: operation<string, Tenant>({
+    method: "DELETE",
+    path: (tenant) => `/v1/tenants/${encodeURIComponent(tenant)}`,
+    accepts: isTenant
+  }),
+  allowTenant: operation<string, undefined>({
+    method: "POST",
+    path: (tenant) => `/v1/tenants/${encodeURIComponent(tenant)}/allow`,
+    accepts: isEmpty
+  }),
   ready: operation<undefined, { readonly ready: boolean; readonly checks: ReadonlyArray<Check> }>({
     method: "GET",
     path: () => "/readyz",
@@ -276,6 +295,10 @@ function operation<Input, Output>(self: Operation<Input, Output>): Operation<Inp
 
 function isInstance(answer: unknown): answer is typeof InstanceView.Encoded {
   return has(answer, { configured: "string", stored: "string" })
+}
+
+function isTenant(answer: unknown): answer is Tenant {
+  return has(answer, { tenant: "string", state: "string", connections: "number", revocations: "number" })
 }
 
 function isEmpty(_: unknown, status: number): _ is undefined {
