@@ -147,7 +147,10 @@ describe("the key service of the configured Vault", () => {
       const source = KeySource.fromWrapped({ keys: Redacted.make(`1:${wrapped}`), service })
       vault.script(Reply.json(400, { errors: [`CANARY-IN-ERROR ${wrapped}`] }))
       for (let call = 0; call < 5; call++) yield* Effect.flip(source.ring)
+      vault.script(Reply.json(503, { errors: ["CANARY-IN-ERROR"] }))
+      yield* Effect.flip(source.propose!)
       const lines = yield* (yield* LogRecorder).lines
+      assert.strictEqual(lines.filter((line) => line.includes("key_service_sealed")).length, 1)
       assert.strictEqual(lines.filter((line) => line.includes("key_service_rejected")).length, 1)
       for (const secret of [Redacted.value(token), wrapped, "CANARY-IN-ERROR"]) {
         assert.notInclude(lines.join("\n"), secret)

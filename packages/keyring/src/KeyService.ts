@@ -45,13 +45,13 @@ const sentences = {
     "does not take a key. Check VALETKEY_VAULT_KEY, VALETKEY_VAULT_CONTEXT, and that every entry is whole and of this key.",
   sealed: "is sealed or in maintenance. Unseal it.",
   token_unreadable:
-    "was not asked: there is no token. VALETKEY_VAULT_TOKEN_FILE must be a file of this user with mode 0600.",
+    "was not asked: there is no token. VALETKEY_VAULT_TOKEN_FILE must be a file of this user with mode 0600, where nobody else can write.",
   unreachable: "could not be reached. Check VALETKEY_VAULT_ADDR and that it runs."
 } as const
 
 /** A service that wraps root keys under a key that never leaves it. */
 export interface KeyService {
-  /** Unwraps a key. The bytes belong to the caller, who overwrites them. Asks anew at every call and retries nothing. */
+  /** Unwraps a key. The bytes belong to the caller, who overwrites them. Asks anew at every call. */
   unwrap(wrapped: string): Effect.Effect<Buffer, KeyServiceError>
   /** Makes a random key of 32 bytes and wraps it, so that nobody has seen it. It is stored nowhere but in the result. */
   readonly create: Effect.Effect<string, KeyServiceError>

@@ -111,7 +111,7 @@ export const fromWrapped = (options: {
     }
     return ring = KeyRing.ringOf(yield* Effect.forEach(entries.success, unwrap, { concurrency: 4 }))
   })
-  const propose = Effect.map(service.create, (wrapped): ProposedKey => {
+  const propose = Effect.map(logged(service.create), (wrapped): ProposedKey => {
     const id = randomBytes(4).readUInt32BE()
     return { id, entry: `${id}:${wrapped}` }
   })
@@ -130,12 +130,7 @@ export const make = (
   const readUnlessJustRead = Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
     if (last === undefined || Math.abs(now - last.at) >= 1000) {
-      const outcome = yield* Effect.result(
-        Effect.tapError(
-          read,
-          (error) => Effect.logWarning("No usable encryption key", { problem: error.code, todo: error.message })
-        )
-      )
+      const outcome = yield* Effect.result(logged(read))
       // When it ended, not when it began: those who waited for a slow source do not ask it one after the other.
       last = { at: yield* Clock.currentTimeMillis, outcome }
       if (Result.isSuccess(outcome)) ring = outcome.success
@@ -158,6 +153,13 @@ export const make = (
     )
   }
 }
+
+/** Tells the operator why: callers learn only that there is no key. */
+const logged = <A, E extends KeySourceError>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.tapError(
+    effect,
+    (error) => Effect.logWarning("No usable encryption key", { problem: error.code, todo: error.message })
+  )
 
 const parse = (keys: Redacted.Redacted, field?: string): Result.Result<KeyRing.KeyRing, KeySourceError> =>
   Result.mapError(
