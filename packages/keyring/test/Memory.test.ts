@@ -20,6 +20,9 @@ const directory = Effect.acquireRelease(
 interface Found {
   readonly envelopes: ReadonlyArray<string>
   readonly kept: string
+  /** How many buffers held a key, and how many of them still do. */
+  readonly buffers: number
+  readonly loose: number
 }
 
 /** Runs the process to its end and returns what it said. */
@@ -45,14 +48,15 @@ const spellings = (bytes: Uint8Array): ReadonlyArray<string> => {
 const stringsOf = (snapshot: string) =>
   (JSON.parse(readFileSync(snapshot, "utf8")) as { readonly strings: ReadonlyArray<string> }).strings
 
-/** Which of the keys stand in a string of the snapshot: the root key, and those of the envelopes. */
-const surviving = (snapshot: string, rootKey: Buffer, { envelopes, kept }: Found) =>
+/** Which of the keys stand in a string of the snapshot (the root key, those of the envelopes), and in how many buffers. */
+const surviving = (snapshot: string, rootKey: Buffer, { buffers, envelopes, kept, loose }: Found) =>
   Effect.promise(async () => {
     const strings = stringsOf(snapshot)
     const holds = (needles: ReadonlyArray<string>) =>
       strings.some((text) => needles.some((needle) => text.includes(needle)))
     // Were strings cut or left out, nothing below would mean anything.
     assert.isTrue(holds([kept]))
+    assert.isAtLeast(buffers, 1 + 2 * envelopes.length)
     let derived = 0
     for (const [index, envelope] of envelopes.entries()) {
       const { okm } = await derive(
@@ -69,7 +73,7 @@ const surviving = (snapshot: string, rootKey: Buffer, { envelopes, kept }: Found
       )
       if (holds(spellings(okm.slice(0, 32)))) derived++
     }
-    return { root: holds(spellings(rootKey)), derived }
+    return { root: holds(spellings(rootKey)), derived, buffers: loose }
   })
 
 const freshKey = () => {
@@ -79,44 +83,56 @@ const freshKey = () => {
 }
 
 describe("an idle process that has sealed and opened", () => {
-  it.live("CRY-20 holds no key as a string, when it read them from a file", () =>
-    Effect.gen(function*() {
-      const base = yield* directory
-      const key = freshKey()
-      const [path, snapshot] = [join(base, "keys"), join(base, "heap")]
-      writeFileSync(path, `1:${key.toString("base64")}\n`, { mode: 0o600 })
-      const found = yield* run(["file", path, snapshot])
-      assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0 })
-    }), 60_000)
-
-  it.live("CRY-20 holds no key as a string, when it read them from a descriptor", () =>
-    Effect.gen(function*() {
-      const base = yield* directory
-      const key = freshKey()
-      const [path, snapshot] = [join(base, "keys"), join(base, "heap")]
-      writeFileSync(path, `1:${key.toString("base64")}\n`, { mode: 0o600 })
-      const descriptor = openSync(path, "r")
-      const found = yield* run(["descriptor", "3", snapshot], {}, [descriptor])
-      closeSync(descriptor)
-      assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0 })
-    }), 60_000)
-
-  it.live("CRY-20 holds no key as a string, when Vault unwrapped them", () =>
-    Effect.gen(function*() {
-      const base = yield* directory
-      const vault = yield* FakeVault.make()
-      yield* vault.write("keys/valetkey")
-      const key = freshKey()
-      const { ciphertext } = yield* vault.write("encrypt/valetkey", { plaintext: key.toString("base64") })
-      const snapshot = join(base, "heap")
-      const found = yield* run(["wrapped", `1:${String(ciphertext)}`, snapshot, vault.address], {
-        VAULT_TOKEN: Redacted.value(vault.root)
-      })
-      assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0 })
-    }), 60_000)
+  it.live(
+    "CRY-20 holds no key in a string or a buffer of its own, when it read them from a file",
+    () =>
+      Effect.gen(function*() {
+        const base = yield* directory
+        const key = freshKey()
+        const [path, snapshot] = [join(base, "keys"), join(base, "heap")]
+        writeFileSync(path, `1:${key.toString("base64")}\n`, { mode: 0o600 })
+        const found = yield* run(["file", path, snapshot])
+        assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0, buffers: 0 })
+      }),
+    60_000
+  )
 
   it.live(
-    "CRY-20 holds the root key when it was given as a text, as docs/keys.md says, and no derived one",
+    "CRY-20 holds no key in a string or a buffer of its own, when it read them from a descriptor",
+    () =>
+      Effect.gen(function*() {
+        const base = yield* directory
+        const key = freshKey()
+        const [path, snapshot] = [join(base, "keys"), join(base, "heap")]
+        writeFileSync(path, `1:${key.toString("base64")}\n`, { mode: 0o600 })
+        const descriptor = openSync(path, "r")
+        const found = yield* run(["descriptor", "3", snapshot], {}, [descriptor])
+        closeSync(descriptor)
+        assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0, buffers: 0 })
+      }),
+    60_000
+  )
+
+  it.live(
+    "CRY-20 holds no key in a string or a buffer of its own, when Vault unwrapped them",
+    () =>
+      Effect.gen(function*() {
+        const base = yield* directory
+        const vault = yield* FakeVault.make()
+        yield* vault.write("keys/valetkey")
+        const key = freshKey()
+        const { ciphertext } = yield* vault.write("encrypt/valetkey", { plaintext: key.toString("base64") })
+        const snapshot = join(base, "heap")
+        const found = yield* run(["wrapped", `1:${String(ciphertext)}`, snapshot, vault.address], {
+          VAULT_TOKEN: Redacted.value(vault.root)
+        })
+        assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: false, derived: 0, buffers: 0 })
+      }),
+    60_000
+  )
+
+  it.live(
+    "CRY-20 holds the root key when it was given as a text, as docs/keys.md says, and nothing else",
     () =>
       Effect.gen(function*() {
         const base = yield* directory
@@ -124,7 +140,7 @@ describe("an idle process that has sealed and opened", () => {
         const [path, snapshot] = [join(base, "keys"), join(base, "heap")]
         writeFileSync(path, `1:${key.toString("base64")}\n`, { mode: 0o600 })
         const found = yield* run(["text", path, snapshot])
-        assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: true, derived: 0 })
+        assert.deepStrictEqual(yield* surviving(snapshot, key, found), { root: true, derived: 0, buffers: 0 })
       }),
     60_000
   )

@@ -2,12 +2,30 @@
 import { Cipher } from "@valetkey/domain/Cipher"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Redacted } from "effect"
+import crypto from "node:crypto"
 import { readFileSync } from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
 import { setFlagsFromString, writeHeapSnapshot } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as KeyRingCipher from "../../src/KeyRingCipher.ts"
 import * as KeySource from "../../src/KeySource.ts"
 import * as VaultTransit from "../../src/VaultTransit.ts"
+
+// Every buffer that a key was derived into or made from, as the package handed it over.
+const buffers = new Array<Uint8Array>()
+const { createSecretKey, hkdfSync } = crypto
+Object.assign(crypto, {
+  hkdfSync: (...args: Parameters<typeof hkdfSync>) => {
+    const derived = hkdfSync(...args)
+    buffers.push(new Uint8Array(derived))
+    return derived
+  },
+  createSecretKey: (bytes: Uint8Array) => {
+    buffers.push(bytes)
+    return createSecretKey(bytes)
+  }
+})
+syncBuiltinESMExports()
 
 const [kind = "", place = "", snapshot = "", more = ""] = process.argv.slice(2)
 
@@ -76,4 +94,5 @@ const program = Effect.gen(function*() {
 const { envelopes, kept } = await Effect.runPromise(
   Effect.provide(program, KeyRingCipher.layer({ instanceId: "inst", source }))
 )
-process.stdout.write(JSON.stringify({ envelopes, kept }))
+const loose = buffers.filter((buffer) => buffer.some((byte) => byte !== 0)).length
+process.stdout.write(JSON.stringify({ envelopes, kept, buffers: buffers.length, loose }))
