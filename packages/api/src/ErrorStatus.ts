@@ -2,6 +2,7 @@ import type { AccessTokenError } from "@valetkey/domain/AccessToken"
 import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { RecipientInvalid } from "@valetkey/domain/ArchiveSealer"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
+import type { CallbackUrlError } from "@valetkey/domain/CallbackUrl"
 import type { DepositConflict } from "@valetkey/domain/Connections"
 import type { ExportRefused } from "@valetkey/domain/Exports"
 import type { CompletionCodeInvalid, FlowNotReady } from "@valetkey/domain/Finalization"
@@ -17,6 +18,7 @@ export type DomainError =
   | AccessTokenError
   | ApiKeyNotFound
   | CallbackRejected
+  | CallbackUrlError
   | CompletionCodeInvalid
   | DepositConflict
   | ExportRefused
@@ -57,6 +59,10 @@ export const errorStatus = {
   callback_malformed: 400,
   callback_port_unavailable: 503,
   callback_unknown: 404,
+  callback_url_invalid: 422,
+  callback_url_late: 409,
+  callback_url_mismatch: 422,
+  callback_url_unexpected: 409,
   client_misconfigured: 409,
   completion_code_invalid: 403,
   connection_exists: 409,

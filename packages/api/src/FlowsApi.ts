@@ -1,3 +1,4 @@
+import { maxCallbackUrl } from "@valetkey/domain/CallbackUrl"
 import { CompareCode } from "@valetkey/domain/CompareCode"
 import { Confirmation, FlowFailure, FlowId, FlowState, OnConflict, TransportKind } from "@valetkey/domain/Flow"
 import { ScopeToken, ServerSlug } from "@valetkey/domain/Server"
@@ -95,6 +96,12 @@ export const FinalizePayload = Schema.Struct({
 }).annotate({ identifier: "FinalizeFlow" })
 export type FinalizePayload = typeof FinalizePayload.Type
 
+/** Schema for the address where a browser ended that could not reach the redirect URI. It holds code and state. */
+export const PastePayload = Schema.Struct({
+  url: Schema.RedactedFromValue(Schema.String.check(Schema.isBetweenLength(1, maxCallbackUrl)))
+}).annotate({ identifier: "PasteCallback" })
+export type PastePayload = typeof PastePayload.Type
+
 /** Any text: what is no flow id names no flow, and is answered like one that does not exist. */
 const params = { flowId: Schema.String }
 
@@ -131,6 +138,18 @@ export class FlowsApi extends group(
       success: HttpApiSchema.NoContent,
       error: problems(404, 503)
     }).annotate(OpenApi.Summary, "Cancel a flow; a settled one stays as it is")
+  ),
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.post("paste", "/v1/flows/:flowId/callback", {
+      params,
+      payload: PastePayload,
+      success: FlowView,
+      error: problems(404, 409, 422, 503)
+    }).annotate(
+      OpenApi.Summary,
+      "Hand over the address where the browser ended, when it cannot reach the redirect URI of a loopback flow; waits for the flow to settle"
+    )
   ),
   guarded(
     ["flows:write"],

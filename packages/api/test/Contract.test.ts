@@ -53,7 +53,7 @@ describe("the contract", () => {
 
   it("S3.32 redacts every secret that it takes in from the moment it is decoded", () => {
     const text = JSON.stringify(OpenApi.fromApi(ValetkeyApi))
-    for (const name of ["refreshToken", "clientSecret", "accessToken", "rejectedToken", "completionCode"]) {
+    for (const name of ["refreshToken", "clientSecret", "accessToken", "rejectedToken", "completionCode", "url"]) {
       assert.include(text, `"${name}"`)
     }
     const inbound = endpoints.flatMap((endpoint) =>
@@ -65,7 +65,8 @@ describe("the contract", () => {
       "completionCode",
       "passphrase",
       "refreshToken",
-      "rejectedToken"
+      "rejectedToken",
+      "url"
     ])
   })
 

@@ -40,6 +40,8 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   flow(id: FlowView["flowId"], options?: { readonly wait?: Duration.Input }): Effect.Effect<FlowView, ClientError>
   /** Idempotent; a settled flow stays as it is. */
   cancel(id: FlowView["flowId"]): Effect.Effect<void, ClientError>
+  /** Hands over the address where a browser ended that cannot reach the redirect URI of a loopback flow, and gives the settled flow. */
+  paste(id: FlowView["flowId"], url: Redacted.Redacted<string>): Effect.Effect<FlowView, ClientError>
   /** Exchanges a held code, on behalf of the signed-in user whose browser brought the completion code to the return URL. */
   finalize(
     id: FlowView["flowId"],
@@ -109,13 +111,14 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     ValetkeyClient,
     Effect.gen(function*() {
       const transport = yield* Transport
-      const { apiKeys, audit, connections, flows, keys, revocations, servers, system, tokens } = yield* HttpApiClient.makeWith(
-        ValetkeyApi,
-        {
-          httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
-          baseUrl: transport.baseUrl
-        }
-      ).pipe(Effect.provide(bearer(transport)))
+      const { apiKeys, audit, connections, flows, keys, revocations, servers, system, tokens } = yield* HttpApiClient
+        .makeWith(
+          ValetkeyApi,
+          {
+            httpClient: HttpClient.transformResponse(transport.http, Effect.flatMap(refuse)),
+            baseUrl: transport.baseUrl
+          }
+        ).pipe(Effect.provide(bearer(transport)))
 
       const call = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, ClientError> =>
         effect.pipe(
@@ -136,6 +139,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
             query: waiting(options)
           })),
         cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
+        paste: (flowId, url) => call(flows.paste({ params: { flowId }, payload: { url } })),
         finalize: (flowId, completionCode) => call(flows.finalize({ params: { flowId }, payload: { completionCode } })),
         connections: pages<ConnectionView, ServerView["server"]>((after) =>
           Effect.map(

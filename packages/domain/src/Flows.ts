@@ -5,6 +5,7 @@ import type { AuthorizationServer } from "./AuthorizationServer.ts"
 import { type DiscoveryError } from "./AuthorizationServer.ts"
 import type { CallbackTransports } from "./CallbackTransport.ts"
 import { type Delivery, type TransportError } from "./CallbackTransport.ts"
+import type { CallbackUrlError } from "./CallbackUrl.ts"
 import type { Cipher } from "./Cipher.ts"
 import { type CipherError } from "./Cipher.ts"
 import type { CompareCode } from "./CompareCode.ts"
@@ -18,6 +19,7 @@ import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "
 import { makeAuditing } from "./internal/auditing.ts"
 import { makeCallbacks } from "./internal/callbacks.ts"
 import { makeListeners } from "./internal/listeners.ts"
+import { makePasting } from "./internal/pasting.ts"
 import { makeStarter } from "./internal/starter.ts"
 import { makeTickets } from "./internal/tickets.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
@@ -117,6 +119,12 @@ export class Flows extends Context.Service<Flows, {
    */
   complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
   /**
+   * Takes the address where a browser ended from the flow's owner, when that browser reaches no listener, and returns the
+   * settled flow. It claims and is checked like any response; an address that is not this flow's, to the letter and with
+   * its state, changes nothing, and neither does a second one. Only for loopback flows that nobody has to confirm.
+   */
+  paste(owner: FlowOwner, url: Redacted.Redacted): Effect.Effect<Flow, FlowNotFound | CallbackUrlError | StoreError>
+  /**
    * The embedding application's word that the finishing user is the starting one: the owner comes from its session, the
    * completion code from that user's browser. Lets the held code be exchanged and returns the settled flow; the same call
    * again returns it too.
@@ -155,6 +163,7 @@ export class Flows extends Context.Service<Flows, {
         const audit = yield* makeAuditing
         const listeners = yield* makeListeners
         const callbacks = yield* makeCallbacks(listeners)
+        const pasting = yield* makePasting(callbacks)
         const tickets = yield* makeTickets
         const starter = yield* makeStarter({
           ttl,
@@ -222,6 +231,10 @@ export class Flows extends Context.Service<Flows, {
           latest: flows.latest,
           wait,
           complete: callbacks.complete,
+          paste: Effect.fnUntraced(function*(owner: FlowOwner, url: Redacted.Redacted) {
+            yield* pasting.paste(owner, url)
+            return yield* callbacks.untilSettled(status(owner), owner.id)
+          }),
           finalize: Effect.fn("Flows.finalize")(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
             yield* callbacks.finalize(owner, completionCode)
             return yield* callbacks.untilSettled(status(owner), owner.id)

@@ -82,6 +82,10 @@ export const layer = HttpApiBuilder.group(
       cancel: Effect.fnUntraced(function*({ params }) {
         yield* orProblem(flows.cancel(yield* ownerOf(params.flowId)))
       }),
+      paste: Effect.fnUntraced(function*({ params, payload }) {
+        const owner = yield* ownerOf(params.flowId)
+        return yield* viewOf(yield* orProblem(flows.paste(owner, payload.url)))
+      }),
       finalize: Effect.fnUntraced(function*({ params, payload }) {
         const owner = yield* ownerOf(params.flowId)
         return yield* viewOf(yield* orProblem(flows.finalize(owner, payload.completionCode)))

@@ -62,6 +62,10 @@ const life: ReadonlyArray<readonly [string, Step]> = [
   ["flows.start", (ada) => ada.post("/v1/flows", { server: "notes" })],
   ["flows.status", (ada, { flowId }) => ada.get(`/v1/flows/${flowId}`)],
   ["flows.cancel", (ada, { flowId }) => ada.delete(`/v1/flows/${flowId}`)],
+  [
+    "flows.paste",
+    (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/callback`, { url: "http://127.0.0.1:1/cb?state=s&code=c" })
+  ],
   ["flows.finalize", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/finalize`, { completionCode: "guessed" })],
   [
     "flows.status",
@@ -210,6 +214,7 @@ describe.each(stores)("Isolation on $name", ({ store }) => {
         const bodies: Readonly<Record<string, unknown>> = {
           "connections.deposit": { ...deposit(), refreshToken: "" },
           "exports.forget": { generation: 1 },
+          "flows.paste": { url: "http://127.0.0.1:1/cb?state=s&code=c" },
           "servers.put": { resource: "no URL" },
           "tokens.get": {}
         }

@@ -46,7 +46,10 @@ const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A
     Effect.interruptible
   )
 
-/** Builds `Flows.complete` and `Flows.finalize`: the claim, the exchange in an application-owned fiber, the fenced write. */
+/**
+ * Builds `Flows.complete` and `Flows.finalize`, and what `Flows.paste` shares with them: the claim, the exchange in an
+ * application-owned fiber, the fenced write.
+ */
 export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
   const flows = yield* FlowStore
   const connections = yield* ConnectionStore
@@ -64,32 +67,39 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
 
   const complete = Effect.fn("Flows.complete")(function*(received: CallbackReceived, place: CallbackPlace) {
     const stateHash = entropy.digest(received.state)
+    const claimed = yield* claim(stateHash, place)
+    if (Option.isSome(claimed)) return yield* take(received, stateHash, claimed.value)
+    // A repeated callback of a flow that was already claimed may see how it ended; everything else learns nothing.
+    const flow = yield* flows.findByState(stateHash)
+    if (Option.isNone(flow) || flow.value.state === "pending") {
+      return yield* new CallbackRejected({ code: "callback_unknown" })
+    }
+    return delivery(flow.value, stateHash)
+  }, Effect.uninterruptible)
+
+  const claim = (stateHash: Digest, place: CallbackPlace) => {
     const secret = place.browser?.(stateHash)
-    const claimed = yield* flows.claim({
+    return flows.claim({
       stateHash,
       bindingHash: secret === undefined ? undefined : entropy.digest(secret),
       context: place.context,
       lease: exchangeLease
     })
-    if (Option.isNone(claimed)) {
-      // A repeated callback of a flow that was already claimed may see how it ended; everything else learns nothing.
-      const flow = yield* flows.findByState(stateHash)
-      if (Option.isNone(flow) || flow.value.state === "pending") {
-        return yield* new CallbackRejected({ code: "callback_unknown" })
-      }
-      return delivery(flow.value, stateHash)
-    }
-    yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.value.id })
-    const accepted = CallbackAccepted.accept(received, claimed.value)
+  }
+
+  /** What becomes of a response that claimed its flow. */
+  const take = Effect.fnUntraced(function*(received: CallbackReceived, stateHash: Digest, claimed: ClaimedFlow) {
+    yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.id })
+    const accepted = CallbackAccepted.accept(received, claimed)
     if (Result.isFailure(accepted)) {
-      yield* FiberSet.run(fibers, refuse(claimed.value, accepted.failure))
-      return delivery(claimed.value, stateHash, onward(claimed.value, { error: accepted.failure }))
+      yield* FiberSet.run(fibers, refuse(claimed, accepted.failure))
+      return delivery(claimed, stateHash, onward(claimed, { error: accepted.failure }))
     }
-    if (claimed.value.confirmation === "finalize") {
-      return delivery(claimed.value, stateHash, onward(claimed.value, yield* hold(accepted.success)))
+    if (claimed.confirmation === "finalize") {
+      return delivery(claimed, stateHash, onward(claimed, yield* hold(accepted.success)))
     }
     yield* FiberSet.run(fibers, exchange(accepted.success))
-    return delivery(claimed.value, stateHash)
+    return delivery(claimed, stateHash)
   }, Effect.uninterruptible)
 
   const delivery = (
@@ -323,8 +333,11 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       yield* audit(flow.key, "flow.settled", outcome)
     })
 
-  return { complete, finalize, untilSettled }
+  return { claim, complete, finalize, take, untilSettled }
 })
+
+/** What callbacks are made of. */
+export type Callbacks = Effect.Success<ReturnType<typeof makeCallbacks>>
 
 const failureOf = ({ reason }: RedemptionError): FlowFailure | "outcome_unknown" => {
   switch (reason._tag) {

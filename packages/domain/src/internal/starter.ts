@@ -14,12 +14,12 @@ import { type Flow, FlowId, sealContext } from "../Flow.ts"
 import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
 import { FlowPreempted, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
-import { rowOf } from "../Sealed.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import type { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
+import { callbackContext } from "./callbackContext.ts"
 import { makeClients, suits } from "./clients.ts"
 import type { Listeners } from "./listeners.ts"
 
@@ -111,7 +111,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const { id, key } = flow
     const scope = yield* listeners.open(flow)
     const metadata = yield* authorizationServer.discover(server)
-    const context = entropy.digestOf(rowOf(key.tenant, key.server))
+    const context = callbackContext(entropy, key)
     const registered = yield* clients.known(server, metadata, transport.kind)
     const { connectUrl, redirectUri } = yield* transport.open({
       flowId: id,
