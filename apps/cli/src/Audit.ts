@@ -20,7 +20,7 @@ const ListEvents = Command.make("list", {
     yield* output.result(
       { ok: true, events, ...(next === undefined ? {} : { next }) },
       events.length === 0 ? "" : table([
-        ["SEQ", "AT", "ACTION", "OUTCOME", "SERVER", "SUBJECT", "BY", "FROM", "SECRET", "COUNT"],
+        ["SEQ", "AT", "ACTION", "OUTCOME", "SERVER", "TARGET", "SUBJECT", "BY", "FROM", "SECRET", "COUNT"],
         ...events.map(rowOf)
       ])
     )
@@ -69,7 +69,8 @@ const rowOf = (event: AuditEvent): ReadonlyArray<string> => [
   event.at,
   event.action,
   plain(event.outcome),
-  event.server,
+  event.server ?? "-",
+  plain(event.target ?? "-"),
   plain(event.subject),
   event.principal,
   event.from,

@@ -13,7 +13,10 @@ export const genesis: Digest = Digest.make("A".repeat(43))
 /** The ends of a chain that holds nothing. */
 export const empty: AuditHead = { seq: 0, hash: genesis, anchor: { seq: 0, hash: genesis } }
 
-/** The canonical text of an event, the hash of the one before it included: an array in JSON, in this order. */
+/**
+ * The canonical text of an event, the hash of the one before it included: an array in JSON, in this order. A target is
+ * one element more, so that the hashes of events without one are what they were before there were targets.
+ */
 export const canonical = (entry: Omit<AuditEntry, "hash">): string =>
   JSON.stringify([
     "valetkey/audit/v1",
@@ -22,14 +25,15 @@ export const canonical = (entry: Omit<AuditEntry, "hash">): string =>
     entry.seq,
     DateTime.toEpochMillis(entry.at),
     entry.subject,
-    entry.server,
+    entry.server ?? null,
     entry.action,
     entry.outcome,
     entry.principal,
     entry.from,
     entry.generation ?? null,
     entry.fingerprint ?? null,
-    entry.count ?? null
+    entry.count ?? null,
+    ...(entry.target === undefined ? [] : [entry.target])
   ])
 
 /** Links events to the end of a chain. Stores run it in the step that holds the chain's head. */

@@ -5,11 +5,15 @@ import { ServerSlug } from "./Server.ts"
 import { SubjectId } from "./Subject.ts"
 import { TenantId } from "./Tenant.ts"
 
-/** Schema for one event worth keeping: who did what to which connection, from where, with which secret. Never a secret. */
+/**
+ * Schema for one event worth keeping: who did what to which connection or to what an operator is in charge of, from
+ * where, with which secret. Never a secret.
+ */
 export const AuditEvent = Schema.Struct({
   tenant: TenantId,
   subject: SubjectId,
-  server: ServerSlug,
+  /** Absent from what concerns no server. */
+  server: Schema.optionalKey(ServerSlug),
   action: Schema.Literals([
     "flow.started",
     "flow.settled",
@@ -20,15 +24,30 @@ export const AuditEvent = Schema.Struct({
     "connection.disconnected",
     "connection.exported",
     "connection.forgotten",
-    "connection.revoked"
+    "connection.revoked",
+    "connection.rolled_back",
+    "server.stored",
+    "server.removed",
+    "api_key.created",
+    "api_key.revoked",
+    "root_key.added",
+    "root_key.promoted",
+    "root_key.rewrapped",
+    "root_key.retired",
+    "instance.taken_over",
+    "tenant.deletion_requested",
+    "tenant.allowed",
+    "audit.pruned"
   ]),
   /** A stable code that tells the outcome. */
   outcome: Schema.String,
+  /** What else was changed: the id of an API key, a root key, an instance, or the name of a tenant. */
+  target: Schema.optionalKey(Schema.String),
   ...AuditOrigin.fields,
   generation: Schema.optionalKey(Schema.Natural),
   /** Keyed fingerprint of the secret that was used; see `Fingerprints`. */
   fingerprint: Schema.optionalKey(Schema.String),
-  /** How many uses the event stands for, when it is more than this one. */
+  /** How many uses, rows or events the event stands for. */
   count: Schema.optionalKey(Schema.Natural)
 })
 export type AuditEvent = typeof AuditEvent.Type

@@ -12,6 +12,12 @@ export interface AuditHead {
   readonly anchor: { readonly seq: number; readonly hash: Digest }
 }
 
+/** How many events retention removed from the beginning of a tenant's chain. */
+export interface PrunedChain {
+  readonly tenant: TenantId
+  readonly removed: number
+}
+
 /** Port: the append-only record of what was done, one hash chain for each tenant (`AuditChain`). */
 export class AuditLog extends Context.Service<AuditLog, {
   /**
@@ -29,7 +35,10 @@ export class AuditLog extends Context.Service<AuditLog, {
   head(tenant: TenantId): Effect.Effect<AuditHead, StoreError>
   /**
    * Removes the events that are older, oldest first and without a gap, at most `limit` of a tenant, and moves the
-   * anchors in the same step: what is left verifies. Returns how many it removed.
+   * anchors in the same step: what is left verifies. Returns how many it removed of which tenant.
    */
-  prune(input: { readonly olderThan: Duration.Duration; readonly limit: number }): Effect.Effect<number, StoreError>
+  prune(input: { readonly olderThan: Duration.Duration; readonly limit: number }): Effect.Effect<
+    ReadonlyArray<PrunedChain>,
+    StoreError
+  >
 }>()("@valetkey/domain/AuditLog") {}

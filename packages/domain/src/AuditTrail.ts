@@ -8,10 +8,13 @@ import { type FingerprintPurpose, Fingerprints } from "./Fingerprints.ts"
 
 /** What is recorded at once, besides where it came from. */
 export interface AuditRecord {
-  readonly key: ConnectionKey
+  /** Whose chain, who did it, and the server that it concerns, if there is one. */
+  readonly key: Pick<AuditEvent, "tenant" | "subject" | "server">
   readonly action: Exclude<AuditEvent["action"], "token.read">
   readonly outcome: string
+  readonly target?: string | undefined
   readonly generation?: number | undefined
+  readonly count?: number | undefined
   /** The secret that was used; only its fingerprint is kept. */
   readonly secret?: { readonly purpose: FingerprintPurpose; readonly value: Redacted.Redacted } | undefined
 }
@@ -83,24 +86,28 @@ export class AuditTrail extends Context.Service<AuditTrail, {
               Effect.orElseSucceed(() => ({}))
             )
 
-        const record = Effect.fnUntraced(function*({ action, generation, key, outcome, secret }: AuditRecord) {
-          const done = Deferred.makeUnsafe<void>()
-          waiting.push({
-            done,
-            event: {
-              tenant: key.tenant,
-              subject: key.subject,
-              server: key.server,
-              action,
-              outcome,
-              ...(yield* CurrentOrigin),
-              ...(generation === undefined ? {} : { generation }),
-              ...(yield* fingerprintOf(secret))
-            }
-          })
-          if (!writing) yield* Effect.forkIn(write, scope, { startImmediately: true })
-          yield* Deferred.await(done)
-        })
+        const record = Effect.fnUntraced(
+          function*({ action, count, generation, key, outcome, secret, target }: AuditRecord) {
+            const done = Deferred.makeUnsafe<void>()
+            waiting.push({
+              done,
+              event: {
+                tenant: key.tenant,
+                subject: key.subject,
+                ...(key.server === undefined ? {} : { server: key.server }),
+                action,
+                outcome,
+                ...(target === undefined ? {} : { target }),
+                ...(yield* CurrentOrigin),
+                ...(generation === undefined ? {} : { generation }),
+                ...(count === undefined ? {} : { count }),
+                ...(yield* fingerprintOf(secret))
+              }
+            })
+            if (!writing) yield* Effect.forkIn(write, scope, { startImmediately: true })
+            yield* Deferred.await(done)
+          }
+        )
 
         const used = (key: ConnectionKey, token: AccessToken, caller?: AuditOrigin): Effect.Effect<void> =>
           Effect.withFiber((fiber) => {

@@ -8,6 +8,7 @@ import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
 import { scopesOf } from "./internal/apiKeyScopes.ts"
+import { makeOperating } from "./internal/operating.ts"
 
 const defaultLimit = 50
 
@@ -19,6 +20,7 @@ export const layer = HttpApiBuilder.group(
   "apiKeys",
   Effect.fnUntraced(function*(handlers) {
     const apiKeys = yield* ApiKeys
+    const operating = yield* makeOperating
     return handlers.handleAll({
       create: Effect.fnUntraced(function*({ payload }) {
         const principal = yield* CurrentPrincipal
@@ -31,13 +33,17 @@ export const layer = HttpApiBuilder.group(
             { requiredScopes: missing }
           )
         }
-        const { credential, key } = yield* orProblem(apiKeys.create({
-          tenant: principal.tenant,
-          subject: payload.subject ?? principal.subject,
-          name: payload.name,
-          scopes: payload.scopes,
-          lifetime: Duration.seconds(payload.expiresInSeconds ?? apiKeyLifetime.usual)
-        }))
+        const { credential, key } = yield* operating(
+          "api_key.created",
+          ({ key }) => ({ target: key.id }),
+          orProblem(apiKeys.create({
+            tenant: principal.tenant,
+            subject: payload.subject ?? principal.subject,
+            name: payload.name,
+            scopes: payload.scopes,
+            lifetime: Duration.seconds(payload.expiresInSeconds ?? apiKeyLifetime.usual)
+          }))
+        )
         return { credential, apiKey: viewOf(key) } satisfies ApiKeyCreated
       }),
       list: Effect.fnUntraced(function*({ query }) {
@@ -50,7 +56,12 @@ export const layer = HttpApiBuilder.group(
       revoke: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal
         const id = decodeId(params.id)
-        yield* orProblem(Option.isNone(id) ? Effect.fail(new ApiKeyNotFound()) : apiKeys.revoke(tenant, id.value))
+        // What is no id may be a whole credential, and is not written down.
+        yield* operating(
+          "api_key.revoked",
+          { target: Option.getOrUndefined(id) },
+          orProblem(Option.isNone(id) ? Effect.fail(new ApiKeyNotFound()) : apiKeys.revoke(tenant, id.value))
+        )
       })
     })
   })

@@ -6,6 +6,7 @@ import { Servers } from "@valetkey/domain/Servers"
 import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
+import { makeOperating } from "./internal/operating.ts"
 
 const defaultLimit = 50
 
@@ -15,6 +16,7 @@ export const layer = HttpApiBuilder.group(
   "servers",
   Effect.fnUntraced(function*(handlers) {
     const servers = yield* Servers
+    const operating = yield* makeOperating
     return handlers.handleAll({
       list: Effect.fnUntraced(function*({ query }) {
         const { tenant } = yield* CurrentPrincipal
@@ -29,14 +31,16 @@ export const layer = HttpApiBuilder.group(
       }),
       put: Effect.fnUntraced(function*({ params, payload }) {
         const { tenant } = yield* CurrentPrincipal
-        const stored = yield* orProblem(
-          servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} })
+        const stored = yield* operating(
+          "server.stored",
+          params,
+          orProblem(servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} }))
         )
         return { created: stored.created, server: viewOf(stored.server) }
       }),
       remove: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal
-        yield* orProblem(servers.remove(tenant, params.server))
+        yield* operating("server.removed", params, orProblem(servers.remove(tenant, params.server)))
       })
     })
   })

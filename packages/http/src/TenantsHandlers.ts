@@ -4,6 +4,7 @@ import { Tenants, type TenantStatus } from "@valetkey/domain/Tenants"
 import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
+import { makeOperating } from "./internal/operating.ts"
 
 /** Layer of the endpoints that delete tenants. */
 export const layer = HttpApiBuilder.group(
@@ -11,10 +12,16 @@ export const layer = HttpApiBuilder.group(
   "tenants",
   Effect.fnUntraced(function*(handlers) {
     const tenants = yield* Tenants
+    const operating = yield* makeOperating
     return handlers.handleAll({
       status: ({ params }) => Effect.map(orProblem(tenants.status(params.tenant)), viewOf),
-      remove: ({ params }) => Effect.map(orProblem(tenants.remove(params.tenant)), viewOf),
-      allow: ({ params }) => orProblem(tenants.allow(params.tenant))
+      remove: ({ params }) =>
+        Effect.map(
+          operating("tenant.deletion_requested", { target: params.tenant }, orProblem(tenants.remove(params.tenant))),
+          viewOf
+        ),
+      allow: ({ params }) =>
+        operating("tenant.allowed", { target: params.tenant }, orProblem(tenants.allow(params.tenant)))
     })
   })
 )

@@ -2,6 +2,7 @@ import * as AuditChain from "@valetkey/domain/AuditChain"
 import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import { AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
+import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Layer } from "effect"
 import { hash } from "node:crypto"
 import { atomically } from "./internal/atomically.ts"
@@ -35,7 +36,7 @@ export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
       prune: ({ limit, olderThan }) =>
         atomically((now) => {
           const kept: Array<AuditEntry> = []
-          const removed = new Map<string, number>()
+          const removed = new Map<TenantId, number>()
           for (const entry of audit) {
             const count = removed.get(entry.tenant) ?? 0
             const head = auditHeads.get(entry.tenant)
@@ -48,7 +49,7 @@ export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
             auditHeads.set(entry.tenant, { ...head, anchor: { seq: entry.seq, hash: entry.hash } })
           }
           audit.splice(0, audit.length, ...kept)
-          return [...removed.values()].reduce((sum, count) => sum + count, 0)
+          return [...removed].map(([tenant, count]) => ({ tenant, removed: count }))
         })
     }))
 )

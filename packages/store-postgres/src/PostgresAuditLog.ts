@@ -1,7 +1,8 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
 import { AuditEntry } from "@valetkey/domain/AuditEvent"
-import { type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import { type AuditHead, AuditLog, type PrunedChain } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
+import { ServerSlug } from "@valetkey/domain/Server"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Layer, Schema } from "effect"
@@ -42,7 +43,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
           "AuditLog.read",
           (sql) =>
             sql`SELECT tenant, seq::float8, at, subject, server, action, outcome, principal, origin, generation,
-              fingerprint, count, previous, hash
+              fingerprint, count, target, previous, hash
             FROM audit WHERE tenant = ${tenant} AND seq > ${after} ORDER BY seq LIMIT ${limit}`.pipe(
               Effect.flatMap((rows) => Effect.forEach(rows, read)),
               corrupt("AuditLog.read")
@@ -64,11 +65,11 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
         Effect.gen(function*() {
           const millis = Duration.toMillis(olderThan)
           const tenants = yield* database.acrossTenants.read("AuditLog.prune", (sql) =>
-            sql<{ tenant: string }>`SELECT DISTINCT tenant FROM audit
+            sql<{ tenant: TenantId }>`SELECT DISTINCT tenant FROM audit
               WHERE at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'`)
-          let removed = 0
+          const pruned = new Array<PrunedChain>()
           for (const { tenant } of tenants) {
-            removed += yield* database.forTenant(tenant).transaction("AuditLog.prune", (sql) =>
+            const removed = yield* database.forTenant(tenant).transaction("AuditLog.prune", (sql) =>
               Effect.gen(function*() {
                 // The oldest events that are old enough and follow the anchor without a gap; the last is the new anchor.
                 const [row] = yield* sql`WITH head AS (
@@ -90,8 +91,11 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
                 yield* sql`UPDATE audit_heads SET anchor_seq = ${seq}, anchor_hash = ${hash} WHERE tenant = ${tenant}`
                 return (yield* sql`DELETE FROM audit WHERE tenant = ${tenant} AND seq <= ${seq} RETURNING 1`).length
               }).pipe(corrupt("AuditLog.prune")))
+            if (removed > 0) {
+              pruned.push({ tenant, removed })
+            }
           }
-          return removed
+          return pruned
         })
     })
   })
@@ -105,14 +109,18 @@ const decodeEnd = Schema.decodeUnknownEffect(Schema.Struct({ ...Anchor.fields, n
 const decodeHead = Schema.decodeUnknownEffect(
   Schema.Struct({ ...Anchor.fields, anchorSeq: Schema.Natural, anchorHash: Digest })
 )
-const { count: _, fingerprint: __, from: origin, generation: ___, ...columns } = AuditEntry.fields
+const { count: _, fingerprint: __, from: origin, generation: ___, server: ____, target: _____, ...columns } =
+  AuditEntry.fields
 const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   ...columns,
   at: Schema.DateTimeUtcFromDate,
   origin,
   generation: Schema.NullOr(Schema.Natural),
   fingerprint: Schema.NullOr(Schema.String),
-  count: Schema.NullOr(Schema.Natural)
+  count: Schema.NullOr(Schema.Natural),
+  /** Empty when the event concerns none. */
+  server: Schema.Union([ServerSlug, Schema.Literal("")]),
+  target: Schema.NullOr(Schema.String)
 }))
 
 /** A row that does not have its shape was not written by us. */
@@ -132,12 +140,14 @@ const readHead = (row: unknown): Effect.Effect<AuditHead, Schema.SchemaError> =>
   }))
 
 const read = (row: unknown): Effect.Effect<AuditEntry, Schema.SchemaError> =>
-  Effect.map(decodeRow(row), ({ count, fingerprint, generation, origin, ...rest }) => ({
+  Effect.map(decodeRow(row), ({ count, fingerprint, generation, origin, server, target, ...rest }) => ({
     ...rest,
     from: origin,
     ...(generation === null ? undefined : { generation }),
     ...(fingerprint === null ? undefined : { fingerprint }),
-    ...(count === null ? undefined : { count })
+    ...(count === null ? undefined : { count }),
+    ...(server === "" ? undefined : { server }),
+    ...(target === null ? undefined : { target })
   }))
 
 const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
@@ -145,7 +155,7 @@ const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
   seq: entry.seq,
   at: DateTime.toDateUtc(entry.at),
   subject: entry.subject,
-  server: entry.server,
+  server: entry.server ?? "",
   action: entry.action,
   outcome: entry.outcome,
   principal: entry.principal,
@@ -153,6 +163,7 @@ const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
   generation: entry.generation ?? null,
   fingerprint: entry.fingerprint ?? null,
   count: entry.count ?? null,
+  target: entry.target ?? null,
   previous: entry.previous,
   hash: entry.hash
 })

@@ -1,7 +1,8 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
 import type { AuditEntry } from "@valetkey/domain/AuditEvent"
-import { type AuditHead, AuditLog } from "@valetkey/domain/AuditLog"
+import { type AuditHead, AuditLog, type PrunedChain } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
+import type { ServerSlug } from "@valetkey/domain/Server"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Layer } from "effect"
 import { hash } from "node:crypto"
@@ -42,7 +43,7 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
             "SELECT DISTINCT tenant FROM audit WHERE at < ?",
             before
           )
-          let removed = 0
+          const pruned = new Array<PrunedChain>()
           for (const { tenant } of tenants) {
             const head = headOf(session, tenant)
             let anchor = head.anchor
@@ -58,20 +59,26 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
               anchor = { seq: entry.seq, hash: entry.hash }
             }
             if (anchor === head.anchor) continue
-            removed += session.run("DELETE FROM audit WHERE tenant = ? AND seq <= ?", tenant, anchor.seq)
+            const removed = session.run("DELETE FROM audit WHERE tenant = ? AND seq <= ?", tenant, anchor.seq)
+            pruned.push({ tenant, removed })
             writeHead(session, tenant, { ...head, anchor })
           }
-          return removed
+          return pruned
         })
     }))
 )
 
-interface AuditColumns extends Omit<AuditEntry, "at" | "from" | "generation" | "fingerprint" | "count"> {
+interface AuditColumns
+  extends Omit<AuditEntry, "at" | "from" | "server" | "generation" | "fingerprint" | "count" | "target">
+{
+  /** Empty when the event concerns none. */
+  readonly server: ServerSlug | ""
   readonly at: number
   readonly origin: AuditEntry["from"]
   readonly generation: number | null
   readonly fingerprint: string | null
   readonly count: number | null
+  readonly target: string | null
 }
 
 interface HeadColumns {
@@ -104,13 +111,13 @@ const writeHead = (session: Session, tenant: TenantId, { anchor, hash, seq }: Au
 const insert = (session: Session, entry: AuditEntry): void => {
   session.run(
     `INSERT INTO audit (tenant, seq, at, subject, server, action, outcome, principal, origin, generation, fingerprint,
-       count, previous, hash)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       count, target, previous, hash)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     entry.tenant,
     entry.seq,
     DateTime.toEpochMillis(entry.at),
     entry.subject,
-    entry.server,
+    entry.server ?? "",
     entry.action,
     entry.outcome,
     entry.principal,
@@ -118,16 +125,19 @@ const insert = (session: Session, entry: AuditEntry): void => {
     entry.generation ?? null,
     entry.fingerprint ?? null,
     entry.count ?? null,
+    entry.target ?? null,
     entry.previous,
     entry.hash
   )
 }
 
-const entryOf = ({ at, count, fingerprint, generation, origin, ...row }: AuditColumns): AuditEntry => ({
+const entryOf = ({ at, count, fingerprint, generation, origin, server, target, ...row }: AuditColumns): AuditEntry => ({
   ...row,
   from: origin,
   at: DateTime.makeUnsafe(at),
   ...(generation === null ? undefined : { generation }),
   ...(fingerprint === null ? undefined : { fingerprint }),
-  ...(count === null ? undefined : { count })
+  ...(count === null ? undefined : { count }),
+  ...(server === "" ? undefined : { server }),
+  ...(target === null ? undefined : { target })
 })

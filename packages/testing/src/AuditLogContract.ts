@@ -27,13 +27,15 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
         { ...eventOf(key), action: "flow.started", outcome: "pending" },
         { ...eventOf(key), action: "flow.settled", outcome: "completed", generation: 1, principal: "system" },
         { ...eventOf(key), action: "token.read", generation: 1, fingerprint: "1:00ff", count: 7, from: "global" },
-        { ...eventOf(key), action: "connection.disconnected", outcome: "done" }
+        { ...eventOf(key), action: "connection.disconnected", outcome: "done" },
+        { ...eventOf(key), action: "server.stored", outcome: "ok" },
+        { ...withoutServer(key), action: "root_key.rewrapped", outcome: "done", target: "7", count: 100 }
       ]
       yield* log.append(events.slice(0, 3))
       yield* log.append(events.slice(3))
       const entries = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
       assert.deepStrictEqual(entries.map(({ at: _, hash: __, previous: ___, seq: ____, ...event }) => event), events)
-      assert.deepStrictEqual(entries.map(({ seq }) => seq), [1, 2, 3, 4])
+      assert.deepStrictEqual(entries.map(({ seq }) => seq), [1, 2, 3, 4, 5, 6])
       const page = yield* log.read({ tenant: key.tenant, after: 1, limit: 2 })
       assert.deepStrictEqual(page, entries.slice(1, 3))
     }))
@@ -66,6 +68,27 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
         null
       ])
       assert.strictEqual(first.hash, createHash("sha256").update(text).digest("base64url"))
+      // A target is one element more, and no server is none.
+      yield* log.append([{ ...withoutServer(key), target: "vk_1" }])
+      const last = (yield* log.read({ tenant: key.tenant, after: 10, limit: 1 }))[0]!
+      const more = JSON.stringify([
+        "valetkey/audit/v1",
+        head.hash,
+        key.tenant,
+        11,
+        DateTime.toEpochMillis(last.at),
+        key.subject,
+        null,
+        "token.refreshed",
+        "done",
+        "local",
+        "socket",
+        null,
+        null,
+        null,
+        "vk_1"
+      ])
+      assert.strictEqual(last.hash, createHash("sha256").update(more).digest("base64url"))
     }))
 
   it.effect("LIFE-10 keeps one chain when many append at once", () =>
@@ -101,13 +124,23 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
       yield* log.append([eventOf(key)])
       const before = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
       const prune = log.prune({ olderThan: Duration.days(1), limit: 2 })
-      while ((yield* prune) > 0) yield* Effect.yieldNow
+      let removed = 0
+      const pruneAll = Effect.gen(function*() {
+        while (true) {
+          const pruned = yield* prune
+          for (const one of pruned) if (one.tenant === key.tenant) removed += one.removed
+          if (pruned.length === 0) return
+        }
+      })
+      yield* pruneAll
+      assert.strictEqual(removed, 3)
       assert.deepStrictEqual(yield* log.read({ tenant: key.tenant, after: 0, limit: 10 }), before.slice(3))
       const head = yield* log.head(key.tenant)
       assert.deepStrictEqual(head.anchor, { seq: 3, hash: before[2]!.hash })
       assert.isUndefined(yield* findFault(log, key.tenant))
       yield* options.advance(Duration.days(2))
-      while ((yield* prune) > 0) yield* Effect.yieldNow
+      yield* pruneAll
+      assert.strictEqual(removed, 4)
       assert.deepStrictEqual((yield* log.head(key.tenant)).anchor.seq, 4)
       yield* log.append([eventOf(key)])
       assert.isUndefined(yield* findFault(log, key.tenant))
@@ -138,6 +171,11 @@ const eventOf = (key: ReturnType<typeof Fixture.newKey>): AuditEvent => ({
   principal: "local",
   from: "socket"
 })
+
+const withoutServer = (key: ReturnType<typeof Fixture.newKey>): AuditEvent => {
+  const { server: _, ...event } = eventOf(key)
+  return event
+}
 
 const hasher: AuditChain.Hasher = (text) => Digest.make(createHash("sha256").update(text).digest("base64url"))
 

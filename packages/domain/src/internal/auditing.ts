@@ -32,6 +32,19 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "connection.disconnected":
     case "connection.exported":
     case "connection.forgotten":
+    case "connection.rolled_back":
+    case "server.stored":
+    case "server.removed":
+    case "api_key.created":
+    case "api_key.revoked":
+    case "root_key.added":
+    case "root_key.promoted":
+    case "root_key.rewrapped":
+    case "root_key.retired":
+    case "instance.taken_over":
+    case "tenant.deletion_requested":
+    case "tenant.allowed":
+    case "audit.pruned":
       return Effect.void
   }
 }
