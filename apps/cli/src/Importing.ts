@@ -36,24 +36,17 @@ export const importOne = (remote: Remote, candidate: Candidate, replace: boolean
   Effect.gen(function*() {
     const { server, source } = candidate
     const definition = yield* define(remote, candidate)
-    yield* Effect.catch(
-      remote.call(operations.deposit, {
-        server,
-        deposit: Redacted.make({
-          ...Redacted.value(candidate.deposit),
-          verify: true,
-          ...(replace ? { replace } : {})
-        })
-      }),
-      (told) => Effect.flatMap(settle(remote, server, told), (settled) => Effect.fail(settled))
-    )
     const kept: Report = { server, imported: true, ...(definition === undefined ? {} : { definition }) }
-    if (source === undefined) return kept
-    return yield* source.take.pipe(
-      Effect.map((taken): Report => ({ ...kept, taken })),
-      Effect.catch((told) => Effect.succeed<Report>({ ...kept, code: told.code, message: told.message })),
-      // The grant is used from here on; whoever stops now must not leave the source as it was.
-      Effect.uninterruptible
+    const deposited = remote.call(operations.deposit, {
+      server,
+      deposit: Redacted.make({ ...Redacted.value(candidate.deposit), verify: true, ...(replace ? { replace } : {}) })
+    })
+    // Once the token is used nobody stops before the source is told: it must not go on with the old one.
+    return yield* Effect.uninterruptibleMask((restore) =>
+      restore(deposited).pipe(
+        Effect.catch((told) => Effect.flatMap(settle(remote, server, told), (settled) => Effect.fail(settled))),
+        Effect.andThen(source === undefined ? Effect.succeed(kept) : marked(source, kept))
+      )
     )
   }).pipe(
     Effect.catch((told) =>
@@ -66,6 +59,13 @@ export const importOne = (remote: Remote, candidate: Candidate, replace: boolean
       })
     )
   )
+
+/** A source that cannot be marked does not undo the import; it is told. */
+const marked = ({ take }: NonNullable<Candidate["source"]>, kept: Report): Effect.Effect<Report> =>
+  Effect.match(take, {
+    onFailure: ({ code, message }): Report => ({ ...kept, code, message }),
+    onSuccess: (taken): Report => ({ ...kept, taken })
+  })
 
 /** Describes the server where it is unknown and the caller may; a name that means another server is refused. */
 const define = Effect.fnUntraced(function*(remote: Remote, { definition, deposit, server }: Candidate) {

@@ -3,12 +3,15 @@ import * as Canary from "@valetkey/testing/Canary"
 import * as CanaryScan from "@valetkey/testing/CanaryScan"
 import * as Emitted from "@valetkey/testing/Emitted"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as McpResource from "@valetkey/testing/McpResource"
+import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { generateIdentity, identityToRecipient } from "age-encryption"
 import { Effect, Fiber, Redacted } from "effect"
 import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import * as StubServer from "./support/StubServer.ts"
 import * as Valetkey from "./support/Valetkey.ts"
 
 /** A file of mode 0600 beside the installation's home. */
@@ -134,6 +137,41 @@ describe("moving", () => {
       provider.expireAccessTokens()
       yield* there.run(["token", "fake", "--json"])
       assert.strictEqual(provider.maxTokenCount(), 1)
+
+      // The archive is of no use any more, and a second import from it leaves nothing behind.
+      const again = yield* here.json(["import", archive, "--identity-file", file, "--name", "again"])
+      assert.deepStrictEqual([again.code, again.error.code], [1, "import_incomplete"])
+      assert.deepStrictEqual(reportsOf(again), [["again", false, "deposit_refused"]])
+      assert.deepStrictEqual(yield* namesOf(here), [])
+    })))
+
+  it.live("LIFE-05 takes along what a real authorization server gave, which sees one redemption and no reuse", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const [here, there] = [yield* Valetkey.make, yield* Valetkey.make]
+      const provider = yield* OidcProvider.make()
+      const resource = yield* McpResource.make(provider)
+      const { file, recipient } = yield* holder(there)
+      const archive = archiveIn(here)
+      const running = yield* here.start(["connect", resource.url, "--name", "mcp", "--no-browser"])
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      yield* UserAgent.make().authorize(url)
+      assert.strictEqual((yield* running.ended).code, 0)
+      const exported = yield* here.run(["export", "--out", archive, "--recipient", recipient, "--move"])
+      assert.strictEqual(exported.code, 0, exported.stderr)
+      assert.deepStrictEqual(CanaryScan.make().path(archive), [])
+      const imported = yield* there.run(["import", archive, "--identity-file", file])
+      assert.strictEqual(imported.code, 0, imported.stderr)
+      assert.deepStrictEqual([...provider.refreshes.values()], [1])
+      const token = yield* there.run(["token", "mcp"])
+      const answer = yield* Effect.promise(() =>
+        fetch(resource.url, {
+          method: "POST",
+          headers: { authorization: `Bearer ${token.stdout.trim()}`, accept: "application/json, text/event-stream" }
+        })
+      )
+      assert.notStrictEqual(answer.status, 401)
+      assert.deepStrictEqual([...provider.refreshes.values()], [1])
+      assert.deepStrictEqual([provider.reuseDetected(), provider.revocations(), resource.authorized()], [0, 0, 1])
     })))
 
   it.live("LIFE-05 opens with the passphrase of a file or of stdin, and says what a copy means", () =>
@@ -165,12 +203,6 @@ describe("moving", () => {
       assert.match(imported.stdout, /^other +imported/m)
       assert.include(imported.stderr, "used up where they came from")
       assert.strictEqual((yield* there.run(["token", "other"])).code, 0)
-
-      // The same archive again: its refresh token was used, and the provider ends what it belongs to.
-      const again = yield* there.json(["import", archive, "--passphrase-file", file])
-      assert.deepStrictEqual([again.code, again.error.code], [1, "import_incomplete"])
-      assert.deepStrictEqual(reportsOf(again), [["fake", false, "deposit_refused"]])
-      assert.deepStrictEqual(yield* namesOf(there), ["other"])
     })))
 
   it.live("imports the good connections of a document, and keeps nothing of those that it could not prove", () =>
@@ -301,6 +333,18 @@ describe("bad input", () => {
         const ended = yield* valetkey.json(args)
         assert.deepStrictEqual([ended.code, ended.error.code], [1, error], args.join(" "))
       }
+      assert.isFalse(existsSync(out))
+    })))
+
+  it.live("writes nothing that is not sealed, whatever a server answers", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const out = archiveIn(valetkey)
+      const { recipient } = yield* holder(valetkey)
+      const archive = Buffer.from("{\"format\":\"valetkey.archive\"}").toString("base64")
+      yield* StubServer.make(valetkey, () => ({ body: { archive, connections: [], left: [] } }))
+      const ended = yield* valetkey.json(["export", "--out", out, "--recipient", recipient])
+      assert.deepStrictEqual([ended.code, ended.error.code], [1, "output_not_written"])
       assert.isFalse(existsSync(out))
     })))
 
