@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
+import { isUnderTenantKey } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
@@ -18,16 +19,20 @@ import * as Settings from "../src/Settings.ts"
 type Column = "access_token" | "refresh_token" | "client_secret"
 
 /** The local profile as it is shipped, without its listeners. */
-const installation = Layer.unwrap(Effect.gen(function*() {
-  const home = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "vke-"))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
-  )
-  const settings = yield* Settings.load({ VALETKEY_HOME: join(home, "home") })
-  if (settings.profile !== "local") return yield* Effect.die("not the local profile")
-  const instanceId = yield* LocalFiles.prepare(settings.home, settings)
-  return Composition.layerLocal(settings, { instanceId, bootToken: LocalFiles.newToken() })
-}))
+const installation = (tenantKeys: boolean) =>
+  Layer.unwrap(Effect.gen(function*() {
+    const home = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "vke-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    )
+    const settings = yield* Settings.load({
+      VALETKEY_HOME: join(home, "home"),
+      VALETKEY_TENANT_KEYS: String(tenantKeys)
+    })
+    if (settings.profile !== "local") return yield* Effect.die("not the local profile")
+    const instanceId = yield* LocalFiles.prepare(settings.home, settings)
+    return Composition.layerLocal(settings, { instanceId, bootToken: LocalFiles.newToken() })
+  }))
 
 const keyOf = (tenant: string, subject: string, server: string) =>
   new ConnectionKey({
@@ -109,7 +114,7 @@ const refuses = Effect.fnUntraced(function*(
 
 const columns: ReadonlyArray<Column> = ["access_token", "refresh_token", "client_secret"]
 
-describe("stored envelopes", () => {
+describe.each([false, true])("stored envelopes, data keys of tenants: %s", (tenantKeys) => {
   it.live(
     "CRY-06 CRY-07 every bit that is flipped and every end that is cut off is refused, calls nobody and changes nothing",
     () =>
@@ -120,6 +125,7 @@ describe("stored envelopes", () => {
         const row = yield* rowOf(key)
         for (const column of columns) {
           const intact = row[column] as Uint8Array
+          assert.strictEqual(isUnderTenantKey(intact), tenantKeys)
           for (let bit = 0; bit < intact.length * 8; bit++) {
             const flipped = Uint8Array.from(intact)
             flipped[bit >> 3]! ^= 1 << (bit & 7)
@@ -135,8 +141,8 @@ describe("stored envelopes", () => {
         // The intact row still works: the token that was called refused is replaced, once.
         assert.strictEqual((yield* use(key, "access_token", current)).generation, 2)
         assert.strictEqual(provider.requests("token").length, 1)
-      }).pipe(Effect.provide(installation), Effect.scoped),
-    60_000
+      }).pipe(Effect.provide(installation(tenantKeys)), Effect.scoped),
+    180_000
   )
 
   it.live("CRY-08 CRY-09 an envelope of another row, tenant, column or generation is refused and calls nobody", () =>
@@ -178,5 +184,5 @@ describe("stored envelopes", () => {
         yield* write(key, column, now[column] as Uint8Array)
       }
       assert.strictEqual(provider.requests("token").length, 1)
-    }).pipe(Effect.provide(installation), Effect.scoped))
+    }).pipe(Effect.provide(installation(tenantKeys)), Effect.scoped))
 })
