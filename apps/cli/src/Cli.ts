@@ -7,6 +7,7 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import { ApiKeys } from "./ApiKeys.ts"
 import { Audit } from "./Audit.ts"
+import { Callback } from "./Callback.ts"
 import { conclude } from "./Conclusion.ts"
 import { Connect } from "./Connect.ts"
 import { List, Status } from "./Connections.ts"
@@ -22,8 +23,8 @@ import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
 import { Takeover } from "./Takeover.ts"
-import { Tenants } from "./Tenants.ts"
 import { globalFlags } from "./Target.ts"
+import { Tenants } from "./Tenants.ts"
 import { Token } from "./Token.ts"
 import { version } from "./Version.ts"
 
@@ -31,6 +32,7 @@ const Valetkey = Command.make("valetkey").pipe(
   Command.withDescription("Connect once; ask for fresh tokens from then on."),
   Command.withSubcommands([
     Connect,
+    Callback,
     Token,
     Exec,
     List,

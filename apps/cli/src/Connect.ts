@@ -2,13 +2,15 @@ import { Cause, Effect, Exit, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { CliFailure, failure, reworded } from "./CliFailure.ts"
-import { accompany } from "./Consent.ts"
+import { type CliFailure, failure, reworded } from "./CliFailure.ts"
+import { accompany, type Asked } from "./Consent.ts"
+import { report } from "./FlowReport.ts"
 import { Output, plain } from "./Output.ts"
 import type { Remote } from "./Remote.ts"
-import { reach } from "./Target.ts"
-import { type Flow, operations } from "./Wire.ts"
-import { formatScopes, slugOf } from "./Words.ts"
+import * as Ssh from "./Ssh.ts"
+import { reach, resolve } from "./Target.ts"
+import { operations, type Started } from "./Wire.ts"
+import { slugOf } from "./Words.ts"
 
 /** `valetkey connect`: start, open the browser, wait. */
 export const Connect = Command.make(
@@ -20,7 +22,9 @@ export const Connect = Command.make(
       Flag.optional
     ),
     transport: Flag.Literals("transport", ["loopback", "gateway", "device", "paste"]).pipe(
-      Flag.withDescription("How the answer comes back; the server decides by default"),
+      Flag.withDescription(
+        "How the answer comes back; the server decides by default. paste: you carry the address where the browser ends"
+      ),
       Flag.optional
     ),
     scope: Flag.String("scope").pipe(Flag.withDescription("Scope to ask for; may be repeated"), Flag.atLeast(0)),
@@ -43,15 +47,22 @@ export const Connect = Command.make(
   Effect.fnUntraced(function*(input) {
     const output = yield* Output
     const target = yield* targetOf(input.target, Option.getOrUndefined(input.name))
+    const { _tag: place } = yield* resolve
     const remote = yield* reach({ start: true })
     const { added, server } = yield* serverOf(remote, target)
     const scopes = input.scope.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== "")
+    const pastes = Option.contains(input.transport, "paste")
+    const noBrowser = input.noBrowser || pastes
     // From the start on, whoever goes away takes the flow along.
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const started = yield* restore(remote.call(operations.start, {
           server,
-          ...Option.match(input.transport, { onNone: () => ({}), onSome: (transport) => ({ transport }) }),
+          ...Option.match(input.transport, {
+            onNone: () => ({}),
+            // The same flow: its listener waits too, for a browser that can reach it after all.
+            onSome: (transport) => ({ transport: transport === "paste" ? "loopback" as const : transport })
+          }),
           ...(scopes.length === 0 ? {} : { scopes }),
           ...(input.replace ? { onConflict: "supersede" as const } : {}),
           ...(input.again ? { reauthorize: true } : {})
@@ -78,7 +89,7 @@ export const Connect = Command.make(
         if ("joined" in started) {
           return yield* failure("flow_superseded", "Another command is connecting this server")
         }
-        if (input.noBrowser && output.json) {
+        if (noBrowser && output.json) {
           return yield* output.result({
             ok: true,
             deferred: true,
@@ -92,11 +103,9 @@ export const Connect = Command.make(
             expiresAt: started.expiresAt
           }, "")
         }
-        const { expiresAt, flowId } = started
-        const asked = "connectUrl" in started
-          ? { flowId, expiresAt, url: started.connectUrl, compareCode: started.compareCode }
-          : { flowId, expiresAt, url: started.authorizationUrl }
-        const flow = yield* restore(accompany(remote, server, asked, input.noBrowser)).pipe(
+        const { flowId } = started
+        const ssh = place === "local" ? Ssh.sessionOf(process.env) : undefined
+        const flow = yield* restore(accompany(remote, server, askedBy(started), { noBrowser, ssh })).pipe(
           Effect.onExit((exit) =>
             Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
               ? remote.call(operations.cancel, flowId).pipe(
@@ -118,6 +127,10 @@ export const Connect = Command.make(
     {
       command: "valetkey connect notes --scope read --no-browser",
       description: "Print the URL in place of opening it"
+    },
+    {
+      command: "valetkey connect notes --transport paste",
+      description: "On a machine without a browser: open the URL elsewhere, paste the address where it ends"
     }
   ])
 )
@@ -156,6 +169,17 @@ const serverOf = Effect.fnUntraced(function*(
   return { server, added: created }
 })
 
+/** What the person is asked for. Where a listener of the server's machine takes the answer, that is told too. */
+const askedBy = (
+  started: Extract<Started, { readonly authorizationUrl: string } | { readonly connectUrl: string }>
+): Asked => {
+  const { expiresAt, flowId } = started
+  if ("connectUrl" in started) return { flowId, expiresAt, url: started.connectUrl, compareCode: started.compareCode }
+  const url = started.authorizationUrl
+  const redirect = URL.parse(URL.parse(url)?.searchParams.get("redirect_uri") ?? "")
+  return { flowId, expiresAt, url, ...(redirect !== null && Ssh.isLoopback(redirect) ? { listener: redirect } : {}) }
+}
+
 const explainStart = (told: CliFailure): CliFailure => {
   switch (told.code) {
     case "server_not_found":
@@ -166,44 +190,3 @@ const explainStart = (told: CliFailure): CliFailure => {
       return told
   }
 }
-
-/** The end of the story: the connection, or why there is none. */
-const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
-  const output = yield* Output
-  const { connection, flowId, status } = flow
-  yield* output.status("")
-  switch (status) {
-    case "completed":
-      return yield* output.result(
-        {
-          ok: true,
-          server,
-          flowId,
-          status,
-          grantedScopes: connection?.scopes ?? [],
-          ...(connection === undefined ? {} : { connection })
-        },
-        `Connected to ${server}${
-          connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`
-        }`
-      )
-    case "failed":
-      return yield* new CliFailure({
-        code: flow.failure?.code ?? "internal",
-        sentence: flow.failure?.message ?? "The flow failed; the server's log has the cause",
-        details: { flowId, status }
-      })
-    case "expired":
-      return yield* failure("flow_expired", "Nobody gave consent in time; start again", { flowId })
-    case "superseded":
-      return yield* failure("flow_superseded", "Another command took over the connecting", { flowId })
-    case "outcome_unknown":
-      return yield* failure(
-        "flow_outcome_unknown",
-        "The provider was asked for the credentials and its answer is lost; start again",
-        { flowId }
-      )
-    default:
-      return yield* failure("flow_cancelled", "The flow was cancelled", { flowId })
-  }
-})

@@ -1,8 +1,10 @@
-import { Clock, Duration, Effect } from "effect"
+import { Clock, Duration, Effect, type Redacted } from "effect"
 import * as Browser from "./Browser.ts"
 import { type CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
+import * as PastedUrl from "./PastedUrl.ts"
 import type { Remote } from "./Remote.ts"
+import { forwardLine, type Ssh } from "./Ssh.ts"
 import { type Flow, operations } from "./Wire.ts"
 import { formatDuration } from "./Words.ts"
 
@@ -14,28 +16,63 @@ export interface Asked {
   /** What the connect page shows too. */
   readonly compareCode?: string
   readonly expiresAt: string
+  /** Where the answer arrives, when that is a listener of the server's machine. */
+  readonly listener?: URL
+}
+
+/** How a command shows the URL. */
+export interface Showing {
+  readonly noBrowser: boolean
+  /** The session over SSH at whose other end the browser is. */
+  readonly ssh: Ssh | undefined
 }
 
 /** Shows the URL or opens it, and waits until the flow is settled. */
-export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, noBrowser: boolean) {
+export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, showing: Showing) {
   const output = yield* Output
-  const { compareCode, url } = asked
+  const { compareCode, listener, url } = asked
+  const opens = !showing.noBrowser && (showing.ssh === undefined || hasBrowser(process.env["BROWSER"]))
   if (compareCode !== undefined) {
     yield* output.say(`The page must show this code: ${plain(compareCode)}`)
   }
-  if (noBrowser) {
-    yield* output.say("Open this URL to give consent:")
-    yield* output.data(plain(url))
-  } else {
+  if (opens) {
     yield* output.say(`Opening the browser to connect ${server}`)
     yield* Browser.open(url).pipe(
       Effect.catch((error) => /^https?:/.test(url) ? output.say(`${error.message}: ${plain(url)}`) : Effect.fail(error))
     )
+  } else {
+    yield* output.say("Open this URL to give consent:")
+    yield* output.json ? output.say(plain(url)) : output.data(plain(url))
+  }
+  if (listener !== undefined && showing.ssh !== undefined) {
+    yield* output.say("The browser comes back to this machine. On yours, keep this running meanwhile:")
+    yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
+  }
+  const pastes = listener !== undefined && !opens && PastedUrl.isOffered()
+  if (listener !== undefined && !opens) {
+    yield* output.say(
+      pastes
+        ? "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
+        : `Where the browser ends at a page that it cannot reach, pass its address on: valetkey callback ${asked.flowId} < FILE`
+    )
   }
   yield* output.say("Waiting for consent; press Ctrl+C to cancel")
   const deadline = Date.parse(asked.expiresAt)
-  return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), progress(deadline))
+  const meanwhile = pastes
+    ? Effect.raceFirst(progress(deadline), PastedUrl.each((address) => handOver(remote, asked.flowId, address)))
+    : progress(deadline)
+  return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), meanwhile)
 })
+
+/** Hands a pasted address over. What becomes of the flow is for whoever asks for it. */
+const handOver = Effect.fnUntraced(function*(remote: Remote, flowId: string, address: Redacted.Redacted) {
+  const output = yield* Output
+  yield* remote.call(operations.paste, { flowId, address }).pipe(
+    Effect.catch((error) => output.say(plain(error.message)))
+  )
+})
+
+const hasBrowser = (browser: string | undefined): boolean => browser !== undefined && browser !== ""
 
 /** Asks until the flow is settled. A broken way is asked again, a definite answer ends it at once. */
 const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, deadline: number) {

@@ -99,6 +99,12 @@ export const operations = {
     path: (flowId) => `/v1/flows/${encodeURIComponent(flowId)}`,
     accepts: isEmpty
   }),
+  paste: operation<{ readonly flowId: string; readonly address: Redacted.Redacted }, Flow>({
+    method: "POST",
+    path: ({ flowId }) => `/v1/flows/${encodeURIComponent(flowId)}/callback`,
+    body: ({ address }) => ({ url: Redacted.value(address) }),
+    accepts: (answer): answer is Flow => has(answer, { flowId: "string", status: "string" })
+  }),
   connections: operation<
     string | undefined,
     { readonly connections: ReadonlyArray<Connection>; readonly next?: string }
@@ -117,17 +123,6 @@ export const operations = {
     method: "DELETE",
     path: (server) => `/v1/connections/${encodeURIComponent(server)}`,
     accepts: isEmpty
-  }),
-  revocations: operation<{ readonly server: string }, { readonly revocations: ReadonlyArray<Revocation> }>({
-    method: "GET",
-    path: ({ server }) => `/v1/revocations?server=${encodeURIComponent(server)}&limit=20`,
-    accepts: (answer): answer is { revocations: Array<Revocation> } =>
-      has(answer, { revocations: "object" }) && Array.isArray(answer["revocations"])
-  }),
-  revocation: operation<{ readonly id: string; readonly wait: number }, Revocation>({
-    method: "GET",
-    path: ({ id, wait }) => `/v1/revocations/${encodeURIComponent(id)}?wait=${wait}`,
-    accepts: (answer): answer is Revocation => has(answer, { id: "string", outcome: "string" })
   }),
   deposit: operation<
     { readonly server: string; readonly deposit: Redacted.Redacted<Deposit> },
@@ -151,6 +146,17 @@ export const operations = {
     body: Redacted.value,
     accepts: (answer): answer is typeof ExportView.Encoded =>
       has(answer, { archive: "string", connections: "object", left: "object" })
+  }),
+  revocations: operation<{ readonly server: string }, { readonly revocations: ReadonlyArray<Revocation> }>({
+    method: "GET",
+    path: ({ server }) => `/v1/revocations?server=${encodeURIComponent(server)}&limit=20`,
+    accepts: (answer): answer is { revocations: Array<Revocation> } =>
+      has(answer, { revocations: "object" }) && Array.isArray(answer["revocations"])
+  }),
+  revocation: operation<{ readonly id: string; readonly wait: number }, Revocation>({
+    method: "GET",
+    path: ({ id, wait }) => `/v1/revocations/${encodeURIComponent(id)}?wait=${wait}`,
+    accepts: (answer): answer is Revocation => has(answer, { id: "string", outcome: "string" })
   }),
   token: operation<typeof TokenPayload.Encoded & { readonly server: string }, Token>({
     method: "POST",
