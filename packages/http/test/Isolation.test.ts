@@ -28,7 +28,7 @@ const endpoints = Object.entries(ValetkeyApi.groups).flatMap(([group, { endpoint
 )
 
 /** What belongs to the installation and to no tenant. */
-const isInstallationWide = (name: string) => name.startsWith("keys.") || name.startsWith("instance.")
+const isInstallationWide = (name: string) => ["keys.", "instance.", "tenants."].some((group) => name.startsWith(group))
 
 /** What a tenant's steps hand on. */
 interface Memory {
