@@ -11,6 +11,7 @@ import type { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
@@ -38,6 +39,7 @@ export type Stores =
   | FlowStore
   | RegistrationStore
   | RevocationOutbox
+  | RevocationReceipts
   | ServerStore
   | Signals
   | Spool

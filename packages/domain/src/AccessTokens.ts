@@ -19,6 +19,7 @@ import * as Instruments from "./Instruments.ts"
 import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
+import type { RevocationReceipts } from "./RevocationReceipts.ts"
 import type { Signals } from "./Signals.ts"
 import type { Spool } from "./Spool.ts"
 
@@ -44,7 +45,15 @@ export class AccessTokens extends Context.Service<AccessTokens, {
   static readonly layer = (options?: { readonly deadlines?: Deadlines }): Layer.Layer<
     AccessTokens,
     never,
-    AuditTrail | AuthorizationServer | Cipher | ConnectionStore | Entropy | RevocationOutbox | Signals | Spool
+    | AuditTrail
+    | AuthorizationServer
+    | Cipher
+    | ConnectionStore
+    | Entropy
+    | RevocationOutbox
+    | RevocationReceipts
+    | Signals
+    | Spool
   > =>
     Layer.effect(
       AccessTokens,

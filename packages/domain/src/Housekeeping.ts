@@ -3,12 +3,15 @@ import type { AuditTrail } from "./AuditTrail.ts"
 import { AuthorizationServer, RevocationError } from "./AuthorizationServer.ts"
 import { Cipher, CipherError } from "./Cipher.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
+import type { Entropy } from "./Entropy.ts"
 import { Flows } from "./Flows.ts"
 import { FlowStore } from "./FlowStore.ts"
 import * as Instruments from "./Instruments.ts"
 import { makeAuditing } from "./internal/auditing.ts"
+import { makeLateResults } from "./internal/lateResults.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
 import { outcomeOf, type RevocationProgress } from "./RevocationReceipt.ts"
+import type { RevocationReceipts } from "./RevocationReceipts.ts"
 import { connectionTopic, flowTopic, Signals } from "./Signals.ts"
 import { Spool, type SpoolEntry } from "./Spool.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -24,14 +27,27 @@ export class Housekeeping extends Context.Service<Housekeeping, {
   readonly sweep: Effect.Effect<number, StoreError>
   /** Sends the revocations that are due; returns how many were confirmed. */
   readonly revoke: Effect.Effect<number, StoreError>
-  /** Commits what a crash or a store outage left in the spool; returns how many credentials were adopted. */
+  /**
+   * Commits what a crash or a store outage left in the spool; returns how many credentials were adopted. What is too late
+   * because the connection ended goes to the outbox before the spool forgets it.
+   */
   readonly replay: Effect.Effect<number, StoreError>
 }>()("@valetkey/domain/Housekeeping") {
   /** Layer of the use case; nothing runs by itself. */
   static readonly layer: Layer.Layer<
     Housekeeping,
     never,
-    AuditTrail | AuthorizationServer | Cipher | ConnectionStore | Flows | FlowStore | RevocationOutbox | Signals | Spool
+    | AuditTrail
+    | AuthorizationServer
+    | Cipher
+    | ConnectionStore
+    | Entropy
+    | Flows
+    | FlowStore
+    | RevocationOutbox
+    | RevocationReceipts
+    | Signals
+    | Spool
   > = Layer.effect(
     Housekeeping,
     Effect.gen(function*() {
@@ -44,6 +60,7 @@ export class Housekeeping extends Context.Service<Housekeeping, {
       const signals = yield* Signals
       const spool = yield* Spool
       const audit = yield* makeAuditing
+      const dropLate = yield* makeLateResults
 
       const open = (secret: OutboxSecret | undefined) =>
         secret === undefined ? Effect.undefined : cipher.open(secret.context, secret.sealed)
@@ -110,8 +127,9 @@ export class Housekeeping extends Context.Service<Housekeeping, {
           credentials: entry.credentials,
           resultId: entry.id
         })
-        yield* spool.remove(entry.id)
         if (committed) yield* signals.notify(connectionTopic(entry.key))
+        else if (!(yield* connections.isCommitted(entry.key, entry.id))) yield* dropLate(entry)
+        yield* spool.remove(entry.id)
         return committed ? 1 : 0
       }, Effect.catch((error) => Effect.as(Effect.logWarning("spooled credentials not adopted yet", error), 0)))
 

@@ -161,11 +161,13 @@ export class KeyRotation extends Context.Service<KeyRotation, {
               secretsOf(entry),
               ({ context, sealed }) => reseal(primary, context, sealed)
             ))
-            const [accessToken, refreshToken] = Result.isSuccess(outcome) ? outcome.success : []
+            const sealed = Result.isSuccess(outcome) ? outcome.success : []
+            const [accessToken] = sealed
             if (accessToken === undefined) {
               tally.failed++
               continue
             }
+            const refreshToken = entry.credentials.refreshToken && sealed[1]
             // An entry that was adopted meanwhile comes back and is found to be void at the next replay.
             yield* spool.append({
               ...entry,
@@ -173,7 +175,8 @@ export class KeyRotation extends Context.Service<KeyRotation, {
                 ...entry.credentials,
                 accessToken,
                 ...(refreshToken === undefined ? {} : { refreshToken })
-              }
+              },
+              clientSecret: entry.clientSecret && sealed.at(-1)
             })
             tally.rewrapped++
           }
@@ -249,10 +252,14 @@ const isLast = (table: SealedTable): boolean => table === sealedTables.at(-1)
 
 const secretsOf = (entry: SpoolEntry): ReadonlyArray<{ readonly context: SealContext; readonly sealed: Sealed }> => {
   const { accessToken, refreshToken } = entry.credentials
+  const { clientSecret } = entry
   const contextOf = (field: "access_token" | "refresh_token") =>
     sealContext(entry.key, entry.epoch, field, entry.redeemed + 1)
   return [
     { context: contextOf("access_token"), sealed: accessToken },
-    ...(refreshToken === undefined ? [] : [{ context: contextOf("refresh_token"), sealed: refreshToken }])
+    ...(refreshToken === undefined ? [] : [{ context: contextOf("refresh_token"), sealed: refreshToken }]),
+    ...(clientSecret === undefined
+      ? []
+      : [{ context: sealContext(entry.key, entry.epoch, "client_secret", 0), sealed: clientSecret }])
   ]
 }

@@ -1,7 +1,7 @@
 import { Context, type DateTime, type Duration, type Effect } from "effect"
-import type { ConnectionKey, Grant } from "./Connection.ts"
+import type { ConnectionKey, Epoch, Grant } from "./Connection.ts"
 import type { RevocationProgress } from "./RevocationReceipt.ts"
-import type { SealContext, Sealed } from "./Sealed.ts"
+import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** One secret of an entry together with the context that opens it. */
@@ -27,6 +27,10 @@ export interface OwedRevocation extends Omit<Revocation, "attempts"> {
   /** When the access token ends by itself, for the receipt. */
   readonly accessTokenExpiresAt?: DateTime.Utc | undefined
 }
+
+/** The id of the entry by which a disconnect ends one life of a connection at the generation that it had. */
+export const endingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch, generation: number): string =>
+  rowOf(tenant, subject, server, epoch, String(generation))
 
 /**
  * Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. Every

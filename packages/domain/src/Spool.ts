@@ -1,5 +1,6 @@
 import { Context, type Effect } from "effect"
-import type { ConnectionKey, Epoch, Generation, SealedCredentials } from "./Connection.ts"
+import type { ConnectionKey, Epoch, Generation, Grant, SealedCredentials } from "./Connection.ts"
+import type { Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** The result of a redemption that waits to be committed; the secrets in it are sealed for the connection's row. */
@@ -10,6 +11,10 @@ export interface SpoolEntry {
   /** The generation whose refresh token was redeemed. */
   readonly redeemed: Generation
   readonly credentials: SealedCredentials
+  /** Where the tokens are revoked if the connection ended meanwhile. Absent in an entry of a version before. */
+  readonly grant?: Grant | undefined
+  /** The client's secret at that place, sealed in the connection's context, generation 0. */
+  readonly clientSecret?: Sealed | undefined
 }
 
 /** Port: a durable place beside the store, so that credentials the provider already issued survive a store outage or a crash. */

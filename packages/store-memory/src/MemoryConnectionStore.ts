@@ -7,7 +7,8 @@ import {
 } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent } from "@valetkey/domain/Refresh"
-import { rowOf, Sealed } from "@valetkey/domain/Sealed"
+import { endingOf } from "@valetkey/domain/RevocationOutbox"
+import { Sealed } from "@valetkey/domain/Sealed"
 import { Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -146,7 +147,7 @@ const withoutSecrets = ({ refreshToken: _, ...rest }: SealedCredentials): Sealed
 
 const oweRevocation = (world: MemoryWorld["Service"], connection: Connection, now: number): void => {
   const { clientSecret, credentials, epoch, generation, grant, key } = connection
-  const id = rowOf(key.tenant, key.subject, key.server, epoch, String(generation))
+  const id = endingOf(key, epoch, generation)
   const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
   owe(
     world,

@@ -9,7 +9,7 @@ import {
 } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent, type RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
-import { rowOf } from "@valetkey/domain/Sealed"
+import { endingOf } from "@valetkey/domain/RevocationOutbox"
 import { DateTime, Effect, Layer, Option } from "effect"
 import {
   type CredentialColumns,
@@ -248,7 +248,7 @@ const oweRevocation = (session: Session, connection: Connection, now: number): v
     session,
     {
       // One life of a connection ends once, so this names the entry.
-      id: rowOf(key.tenant, key.subject, key.server, epoch, String(generation)),
+      id: endingOf(key, epoch, generation),
       key,
       grant,
       accessTokenExpiresAt: credentials.expiresAt,

@@ -7,8 +7,10 @@ import {
   credentialNames,
   credentialsOf,
   credentialValues,
+  grantOf,
   type KeyColumns,
-  keyOf
+  keyOf,
+  optionalSealedOf
 } from "./internal/columns.ts"
 import { valuesOf } from "./internal/connectionRows.ts"
 import { spoolMigrations } from "./internal/migrations.ts"
@@ -26,13 +28,16 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Spool, St
         append: (entry) =>
           database.write("append", (session) => {
             session.run(
-              `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames})
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+              `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames},
+                 grant_json, client_secret)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
               ...valuesOf(entry.key),
               entry.id,
               entry.epoch,
               entry.redeemed,
-              ...credentialValues(entry.credentials)
+              ...credentialValues(entry.credentials),
+              entry.grant === undefined ? null : JSON.stringify(entry.grant),
+              entry.clientSecret ?? null
             )
           }),
 
@@ -47,6 +52,8 @@ interface SpoolColumns extends KeyColumns, CredentialColumns {
   readonly id: string
   readonly epoch: Epoch
   readonly redeemed: Generation
+  readonly grant_json: string | null
+  readonly client_secret: Uint8Array | null
 }
 
 const entryOf = (row: SpoolColumns): SpoolEntry => ({
@@ -54,5 +61,7 @@ const entryOf = (row: SpoolColumns): SpoolEntry => ({
   key: keyOf(row),
   epoch: row.epoch,
   redeemed: row.redeemed,
-  credentials: credentialsOf(row)
+  credentials: credentialsOf(row),
+  grant: row.grant_json === null ? undefined : grantOf(row.grant_json),
+  clientSecret: optionalSealedOf(row.client_secret)
 })

@@ -2,7 +2,7 @@ import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowStore } from "@valetkey/domain/FlowStore"
-import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { endingOf, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
@@ -196,6 +196,7 @@ export const cases = <R>(
         const owed = yield* owedFor(key)
         assert.strictEqual(owed.length, 1)
         const [entry] = owed
+        assert.strictEqual(entry!.id, endingOf(key, epoch, 2))
         assert.deepStrictEqual(entry!.grant, write.grant)
         const secret = (sealed: Uint8Array, field: Parameters<typeof sealContext>[2], generation: number) => ({
           sealed: Fixture.hex(sealed),

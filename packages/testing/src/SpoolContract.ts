@@ -23,11 +23,16 @@ export const cases = (it: Vitest.MethodsNonLive<Spool>): void => {
       assert.deepStrictEqual(yield* listed(entries), entries.map(view))
     }))
 
-  it.effect("keeps an entry without refresh token, scopes and expiry", () =>
+  it.effect("keeps an entry without refresh token, scopes, expiry, grant and client secret", () =>
     Effect.gen(function*() {
       const spool = yield* Spool
       const { accessToken, issuedAt, tokenType } = Fixture.newCredentials()
-      const entry = { ...newEntry(), credentials: { accessToken, issuedAt, tokenType } }
+      const entry = {
+        ...newEntry(),
+        credentials: { accessToken, issuedAt, tokenType },
+        grant: undefined,
+        clientSecret: undefined
+      }
       yield* spool.append(entry)
       assert.deepStrictEqual(yield* listed([entry]), [view(entry)])
     }))
@@ -57,7 +62,9 @@ const newEntry = (): SpoolEntry => ({
   key: Fixture.newKey(),
   epoch: Fixture.newEpoch(),
   redeemed: Fixture.generation(7),
-  credentials: Fixture.newCredentials()
+  credentials: Fixture.newCredentials(),
+  grant: Fixture.newGrant(),
+  clientSecret: Fixture.newSealed()
 })
 
 // The spool belongs to every case: looks at the given entries alone.
@@ -67,8 +74,10 @@ const listed = (entries: ReadonlyArray<SpoolEntry>) =>
     (spool) => Effect.map(spool.list, (all) => all.filter((one) => entries.some(({ id }) => id === one.id)).map(view))
   )
 
-const view = ({ credentials, key, ...rest }: SpoolEntry) => ({
+const view = ({ clientSecret, credentials, grant, key, ...rest }: SpoolEntry) => ({
   ...rest,
   key: key.path,
+  grant,
+  clientSecret: clientSecret && Fixture.hex(clientSecret),
   credentials: Fixture.credentialsView(credentials)
 })

@@ -17,11 +17,11 @@ import { Entropy } from "../Entropy.ts"
 import { Instance } from "../Instance.ts"
 import * as Instruments from "../Instruments.ts"
 import type { RefreshFailure } from "../Refresh.ts"
-import { RevocationOutbox } from "../RevocationOutbox.ts"
 import type { RedemptionPolicy } from "../Server.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
+import { makeLateResults } from "./lateResults.ts"
 import { sealCredentials } from "./sealing.ts"
 
 /** Backstop for a lost signal while another replica redeems. */
@@ -50,7 +50,7 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> 
 /** Builds the refresh of one connection: claim, send, store, all fenced. Meant to run in a fiber that the application owns. */
 export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const connections = yield* ConnectionStore
-  const outbox = yield* RevocationOutbox
+  const dropLate = yield* makeLateResults
   const server = yield* AuthorizationServer
   const cipher = yield* Cipher
   const entropy = yield* Entropy
@@ -122,10 +122,11 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     const entry = entries.find((one) => one.key.path === key.path && one.epoch === epoch && one.redeemed === generation)
     if (entry === undefined) return false
     const { credentials, id: resultId } = entry
+    // What is too late by now is for `Housekeeping.replay` to settle.
     if (yield* connections.commit(key, { generation, epoch, credentials, resultId })) {
       yield* signals.notify(connectionTopic(key))
+      yield* Effect.ignore(spool.remove(resultId))
     }
-    yield* Effect.ignore(spool.remove(resultId))
     return true
   })
 
@@ -188,7 +189,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     const merged = mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
     const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, merged)
     const resultId = yield* entropy.id
-    const entry: SpoolEntry = { id: resultId, key, epoch, redeemed: generation, credentials }
+    const { clientSecret, grant } = connection
+    const entry: SpoolEntry = { id: resultId, key, epoch, redeemed: generation, credentials, grant, clientSecret }
     const spooled = yield* spool.append(entry).pipe(
       Effect.as(true),
       Effect.catchCause((cause) => Effect.as(Effect.logWarning("refreshed credentials not spooled", cause), false))
@@ -218,36 +220,20 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })
       return { _tag: "Done", token } satisfies Step
     }
-    yield* Effect.ignore(spool.remove(resultId))
     if (!committed.value && !(yield* connections.isCommitted(key, resultId))) {
-      yield* dropLate(connection, entry)
+      yield* dropLate(entry).pipe(
+        Effect.retry(storeRetries),
+        Effect.timeout(storing),
+        Effect.interruptible,
+        Effect.andThen(Effect.ignore(spool.remove(resultId))),
+        Effect.catch((error) => Effect.logError("late credentials not revoked; they stay in the spool", error))
+      )
       return again
     }
+    yield* Effect.ignore(spool.remove(resultId))
     yield* signals.notify(connectionTopic(key))
     yield* audit(key, "token.refreshed", "ok", next, usedBy(secrets))
     return { _tag: "Done", token } satisfies Step
-  })
-
-  /** Newer credentials are left alone; revoking could reach their grant. Only tokens of a connection that ended are revoked. */
-  const dropLate = Effect.fnUntraced(function*(connection: Connection, entry: SpoolEntry) {
-    const { epoch, grant, key } = connection
-    const now = yield* connections.get(key)
-    if (now._tag === "Some" && now.value.status._tag !== "revoking" && now.value.status._tag !== "quarantined") return
-    const { credentials } = entry
-    const generation = entry.redeemed + 1
-    yield* outbox.enqueue({
-      id: entry.id,
-      key,
-      grant,
-      accessTokenExpiresAt: credentials.expiresAt,
-      accessToken: { sealed: credentials.accessToken, context: sealContext(key, epoch, "access_token", generation) },
-      refreshToken: credentials.refreshToken === undefined
-        ? undefined
-        : { sealed: credentials.refreshToken, context: sealContext(key, epoch, "refresh_token", generation) },
-      clientSecret: connection.clientSecret === undefined
-        ? undefined
-        : { sealed: connection.clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
-    })
   })
 
   const settleFailure = (

@@ -1,6 +1,5 @@
 import { type ConnectionKey, type Epoch, sealContext } from "@valetkey/domain/Connection"
-import type { OwedRevocation } from "@valetkey/domain/RevocationOutbox"
-import { rowOf } from "@valetkey/domain/Sealed"
+import { endingOf, type OwedRevocation } from "@valetkey/domain/RevocationOutbox"
 import { Effect } from "effect"
 import type { Sql } from "../Database.ts"
 import { connectionColumns, decodeConnection, ofKey } from "./connectionRows.ts"
@@ -23,7 +22,7 @@ export const endConnection = Effect.fnUntraced(function*(sql: Sql, key: Connecti
   const context = (field: Parameters<typeof sealContext>[2], at: number) =>
     sealContext(key, connection.epoch, field, at)
   const owed: OwedRevocation = {
-    id: rowOf(key.tenant, key.subject, key.server, connection.epoch, String(generation)),
+    id: endingOf(key, connection.epoch, generation),
     key,
     grant,
     accessTokenExpiresAt: credentials.expiresAt,

@@ -188,5 +188,10 @@ export const spoolMigrations: ReadonlyArray<string> = [
     redeemed INTEGER NOT NULL,
     ${credentialColumns}
   ) STRICT;
+  `,
+  // Where late credentials of a connection that ended are revoked.
+  `
+  ALTER TABLE spool ADD COLUMN grant_json TEXT;
+  ALTER TABLE spool ADD COLUMN client_secret BLOB;
   `
 ]
