@@ -48,6 +48,8 @@ const open = (path: string, migrations: ReadonlyArray<string>): DatabaseSync => 
     connection.exec("PRAGMA journal_mode = WAL")
     // A refresh token that the provider rotated exists nowhere else: a power cut must not undo its commit.
     connection.exec("PRAGMA synchronous = FULL")
+    // What is deleted is overwritten: a data key that was destroyed is not to be found in a page that nobody uses.
+    connection.exec("PRAGMA secure_delete = ON")
     migrate(connection, migrations)
     return connection
   } catch (cause) {
