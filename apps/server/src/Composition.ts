@@ -13,6 +13,7 @@ import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
 import { Revocations } from "@valetkey/domain/Revocations"
+import * as RollbackAlarm from "@valetkey/domain/RollbackAlarm"
 import { Servers } from "@valetkey/domain/Servers"
 import { Tenants } from "@valetkey/domain/Tenants"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
@@ -89,12 +90,12 @@ const layerUseCases = (settings: Settings) =>
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Revocations.layer,
         Revocations.layerRetention({ retention: settings.receiptRetention }),
-        Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Servers.layer,
         InstanceGuard.layerTenants.pipe(Layer.provide(Tenants.layer({ patience: settings.deletionPatience }))),
         KeyRotation.layer({ tenantKeys: settings.tenantKeys })
       )
     ),
+    Layer.provideMerge(RollbackAlarm.layer()),
     Layer.provideMerge(
       Layer.mergeAll(AuditTrail.layer(), Audit.layer, Audit.layerRetention({ retention: settings.auditRetention }))
     )

@@ -45,6 +45,12 @@ export const housekeepingRound = (piece: string, outcome: "ok" | "failed"): Metr
 /** Counts a revocation that was settled, by its outcome. */
 export const revoked = (outcome: string): Metric.Counter<number> => revocations({ outcome })
 
+/** Counts connections whose stored row went back to an older state. */
+export const rollbacks: Metric.Counter<number> = counter(
+  "rollbacks",
+  "Stored connections that went back to an older state"
+)()
+
 /** Revocations that are still owed. */
 export const outboxDepth: Metric.Gauge<number> = Metric.gauge("valetkey_outbox_depth", {
   description: "Revocations that are still owed to authorization servers"
