@@ -64,20 +64,23 @@ const attacks = [
 describe("the connect page", () => {
   it.effect("WEB-05 BIND-16 says who connects what, where one signs in, with which scopes and where one comes back", () =>
     Effect.gen(function*() {
-      const text = shown(yield* html(ConnectPage.offer(offer(), "token")))
-      for (
-        const fact of [
-          "notes.example",
-          "https://notes.example/mcp",
-          "ada of acme",
-          "as.example",
-          "notes.read notes.write",
-          "valetkey.example",
-          "WDJB-MJHT",
-          "close this page",
-          "Continue to as.example"
-        ]
-      ) assert.include(text, fact)
+      const page = yield* html(ConnectPage.offer(offer(), "token"))
+      const facts = [...page.matchAll(/<dt>(.*?)<\/dt><dd><bdi>(.*?)<\/bdi><\/dd>/g)].map((
+        [, term, fact]
+      ) => [term, fact])
+      assert.deepStrictEqual(facts, [
+        ["Connect to", "https://notes.example/mcp"],
+        ["For", "ada of acme"],
+        ["You sign in at", "as.example"],
+        ["It may then use", "notes.read notes.write"],
+        ["You come back to", "valetkey.example"]
+      ])
+      const text = shown(page)
+      for (const words of ["act for you at notes.example", "WDJB-MJHT", "close this page", "Continue to as.example"]) {
+        assert.include(text, words)
+      }
+      const silent = shown(yield* html(ConnectPage.offer(offer({ scopes: [] }), "token")))
+      assert.include(silent, "what the provider grants by itself")
     }))
 
   it.effect("WEB-02 shows every remote string as text, in whatever place it stands", () =>

@@ -71,7 +71,7 @@ export const ttl = Duration.minutes(10)
 export const lease = Duration.minutes(1)
 
 /** How long a code is held; longer than a lease, so that a case may tell the two apart. */
-export const holding = Duration.minutes(3)
+const holding = Duration.minutes(3)
 
 /** Longer than `holding`, shorter than `ttl`. */
 export const pastHolding = Duration.minutes(4)
@@ -159,7 +159,7 @@ export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): Fro
 })
 
 /** What a flow keeps whose browser binds itself. */
-export const newTicket = (): FrozenTicket => ({ ticketHash: newDigest(), authorizationUrl: newSealed() })
+const newTicket = (): FrozenTicket => ({ ticketHash: newDigest(), authorizationUrl: newSealed() })
 
 /** A code that waits for the embedding application. */
 export const newHeld = () => ({ code: newSealed(), completionHash: newDigest(), ttl: holding })
