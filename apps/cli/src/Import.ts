@@ -221,7 +221,7 @@ const conclude = Effect.fnUntraced(function*(reports: ReadonlyArray<Report>, fro
     yield* output.say(
       from === "archive"
         ? "The refresh tokens of what was imported are used up where they came from: remove the archive, or keep it as a record"
-        : "mcp-remote asks for consent again for what was taken. To give a file back, remove the end of its name and disconnect nothing here: its refresh token is used up"
+        : "mcp-remote asks for consent again for what was taken. To undo, rename a file back: its refresh token is used up, so that mcp-remote asks for consent then too"
     )
   }
   for (const { definition, server } of reports) {
