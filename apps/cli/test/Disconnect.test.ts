@@ -27,7 +27,7 @@ const receipt = (over: Readonly<Record<string, unknown>>) => ({
 })
 
 describe("valetkey disconnect", () => {
-  it.live("I23 says that the provider confirmed when it did, and that it did not while it did not", () =>
+  it.live("says that the provider confirmed when it did, and that it did not while it did not", () =>
     Effect.scoped(Effect.gen(function*() {
       const { provider, valetkey } = yield* connected
       provider.script("revocation", [Reply.raw({ status: 503 })])
@@ -47,7 +47,7 @@ describe("valetkey disconnect", () => {
       })
     })))
 
-  it.live("I23 I25 says no more than the server knows", () =>
+  it.live("I25 says no more than the server knows", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
       const end = "2100-01-01T00:00:00.000Z"

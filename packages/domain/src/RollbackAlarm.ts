@@ -1,5 +1,5 @@
 import { Effect, Layer, Metric, Option } from "effect"
-import { AuditTrail } from "./AuditTrail.ts"
+import type { AuditTrail } from "./AuditTrail.ts"
 import type { Connection, ConnectionKey, Epoch } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import * as Instruments from "./Instruments.ts"

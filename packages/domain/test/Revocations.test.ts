@@ -29,7 +29,7 @@ const disconnected = Effect.fnUntraced(function*(slug: string) {
 const refusal = new RevocationError({ code: "revocation_refused" })
 
 describe("a receipt", () => {
-  it.effect("I23 tells of each kind of token what the server said, and no more", () =>
+  it.effect("tells of each kind of token what the server said, and no more", () =>
     Effect.gen(function*() {
       const [provider, { revoke }] = [yield* Provider, yield* Housekeeping]
       const cases = [

@@ -9,7 +9,7 @@ type Receipt = Readonly<Record<string, unknown>> & { readonly id: string }
 const listed = (json: Readonly<Record<string, unknown>>) => json["revocations"] as ReadonlyArray<Receipt>
 
 describe("revocations", () => {
-  it.effect("I23 shows a disconnect from its first moment, without a secret, and what the provider made of it", () =>
+  it.effect("shows a disconnect from its first moment, without a secret, and what the provider made of it", () =>
     Effect.gen(function*() {
       const ada = yield* caller()
       assert.deepStrictEqual((yield* ada.get("/v1/revocations")).json, { revocations: [] })

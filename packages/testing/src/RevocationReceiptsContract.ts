@@ -25,7 +25,7 @@ export const suite = <R>(
 
 /** The cases of the contract, for a suite that shares its layer with others. */
 export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.ContractOptions<R>): void => {
-  it.effect("I23 tells of a disconnect from its first moment: pending, and when the access token ends", () =>
+  it.effect("tells of a disconnect from its first moment: pending, and when the access token ends", () =>
     Effect.gen(function*() {
       const key = Fixture.newKey()
       const connections = yield* ConnectionStore
