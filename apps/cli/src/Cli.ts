@@ -22,6 +22,7 @@ import { Keys } from "./Keys.ts"
 import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
+import { Service } from "./Service.ts"
 import { Takeover } from "./Takeover.ts"
 import { globalFlags } from "./Target.ts"
 import { Tenants } from "./Tenants.ts"
@@ -45,6 +46,7 @@ const Valetkey = Command.make("valetkey").pipe(
     Audit,
     Keys,
     Serve,
+    Service,
     Doctor,
     Takeover,
     Tenants
