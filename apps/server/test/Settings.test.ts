@@ -25,6 +25,13 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   VALETKEY_PUBLIC_LISTEN: ["hunter2"],
   VALETKEY_ADMIN_LISTEN: ["hunter2"],
   VALETKEY_PUBLIC_URL: ["hunter2", "http://hunter2.example", "https://hunter2@x.example", "https://x.example/?hunter2"],
+  VALETKEY_RETURN_URLS: [
+    "hunter2",
+    "http://hunter2.example/",
+    "https://hunter2@x.example/",
+    "https://x.example/#hunter2",
+    "https://x.example/, hunter2"
+  ],
   VALETKEY_JWT_SECRET: ["hunter2"],
   VALETKEY_JWKS_URL: ["hunter2", "file:///hunter2"],
   VALETKEY_ALLOW_EGRESS: ["hunter2", "*.hunter2:443", "http://hunter2:80"],
@@ -52,12 +59,14 @@ describe("settings", () => {
         ...server,
         VALETKEY_LISTEN: "[::1]:9000",
         VALETKEY_PUBLIC_URL: "https://valetkey.example/base/",
+        VALETKEY_RETURN_URLS: "https://App.example/connected?a=b, http://localhost:3000/back",
         VALETKEY_ALLOW_EGRESS: "a.example:1, 10.0.0.1:2",
         VALETKEY_FLOW_TTL: "90 seconds"
       })
       if (settings.profile !== "server") return assert.fail("not the server profile")
       assert.deepStrictEqual(settings.listen, { host: "::1", port: 9000 })
       assert.strictEqual(settings.publicUrl, "https://valetkey.example/base")
+      assert.deepStrictEqual(settings.returnUrls, ["https://App.example/connected?a=b", "http://localhost:3000/back"])
       assert.deepStrictEqual(settings.allowEgress, ["a.example:1", "10.0.0.1:2"])
       assert.strictEqual(Duration.toMillis(settings.flowTtl), 90_000)
       assert.strictEqual(Redacted.value(settings.databaseUrl), server.DATABASE_URL)

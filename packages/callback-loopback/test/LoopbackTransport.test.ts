@@ -11,10 +11,10 @@ import { pending, rightState } from "./internal/flow.ts"
 import { converse, knock, visit } from "./internal/visitor.ts"
 
 /** Opens a listener for a scripted flow in a scope of its own. */
-const open = (preferred?: string, options?: LoopbackTransport.LoopbackOptions) =>
+const open = (preferred?: string, options?: LoopbackTransport.LoopbackOptions, onward?: Redacted.Redacted) =>
   Effect.gen(function*() {
     const transport = yield* LoopbackTransport.make(options)
-    const flow = yield* pending(preferred)
+    const flow = yield* pending(preferred, onward)
     const scope = yield* Scope.make()
     const { redirectUri } = yield* Scope.provide(transport.open(flow.request), scope)
     yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
@@ -51,6 +51,16 @@ describe("LoopbackTransport", () => {
       yield* completes(first)
       assert.strictEqual(Redacted.value(first.flow.delivered[0]!.code!), "the-code")
       assert.deepStrictEqual(second.flow.delivered, [])
+    }).pipe(Effect.scoped))
+
+  it.live("sends the browser on to the application that has to confirm, and does not wait for it", () =>
+    Effect.gen(function*() {
+      const onward = "https://app.example/connected?flow_id=f&completion_code=c"
+      const { redirectUri } = yield* open(undefined, undefined, Redacted.make(onward))
+      const answer = yield* visit(right(redirectUri))
+      assert.deepStrictEqual([answer.status, answer.headers["location"], answer.body], [303, onward, ""])
+      assert.strictEqual(answer.headers["referrer-policy"], "no-referrer")
+      assert.strictEqual(answer.headers["cache-control"], "no-store")
     }).pipe(Effect.scoped))
 
   it.live("S1x.2 LOOP-01 listens on 127.0.0.1 and on no other interface", () =>

@@ -11,8 +11,8 @@ const prefix = "__Host-vk_"
 const most = 10
 
 /**
- * Not `Strict`: the browser comes back from the provider's site. Browsers take `Secure` over http for a loopback host
- * (Chromium, Firefox), which is the one place where the public URL may be http.
+ * Not `Strict`: the browser comes back from the provider's site. Chromium takes `Secure` over http from a loopback host,
+ * which is the one place where the public URL may be http.
  */
 const attributes = { path: "/", secure: true, httpOnly: true, sameSite: "lax" } as const
 

@@ -25,8 +25,8 @@ export const rightState = "right-state-0123456789abcdefghijklmnopqrstu"
 
 const receipt = Digest.make("A".repeat(43))
 
-/** Makes a pending flow. */
-export const pending = (preferred?: string): Effect.Effect<ScriptedFlow> =>
+/** Makes a pending flow; with `onward` one that its application has to confirm. */
+export const pending = (preferred?: string, onward?: Redacted.Redacted): Effect.Effect<ScriptedFlow> =>
   Effect.gen(function*() {
     const settled = yield* Deferred.make<Flow>()
     const claimed = yield* Latch.make()
@@ -43,7 +43,7 @@ export const pending = (preferred?: string): Effect.Effect<ScriptedFlow> =>
           Effect.suspend(() => {
             delivered.push(received)
             return Redacted.value(received.state) === rightState
-              ? Effect.as(claimed.open, { flowId, receipt, settled: Deferred.await(settled) })
+              ? Effect.as(claimed.open, { flowId, receipt, onward, settled: Deferred.await(settled) })
               : Effect.fail(new CallbackRejected({ code: "callback_unknown" }))
           })
       }
