@@ -68,9 +68,10 @@ export const Connect = Command.make(
           ...(input.again ? { reauthorize: true } : {})
         })).pipe(
           Effect.mapError(explainStart),
-          // A URL that leads nowhere does not keep the name that is meant for the right one.
+          // A URL that leads nowhere does not keep the name that is meant for the right one. Where another command was
+          // quicker to start, it leads somewhere.
           Effect.onExit((exit) =>
-            added && Exit.isFailure(exit)
+            added && Exit.isFailure(exit) && !isConflict(exit.cause)
               ? Effect.ignore(Effect.timeoutOption(remote.call(operations.removeServer, server), "3 seconds"))
               : Effect.void
           )
@@ -179,6 +180,9 @@ const askedBy = (
   const redirect = URL.parse(URL.parse(url)?.searchParams.get("redirect_uri") ?? "")
   return { flowId, expiresAt, url, ...(redirect !== null && Ssh.isLoopback(redirect) ? { listener: redirect } : {}) }
 }
+
+const isConflict = (cause: Cause.Cause<CliFailure>): boolean =>
+  Option.exists(Cause.findErrorOption(cause), ({ code }) => code === "flow_conflict")
 
 const explainStart = (told: CliFailure): CliFailure => {
   switch (told.code) {

@@ -1,20 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Canary from "@valetkey/testing/Canary"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect } from "effect"
 import * as Valetkey from "./support/Valetkey.ts"
 
 /** Where a browser ends that consents at a provider and cannot reach the listener: the address, not its page. */
-const landing = (url: string) =>
-  Effect.promise(async () => {
-    let next = url
-    while (new URL(next).pathname !== new URL(new URL(url).searchParams.get("redirect_uri")!).pathname) {
-      const response = await fetch(next, { redirect: "manual" })
-      next = new URL(response.headers.get("location") ?? "", next).href
-    }
-    Canary.register("code", new URL(next).searchParams.get("code") ?? "")
-    return next
-  })
+const landing = Effect.fnUntraced(function*(url: string) {
+  const redirectUri = new URL(url).searchParams.get("redirect_uri") ?? ""
+  const { href, searchParams } = yield* UserAgent.make().callbackUrl(url, redirectUri)
+  Canary.register("code", searchParams.get("code") ?? "")
+  return href
+})
 
 /** A flow that was begun with `--no-browser --json`, and the address where its browser ends. */
 const deferred = Effect.gen(function*() {
@@ -95,7 +92,7 @@ describe("connect over SSH", () => {
       const [line] = yield* running.saw("stderr", /ssh .*/)
       assert.match(line, new RegExp(`^ssh -L ${port}:127\\.0\\.0\\.1:${port} \\S+@192\\.0\\.2\\.7$`))
       yield* running.saw("stderr", /valetkey callback \S+ < FILE/)
-      yield* Effect.promise(async () => fetch(await Effect.runPromise(landing(url))))
+      yield* UserAgent.make().authorize(url)
       assert.strictEqual((yield* running.ended).code, 0)
     })))
 
@@ -111,7 +108,7 @@ describe("connect over SSH", () => {
       const { port } = new URL(new URL(url).searchParams.get("redirect_uri")!)
       const [line] = yield* running.saw("stderr", /ssh .*/)
       assert.match(line, new RegExp(`^ssh -p 2222 -L ${port}:127\\.0\\.0\\.1:${port} \\S+@2001:db8::7$`))
-      yield* Effect.promise(async () => fetch(await Effect.runPromise(landing(url))))
+      yield* UserAgent.make().authorize(url)
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 0, ended.stderr)
       assert.propertyVal(Valetkey.theDocument(ended), "status", "completed")
