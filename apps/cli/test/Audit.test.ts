@@ -53,7 +53,7 @@ describe("valetkey audit", () => {
         }
         const whole = yield* valetkey.run(["audit", "verify"])
         assert.strictEqual(whole.code, 0, whole.stderr)
-        assert.match(whole.stdout, /^1:[A-Za-z0-9_-]{43}\n$/)
+        assert.match(whole.stdout, /^2:[A-Za-z0-9_-]{43}\n$/)
         // The end of the process ends the window in which uses are counted.
         yield* valetkey.stop()
         yield* valetkey.serve()
@@ -61,10 +61,14 @@ describe("valetkey audit", () => {
         const events = listed.document["events"] as ReadonlyArray<Readonly<Record<string, unknown>>>
         assert.deepStrictEqual(
           events.map(({ action, count, from, principal }) => [action, principal, from, count]),
-          [["connection.deposited", "local", "socket", undefined], ["token.read", "local", "socket", 2]]
+          [
+            ["server.stored", "local", "socket", undefined],
+            ["connection.deposited", "local", "socket", undefined],
+            ["token.read", "local", "socket", 2]
+          ]
         )
-        assert.notStrictEqual(events[0]?.["fingerprint"], events[1]?.["fingerprint"])
-        const page = yield* valetkey.run(["audit", "list", "--after", "1", "--limit", "1"])
+        assert.notStrictEqual(events[1]?.["fingerprint"], events[2]?.["fingerprint"])
+        const page = yield* valetkey.run(["audit", "list", "--after", "2", "--limit", "1"])
         assert.include(page.stdout, "token.read")
         assert.notInclude(page.stdout + listed.stdout, token)
         const pinned = ["audit", "verify", "--expect", whole.stdout.trim()]
