@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect } from "effect"
+import { Effect, Redacted } from "effect"
 import * as Replica from "./support/Replica.ts"
 
 const appUrl = "https://app.example/connected"
@@ -17,10 +17,8 @@ const installed = Effect.gen(function*() {
     publicPort,
     allowEgress: new URL(provider.origin).host
   })
-  const replica = yield* Replica.start(
-    { ...deployment.env, VALETKEY_LISTEN: `127.0.0.1:${publicPort}`, VALETKEY_RETURN_URLS: appUrl },
-    deployment.token
-  )
+  const env = { ...deployment.env, VALETKEY_LISTEN: `127.0.0.1:${publicPort}`, VALETKEY_RETURN_URLS: appUrl }
+  const replica = yield* Replica.start(env, deployment.token)
   const person = (sub: string, tenant = "acme") => {
     const call = Replica.caller(replica.api, Replica.tokenOf(deployment, { sub, tenant }))
     const browser = UserAgent.make({ login: sub })
@@ -55,6 +53,14 @@ const installed = Effect.gen(function*() {
       EmbeddedPostgres.rowsOf(database),
       (text) => text.split("\n").filter((line) => /^public\.(flows|connections)\t/.test(line)).sort()
     ),
+    dump: EmbeddedPostgres.rowsOf(database),
+    /** Where a replica with another public URL listens. */
+    moved: Effect.gen(function*() {
+      const port = yield* Replica.freePort
+      const origin = `http://127.0.0.1:${port}`
+      yield* Replica.start({ ...env, VALETKEY_LISTEN: `127.0.0.1:${port}`, VALETKEY_PUBLIC_URL: origin }, "")
+      return origin
+    }),
     exchanges: () => provider.requests("token").length
   }
 })
@@ -193,5 +199,63 @@ describe("whoever finishes is who started", () => {
       assert.deepStrictEqual([done.status, done.body["status"]], [200, "completed"])
       assert.strictEqual(exchanges(), 1)
       assert.deepStrictEqual([yield* victim.connection, yield* mallory.connection], [200, 404])
+    })))
+
+  it.live("FLOW-18 a reader of the database finds nothing that finishes a flow", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { dump, provider, victim } = yield* installed
+      const flow = yield* victim.start()
+      const fresh = yield* dump
+      const authorizationUrl = yield* victim.browser.leave(flow.connectUrl)
+      const bound = yield* dump
+      const callback = yield* consented(victim.browser, authorizationUrl)
+      const secrets = [
+        flow.connectUrl.split("/").at(-1) ?? "",
+        authorizationUrl.searchParams.get("state") ?? "",
+        ...victim.browser.cookies.all().filter(([name]) => name.startsWith("__Host-vk_")).map(([, value]) => value)
+      ]
+      yield* victim.browser.request(callback)
+      assert.strictEqual((yield* flow.settled)["status"], "completed")
+      secrets.push(provider.requests("token")[0]?.form.get("code_verifier") ?? "")
+      const own = yield* victim.start({ server: "fake", confirmation: "finalize", returnTo: appUrl, reauthorize: true })
+      const back = yield* victim.browser.callbackUrl(own.authorizationUrl, appUrl)
+      const held = yield* dump
+      secrets.push(back.searchParams.get("completion_code") ?? "", callback.searchParams.get("code") ?? "")
+      assert.strictEqual(secrets.length, 6)
+      for (const secret of secrets) {
+        assert.isAtLeast(secret.length, 20)
+        for (const rows of [fresh, bound, held]) assert.notInclude(rows, secret)
+      }
+    })))
+
+  it.live("FLOW-30 the redirect URI of the exchange is the one of the start, whatever the configuration says by then", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { moved, provider, victim } = yield* installed
+      const flow = yield* victim.start()
+      const authorizationUrl = yield* victim.browser.leave(flow.connectUrl)
+      const callback = yield* consented(victim.browser, authorizationUrl)
+      const elsewhere = yield* moved
+      const page = yield* victim.browser.request(new URL(callback.pathname + callback.search, elsewhere))
+      assert.strictEqual(page.status, 303)
+      assert.strictEqual((yield* flow.settled)["status"], "completed")
+      const asked = authorizationUrl.searchParams.get("redirect_uri") ?? ""
+      assert.notStrictEqual(new URL(asked).origin, elsewhere)
+      assert.strictEqual(provider.requests("token")[0]?.form.get("redirect_uri"), asked)
+    })))
+
+  it.live("FLOW-31 tokens in an authorization response are no code and connect nothing", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, provider, victim } = yield* installed
+      const { accessToken, refreshToken } = provider.grant()
+      const flow = yield* victim.start()
+      const callback = yield* consented(victim.browser, yield* victim.browser.leave(flow.connectUrl))
+      callback.searchParams.delete("code")
+      callback.searchParams.set("access_token", Redacted.value(accessToken))
+      callback.searchParams.set("id_token", "e30.e30.")
+      callback.searchParams.set("refresh_token", Redacted.value(refreshToken))
+      assert.strictEqual((yield* victim.browser.request(callback)).status, 303)
+      assert.deepInclude((yield* flow.settled)["failure"], { code: "malformed_response" })
+      assert.strictEqual(yield* victim.connection, 404)
+      assert.strictEqual(exchanges(), 0)
     })))
 })

@@ -10,13 +10,15 @@ export const offer = (offered: ConnectOffer, token: string): HttpServerResponse.
   const { key, snapshot } = offered.flow
   const provider = hostOf(snapshot?.authorizationEndpoint)
   const resource = snapshot?.resource
+  const whose = `${key.subject} of ${key.tenant}`
   const scopes = snapshot?.scopes ?? []
   return Page.page(
     `Connect ${key.server}`,
-    `<p>A program asks to act for you at ${text(hostOf(resource))}. Go on only if you started this yourself.</p>` +
+    `<p>${text(whose)} asks for access to your account at ${text(hostOf(resource))}. ` +
+      "Go on only if that is you, and you started this yourself.</p>" +
       facts([
         ["Connect to", resource ?? key.server],
-        ["For", `${key.subject} of ${key.tenant}`],
+        ["The connection will belong to", whose],
         ["You sign in at", provider],
         ["It may then use", scopes.length === 0 ? "what the provider grants by itself" : scopes.join(" ")],
         ["You come back to", hostOf(snapshot?.redirectUri)]

@@ -70,13 +70,20 @@ describe("the connect page", () => {
       ) => [term, fact])
       assert.deepStrictEqual(facts, [
         ["Connect to", "https://notes.example/mcp"],
-        ["For", "ada of acme"],
+        ["The connection will belong to", "ada of acme"],
         ["You sign in at", "as.example"],
         ["It may then use", "notes.read notes.write"],
         ["You come back to", "valetkey.example"]
       ])
       const text = shown(page)
-      for (const words of ["act for you at notes.example", "WDJB-MJHT", "close this page", "Continue to as.example"]) {
+      for (
+        const words of [
+          "ada of acme asks for access to your account at notes.example",
+          "WDJB-MJHT",
+          "close this page",
+          "Continue to as.example"
+        ]
+      ) {
         assert.include(text, words)
       }
       const silent = shown(yield* html(ConnectPage.offer(offer({ scopes: [] }), "token")))
