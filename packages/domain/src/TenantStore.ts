@@ -25,9 +25,10 @@ export interface TenantDeletion {
  */
 export class TenantStore extends Context.Service<TenantStore, {
   /**
-   * Marks the tenant, in one atomic step: from its commit on no connection of it is `active` or `needs_reauth`, no flow is
+   * Marks the tenant, in one atomic step: from its commit on the tenant is refused what is said above, no flow of it is
    * open, and its API keys, servers and registrations are gone. A write that was under way is refused, or is seen by this
-   * step. Returns the flows that were ended. Idempotent: a tenant that is marked already stays as it is.
+   * step. No connection is `active` or `needs_reauth` when it returns; more than ten thousand may take further steps, and
+   * the same call again goes on with them. Returns the flows that were ended. Idempotent.
    */
   begin(tenant: TenantId): Effect.Effect<ReadonlyArray<FlowId>, StoreError>
   /** The deletion of a tenant; none when it is not being deleted and was not. */

@@ -15,29 +15,13 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
   Effect.map(Database, (database) =>
     TenantStore.of({
       begin: (tenant) =>
-        database.forTenant(tenant).transaction("TenantStore.begin", (sql) =>
-          Effect.gen(function*() {
-            yield* lockAlone(sql, tenant)
-            const [marked] = yield* sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`
-            if (marked !== undefined) return []
-            const [{ quiet } = { quiet: null }] = yield* sql<{ quiet: Date | null }>`SELECT greatest(
-                (SELECT max(lease_until) FROM flows WHERE tenant = ${tenant} AND state = 'exchanging'),
-                (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
-              ) AS quiet`
-            const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${
-              sql.literal(settledColumns)
-            } WHERE tenant = ${tenant} AND ${sql.literal(openCondition)} RETURNING id`
-            yield* sql`UPDATE connections SET status = 'quarantined', reauth_reason = NULL, phase = 'idle',
-                lease_until = NULL, updated_at = clock_timestamp()
-              WHERE tenant = ${tenant} AND status IN ('active', 'needs_reauth')`
-            for (const table of ["registrations", "servers", "api_keys"]) {
-              yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`
-            }
-            yield* sql`INSERT INTO tenant_deletions (tenant, requested_at, quiet_at)
-              SELECT ${tenant}, now, greatest(now, ${quiet}::timestamptz)
-              FROM (SELECT clock_timestamp() AS now) AS moment`
-            return ended.map(({ id }) => FlowId.make(id))
-          })),
+        Effect.gen(function*() {
+          const own = database.forTenant(tenant)
+          const ended = yield* own.transaction("TenantStore.begin", (sql) => mark(sql, tenant))
+          // A statement has a deadline, and a tenant no bound.
+          while ((yield* own.write("TenantStore.begin", (sql) => quarantine(sql, tenant))) > 0);
+          return ended
+        }),
 
       find: (tenant) =>
         database.forTenant(tenant).read("TenantStore.find", (sql) =>
@@ -88,14 +72,17 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
                   AND NOT EXISTS (SELECT FROM revocations WHERE tenant = ${tenant})
               )`)
             if (!isDue) return "waiting" as const
-            let full = false
             for (const table of tables) {
-              const removed = yield* sql`DELETE FROM ${sql(table)} WHERE ctid = ANY(ARRAY(
-                  SELECT ctid FROM ${sql(table)} WHERE tenant = ${tenant} LIMIT ${limit}
-                )) RETURNING tenant`
-              full ||= removed.length === limit
+              yield* sql`DELETE FROM ${sql(table)} WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM ${sql(table)} WHERE tenant = ${tenant} LIMIT ${limit}
+              ))`
             }
-            if (full) return "more" as const
+            // A row that somebody changed meanwhile has moved, and was not found where it had been.
+            for (const table of tables) {
+              if (yield* hasRows(sql`SELECT FROM ${sql(table)} WHERE tenant = ${tenant} LIMIT 1`)) {
+                return "more" as const
+              }
+            }
             yield* sql`DELETE FROM tenant_keys WHERE tenant = ${tenant}`
             yield* sql`UPDATE tenant_deletions SET deleted_at = clock_timestamp() WHERE tenant = ${tenant}`
             return "deleted" as const
@@ -112,6 +99,42 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
 
 /** Every table that holds rows of tenants, but for the audit trail, the data key and the tombstone. */
 const tables = ["flows", "connections", "registrations", "servers", "api_keys", "revocations", "revocation_receipts"]
+
+/** Marks a tenant that is not marked, and quarantines its connections as far as one statement should. */
+const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
+  yield* lockAlone(sql, tenant)
+  if (yield* hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`)) return []
+  const [{ quiet } = { quiet: null }] = yield* sql<{ quiet: Date | null }>`SELECT greatest(
+      (SELECT max(lease_until) FROM flows WHERE tenant = ${tenant} AND state = 'exchanging'),
+      (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
+    ) AS quiet`
+  const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${sql.literal(settledColumns)}
+    WHERE tenant = ${tenant} AND ${sql.literal(openCondition)} RETURNING id`
+  yield* quarantine(sql, tenant)
+  for (const table of ["registrations", "servers", "api_keys"]) {
+    yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`
+  }
+  yield* sql`INSERT INTO tenant_deletions (tenant, requested_at, quiet_at)
+    SELECT ${tenant}, now, greatest(now, ${quiet}::timestamptz) FROM (SELECT clock_timestamp() AS now) AS moment`
+  return ended.map(({ id }) => FlowId.make(id))
+})
+
+/** Takes connections out of use, at most `atOnce`; returns how many. */
+const quarantine = (sql: Sql, tenant: TenantId) =>
+  Effect.map(
+    sql`WITH used AS MATERIALIZED (
+        SELECT tenant, subject, server FROM connections
+        WHERE tenant = ${tenant} AND status IN ('active', 'needs_reauth') LIMIT ${atOnce} FOR UPDATE
+      )
+      UPDATE connections SET status = 'quarantined', reauth_reason = NULL, phase = 'idle', lease_until = NULL,
+        updated_at = clock_timestamp()
+      FROM used WHERE connections.tenant = used.tenant AND connections.subject = used.subject
+        AND connections.server = used.server
+      RETURNING connections.generation`,
+    (rows) => rows.length
+  )
+
+const atOnce = 10_000
 
 /** Waits for whoever is writing a row of the tenant, and has whoever begins to refused. Ends with the transaction. */
 const lockAlone = (sql: Sql, tenant: TenantId) =>

@@ -8,7 +8,7 @@ import { createSecretKey, randomBytes } from "node:crypto"
 import { DerivedKeyCache, type RootKey } from "../Envelope.ts"
 import type { KeyRing } from "../KeyRing.ts"
 
-/** How old what the store said of a tenant's key may be, in milliseconds: no longer is it used after its destruction. */
+/** How old what the store said of a tenant's key may be, in milliseconds: for so long it may be used after its destruction. */
 const maxAge = 1000
 const capacity = 10_000
 
