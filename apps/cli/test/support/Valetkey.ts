@@ -70,7 +70,8 @@ export interface Installation {
 export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(function*() {
   const directory = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "vk-"))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    // A program that a command has left behind may still be writing what it compiled.
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
   const home = locate({ VALETKEY_HOME: join(directory, "home") })
   const env = {
