@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { GatewayTransport } from "@valetkey/callback-gateway"
 import { type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
 import { FlowId } from "@valetkey/domain/Flow"
-import { Effect, Scope } from "effect"
+import { Effect, Redacted, Scope } from "effect"
 
 const request = (context: string, preferred?: string): OpenRequest => ({
   flowId: FlowId.make("019ab000-0000-7000-8000-000000000001"),
@@ -47,6 +47,16 @@ describe("GatewayTransport", () => {
       yield* Scope.provide(transport.open(request("c")), scope)
       assert.strictEqual(scope.state._tag, "Empty")
     }))
+
+  it.effect("BIND-01 has a browser bind itself at the public URL before it leaves, below whatever path that has", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://example.com/valetkey/") })
+      const { connectUrl } = yield* transport.open(request("c"))
+      assert.strictEqual(
+        connectUrl && Redacted.value(connectUrl(Redacted.make("ticket"))),
+        "https://example.com/valetkey/connect/ticket"
+      )
+    }).pipe(Effect.scoped))
 
   it.effect("keeps the path of the public URL and lets no context leave its segment", () =>
     Effect.sync(() => {
