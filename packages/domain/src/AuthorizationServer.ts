@@ -149,7 +149,10 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly codeVerifier: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
-  /** Posts the refresh token once (RFC 6749 §6). Never retried here. */
+  /**
+   * Posts the refresh token once (RFC 6749 §6). Never retried here. The access token is empty when the answer had none
+   * and rotated the refresh token all the same: the new one may be the only one left.
+   */
   refresh(grant: Grant, secrets: {
     readonly refreshToken: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined

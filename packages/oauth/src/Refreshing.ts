@@ -5,6 +5,7 @@ import { type Effect, Redacted } from "effect"
 import { processRefreshTokenResponse, refreshTokenGrantRequest } from "oauth4webapi"
 import type { Outbound } from "./internal/outbound.ts"
 import { redeem } from "./internal/redemption.ts"
+import { salvage } from "./TokenResponse.ts"
 
 /**
  * Posts a refresh token, once. The scope is left out, so that the grant keeps all it has; the resource is repeated.
@@ -19,5 +20,6 @@ export const refresh = (
   redeem(outbound, grant, secrets.clientSecret, {
     request: async (as, client, auth, options) =>
       refreshTokenGrantRequest(as, client, auth, Redacted.value(secrets.refreshToken), options),
-    process: processRefreshTokenResponse
+    process: processRefreshTokenResponse,
+    salvage: (answer, issuedAt) => salvage(answer, secrets.refreshToken, issuedAt)
   })

@@ -36,14 +36,11 @@ export const errorOf = ({ members }: TokenAnswer): string | undefined => {
  */
 export const normalize = (answer: TokenAnswer): Response | undefined => {
   const { access_token, expires_in, refresh_token, scope, token_type } = answer.members ?? {}
-  if (typeof access_token !== "string" || !/^[\x21-\x7E]+$/.test(access_token)) return undefined
-  const tokenType = token_type === undefined || token_type === null || token_type === "" ? "Bearer" : token_type
-  // A token of another type is not ours to use: no proof of possession was sent.
-  if (typeof tokenType !== "string" || tokenType.toLowerCase() !== "bearer") return undefined
+  if (!isAccessToken(access_token)) return undefined
+  const tokenType = bearer(token_type)
+  if (tokenType === undefined) return undefined
   const refreshToken = refresh_token === null || refresh_token === "" ? undefined : refresh_token
-  if (refreshToken !== undefined && (typeof refreshToken !== "string" || !/^[\x20-\x7E]+$/.test(refreshToken))) {
-    return undefined
-  }
+  if (refreshToken !== undefined && !isRefreshToken(refreshToken)) return undefined
   return Response.json({
     access_token,
     token_type: tokenType,
@@ -51,6 +48,29 @@ export const normalize = (answer: TokenAnswer): Response | undefined => {
     refresh_token: refreshToken,
     scope: scopes(scope)?.join(" ")
   })
+}
+
+/**
+ * What can be saved of an answer without a usable access token: the refresh token, when it is another one than `redeemed`,
+ * which may be void by now. The access token is empty and its time is over.
+ */
+export const salvage = (
+  { members = {} }: TokenAnswer,
+  redeemed: Redacted.Redacted,
+  issuedAt: DateTime.Utc
+): Credentials | undefined => {
+  const { access_token, refresh_token, scope, token_type } = members
+  const tokenType = bearer(token_type)
+  if (isAccessToken(access_token) || tokenType === undefined) return undefined
+  if (!isRefreshToken(refresh_token) || refresh_token === Redacted.value(redeemed)) return undefined
+  return {
+    accessToken: Redacted.make(""),
+    refreshToken: Redacted.make(refresh_token),
+    tokenType: "Bearer",
+    scopes: scopes(scope),
+    issuedAt: DateTime.subtract(issuedAt, { seconds: 1 }),
+    expiresAt: issuedAt
+  }
 }
 
 /** Turns what oauth4webapi let pass into credentials; the lifetime counts from the moment the request was made. */
@@ -64,6 +84,16 @@ export const toCredentials = (response: TokenEndpointResponse, issuedAt: DateTim
     ? undefined
     : DateTime.addDuration(issuedAt, Duration.seconds(response.expires_in))
 })
+
+const isAccessToken = (value: unknown): value is string => typeof value === "string" && /^[\x21-\x7E]+$/.test(value)
+
+const isRefreshToken = (value: unknown): value is string => typeof value === "string" && /^[\x20-\x7E]+$/.test(value)
+
+/** The type of a token that can be used. One of another type is not ours to use: no proof of possession was sent. */
+const bearer = (value: unknown): string | undefined => {
+  const type = value === undefined || value === null || value === "" ? "Bearer" : value
+  return typeof type === "string" && type.toLowerCase() === "bearer" ? type : undefined
+}
 
 const members = (contentType: string, text: string): TokenAnswer["members"] => {
   try {

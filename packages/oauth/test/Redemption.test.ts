@@ -187,8 +187,8 @@ describe("Refreshing", () => {
           compressed: Reply.gzipBomb(1),
           reset: Reply.processThenReset,
           html: Reply.body("<h1>Welcome</h1>", "text/html"),
-          "no token": Reply.patch({ access_token: undefined }),
-          "broken token": Reply.patch({ access_token: "a\r\nb" }),
+          "no token": Reply.patch({ access_token: undefined, refresh_token: undefined }),
+          "broken token": Reply.patch({ access_token: "a\r\nb", refresh_token: undefined }),
           "other type": Reply.patch({ token_type: "mac" }),
           dpop: Reply.patch({ token_type: "DPoP" })
         }
@@ -198,6 +198,40 @@ describe("Refreshing", () => {
       }).pipe(Effect.scoped, Effect.provide(layer)),
     20_000
   )
+
+  it.live("TOK-25 saves a new refresh token although the access token is missing or unusable", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      for (const access_token of [undefined, null, "", 1, "a\r\nb"]) {
+        const { refreshToken } = provider.grant()
+        const next = Redacted.value(secret())
+        provider.script("token", [Reply.patch({ access_token, refresh_token: next })])
+        const credentials = yield* refresh(grantAt(provider.origin), refreshToken)
+        assert.strictEqual(Redacted.value(credentials.accessToken), "")
+        assert.strictEqual(Redacted.value(credentials.refreshToken!), next)
+        assert.isTrue(DateTime.isLessThanOrEqualTo(credentials.expiresAt!, yield* DateTime.now))
+        assert.isTrue(DateTime.isLessThan(credentials.issuedAt, credentials.expiresAt!))
+      }
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("TOK-25 saves nothing of a refusal, of another token type, or of the very token that was redeemed", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      const { refreshToken } = provider.grant()
+      const next = Redacted.value(secret())
+      const replies: ReadonlyArray<readonly [Reply.Reply, string]> = [
+        [Reply.json(200, { error: "invalid_grant", refresh_token: next }), "Terminal"],
+        [Reply.json(500, { refresh_token: next }), "Transient"],
+        [Reply.json(200, { token_type: "DPoP", refresh_token: next }), "UnknownOutcome"],
+        [Reply.json(200, { refresh_token: "a\r\nb" }), "UnknownOutcome"],
+        [Reply.json(200, { refresh_token: Redacted.value(refreshToken) }), "UnknownOutcome"]
+      ]
+      for (const [reply, expected] of replies) {
+        provider.script("token", [reply])
+        const error = yield* Effect.flip(refresh(grantAt(provider.origin), refreshToken))
+        assert.strictEqual(error.reason._tag, expected)
+      }
+    }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.live("FLOW-37 TOK-20 says that nothing was redeemed when nobody listens", () =>
     Effect.gen(function*() {

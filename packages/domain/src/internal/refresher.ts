@@ -209,6 +209,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       Effect.interruptible
     )
     yield* Checkpoint.reach("refresh.after_commit")
+    const isWhole = Redacted.value(merged.accessToken) !== ""
     const token: AccessToken = {
       accessToken: merged.accessToken,
       tokenType: merged.tokenType,
@@ -218,6 +219,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     }
     if (committed._tag === "None") {
       yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })
+      if (!isWhole) return yield* incomplete
       return { _tag: "Done", token } satisfies Step
     }
     if (!committed.value && !(yield* connections.isCommitted(key, resultId))) {
@@ -231,10 +233,28 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       return again
     }
     yield* Effect.ignore(spool.remove(resultId))
+    if (!isWhole) {
+      yield* pause({ ...connection, generation: next })
+      yield* audit(key, "token.refresh_failed", "no_access_token", next, usedBy(secrets))
+      return yield* incomplete
+    }
     yield* signals.notify(connectionTopic(key))
     yield* audit(key, "token.refreshed", "ok", next, usedBy(secrets))
     return { _tag: "Done", token } satisfies Step
   })
+
+  /** Keeps everybody from redeeming for a while: a provider that forgets the access token may do so every time. */
+  const pause = Effect.fnUntraced(function*(connection: Connection) {
+    const { epoch, generation, key } = connection
+    const lease = deadlines.lease
+    const claim = yield* connections.claim(key, { generation, epoch, ...rulesOf(connection), lease })
+    if (claim._tag !== "Claimed") return
+    yield* fail(connection, claim.fence, { _tag: "Retryable", delay: misconfiguredDelay })
+  }, Effect.catch((error) => Effect.logWarning("pause after an answer without an access token not recorded", error)))
+
+  const incomplete = Effect.fail(
+    new TokenError({ code: "authorization_server_unavailable", retryAfter: misconfiguredDelay })
+  )
 
   const settleFailure = (
     connection: Connection,

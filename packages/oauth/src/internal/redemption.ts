@@ -11,7 +11,7 @@ import type {
   TokenEndpointResponse
 } from "oauth4webapi"
 import { ofAnswer, ofEgress, unknownOutcome } from "../Classification.ts"
-import { errorOf, normalize, read, toCredentials } from "../TokenResponse.ts"
+import { errorOf, normalize, read, toCredentials, type TokenAnswer } from "../TokenResponse.ts"
 import { clientAuthentication } from "./clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./outbound.ts"
 
@@ -24,6 +24,8 @@ export interface Redemption {
     options: TokenEndpointRequestOptions
   ): Promise<Response>
   process(as: AuthorizationServer, client: Client, response: Response): Promise<TokenEndpointResponse>
+  /** What to keep of a success without a usable access token. */
+  salvage?(answer: TokenAnswer, issuedAt: DateTime.Utc): Credentials | undefined
 }
 
 /** Posts one token request, at most once, and turns whatever comes of it into credentials or a class of failure. */
@@ -31,7 +33,7 @@ export const redeem = (
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  { process, request }: Redemption
+  { process, request, salvage }: Redemption
 ): Effect.Effect<Credentials, RedemptionError> =>
   Effect.gen(function*() {
     const auth = clientAuthentication(grant.authMethod, clientSecret)
@@ -60,8 +62,11 @@ export const redeem = (
         ),
       catch: unanswered
     })
-    const strict = answer.status < 300 && errorOf(answer) === undefined ? normalize(answer) : undefined
+    const isSuccess = answer.status < 300 && errorOf(answer) === undefined
+    const strict = isSuccess ? normalize(answer) : undefined
     if (strict === undefined) {
+      const saved = isSuccess ? salvage?.(answer, issuedAt) : undefined
+      if (saved !== undefined) return saved
       return yield* new RedemptionError({
         reason: ofAnswer(answer, yield* Clock.currentTimeMillis),
         cause: new Error(`The token endpoint answered with status ${answer.status}`)
