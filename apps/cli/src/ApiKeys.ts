@@ -48,7 +48,13 @@ const CreateKey = Command.make("create", {
         plain(created.apiKey.expiresAt)
       }. Its credential is shown once: keep it now.`
     )
-  })).pipe(Command.withDescription("Make an API key and print its credential, once"))
+  })).pipe(
+    Command.withDescription("Make an API key and print its credential, once"),
+    Command.withExamples([{
+      command: "valetkey api-keys create job --scope tokens:read --expires-in 30d",
+      description: "A key that can only ask for tokens"
+    }])
+  )
 
 const ListKeys = Command.make("list", {}, () =>
   Effect.gen(function*() {
@@ -73,7 +79,10 @@ const ListKeys = Command.make("list", {}, () =>
     if (apiKeys.length === 0) {
       yield* output.say("There are no API keys. Make one with: valetkey api-keys create NAME --scope tokens:read")
     }
-  })).pipe(Command.withDescription("List the API keys, ended ones included"))
+  })).pipe(
+    Command.withDescription("List the API keys, ended ones included"),
+    Command.withExamples([{ command: "valetkey api-keys list", description: "Names, scopes and ends; no credentials" }])
+  )
 
 const RevokeKey = Command.make(
   "revoke",
@@ -85,7 +94,10 @@ const RevokeKey = Command.make(
       yield* remote.call(operations.revokeApiKey, id)
       yield* output.result({ ok: true, id, revoked: true }, `Revoked ${plain(id)}`)
     })
-).pipe(Command.withDescription("Revoke an API key; it is refused within a second"))
+).pipe(
+  Command.withDescription("Revoke an API key; it is refused within a second"),
+  Command.withExamples([{ command: "valetkey api-keys revoke ID", description: "The id as the list shows it" }])
+)
 
 /** `valetkey api-keys`: credentials for programs. */
 export const ApiKeys = Command.make("api-keys").pipe(

@@ -25,7 +25,13 @@ const ListEvents = Command.make("list", {
       ])
     )
     if (next !== undefined) yield* output.say(`There is more: valetkey audit list --after ${next}`)
-  })).pipe(Command.withDescription("Show audit events, oldest first"))
+  })).pipe(
+    Command.withDescription("Show audit events, oldest first"),
+    Command.withExamples([{
+      command: "valetkey audit list --after 100 --limit 20",
+      description: "Twenty events from place 101 on"
+    }])
+  )
 
 const VerifyChain = Command.make("verify", {
   expect: Flag.String("expect").pipe(
@@ -56,7 +62,10 @@ const VerifyChain = Command.make("verify", {
       `${events} events verified${anchor.seq === 0 ? "" : `, after ${anchor.seq} that retention removed`}. ` +
         `Keep the line above elsewhere and pass it as --expect next time`
     )
-  })).pipe(Command.withDescription("Hash the audit chain anew; exit 1 if it was tampered with"))
+  })).pipe(
+    Command.withDescription("Hash the audit chain anew; exit 1 if it was tampered with"),
+    Command.withExamples([{ command: "valetkey audit verify", description: "Whether somebody changed the record" }])
+  )
 
 /** `valetkey audit`: the record of what was done. */
 export const Audit = Command.make("audit").pipe(

@@ -8,7 +8,13 @@ import { type Connection, operations } from "./Wire.ts"
 import { formatExpiry, formatScopes, formatStatus, Name } from "./Words.ts"
 
 /** `valetkey list`: every connection. */
-export const List = Command.make("list", {}, () => listAll).pipe(Command.withDescription("List the connections"))
+export const List = Command.make("list", {}, () => listAll).pipe(
+  Command.withDescription("List the connections"),
+  Command.withExamples([{ command: "valetkey list", description: "Every connection, with expiry and health" }, {
+    command: "valetkey list --json",
+    description: "The same for a program"
+  }])
+)
 
 /** `valetkey status`: every connection, or one in detail. */
 export const Status = Command.make(
@@ -16,7 +22,11 @@ export const Status = Command.make(
   { name: Name.pipe(Argument.optional) },
   ({ name }) => Option.match(name, { onNone: () => listAll, onSome: showOne })
 ).pipe(
-  Command.withDescription("Show the health of the connections, or of one")
+  Command.withDescription("Show the health of the connections, or of one"),
+  Command.withExamples([{
+    command: "valetkey status notes",
+    description: "One connection, with its scopes and why it needs consent"
+  }])
 )
 
 const listAll = Effect.gen(function*() {

@@ -51,7 +51,13 @@ export const Disconnect = Command.make("disconnect", {
     if (revocation?.outcome === "pending") {
       yield* output.say(`It is tried again by itself; valetkey disconnect ${name} tells how it stands`)
     }
-  })).pipe(Command.withDescription("Forget a connection, revoke its tokens, and say what the provider made of it"))
+  })).pipe(
+    Command.withDescription("Forget a connection, revoke its tokens, and say what the provider made of it"),
+    Command.withExamples([{
+      command: "valetkey disconnect notes",
+      description: "Waits a moment for the provider's word"
+    }, { command: "valetkey disconnect notes --no-wait", description: "Leaves the revoking to the server" }])
+  )
 
 /** What became of the last connection of a name, once it is settled or the time is over; null when there was none. */
 const latest = (remote: Remote, server: string, seconds: number) =>

@@ -38,7 +38,13 @@ export const Doctor = Command.make("doctor", {}, () =>
       ].join("\n")
     )
     if (failed > 0) return yield* failure("doctor_found_problems", sentenceOf(failed))
-  })).pipe(Command.withDescription("Check the installation and say what to do"))
+  })).pipe(
+    Command.withDescription("Check the installation and say what to do"),
+    Command.withExamples([{
+      command: "valetkey doctor",
+      description: "Files, server, credential and settings, each with what to do"
+    }])
+  )
 
 const sentenceOf = (failed: number) => `${failed} ${failed === 1 ? "check" : "checks"} failed`
 

@@ -20,7 +20,13 @@ const KeysStatus = Command.make("status", {}, () =>
       )
     }
     if (found.keys.length === 0) yield* output.say("There are no keys yet.")
-  })).pipe(Command.withDescription("Show the root keys, and how much is sealed under each"))
+  })).pipe(
+    Command.withDescription("Show the root keys, and how much is sealed under each"),
+    Command.withExamples([{
+      command: "valetkey keys status",
+      description: "Which keys there are, and which one seals"
+    }])
+  )
 
 const AddKey = Command.make("add", {}, () =>
   Effect.gen(function*() {
@@ -35,7 +41,13 @@ const AddKey = Command.make("add", {}, () =>
     }
     yield* output.result({ ok: true, key: id }, String(id))
     yield* output.say(`Added key ${id}; it opens and does not seal yet. Next: valetkey keys promote ${id}`)
-  })).pipe(Command.withDescription("Make a root key that opens and does not seal yet"))
+  })).pipe(
+    Command.withDescription("Make a root key that opens and does not seal yet"),
+    Command.withExamples([{
+      command: "valetkey keys add",
+      description: "The first step of a rotation; prints the key's id"
+    }])
+  )
 
 const PromoteKey = Command.make("promote", { id: KeyId }, ({ id }) =>
   Effect.gen(function*() {
@@ -43,7 +55,10 @@ const PromoteKey = Command.make("promote", { id: KeyId }, ({ id }) =>
     yield* (yield* reach({ start: true })).call(operations.promoteKey, id)
     yield* output.result({ ok: true, key: id, state: "primary" }, `Key ${id} seals from now on`)
     yield* output.say("Next: valetkey keys rewrap")
-  })).pipe(Command.withDescription("Make a root key the one that seals"))
+  })).pipe(
+    Command.withDescription("Make a root key the one that seals"),
+    Command.withExamples([{ command: "valetkey keys promote 2", description: "Once every replica holds key 2" }])
+  )
 
 const RewrapKeys = Command.make("rewrap", {}, () =>
   Effect.gen(function*() {
@@ -77,7 +92,11 @@ const RewrapKeys = Command.make("rewrap", {}, () =>
     )
     yield* output.say("Next: valetkey keys retire ID")
   })).pipe(
-    Command.withDescription("Seal under the primary key what older keys sealed; may be stopped and run again")
+    Command.withDescription("Seal under the primary key what older keys sealed; may be stopped and run again"),
+    Command.withExamples([{
+      command: "valetkey keys rewrap",
+      description: "With a progress bar, while the server runs"
+    }])
   )
 
 const RetireKey = Command.make("retire", { id: KeyId }, ({ id }) =>
@@ -86,7 +105,10 @@ const RetireKey = Command.make("retire", { id: KeyId }, ({ id }) =>
     yield* (yield* reach({ start: true })).call(operations.retireKey, id)
     yield* output.result({ ok: true, key: id, state: "retired" }, `Key ${id} opens nothing any more`)
     yield* output.say("Keep it with the backups that were made under it, and remove it from the configuration")
-  })).pipe(Command.withDescription("Make a root key open nothing any more; refused while it is in use"))
+  })).pipe(
+    Command.withDescription("Make a root key open nothing any more; refused while it is in use"),
+    Command.withExamples([{ command: "valetkey keys retire 1", description: "The last step of a rotation" }])
+  )
 
 /** `valetkey keys`: the root keys that seal what is stored. */
 export const Keys = Command.make("keys").pipe(

@@ -20,5 +20,12 @@ export const Serve = Command.make("serve", {}, () =>
           `  ${name}\n      ${sentence}\n      Expected: ${expected}. Default: ${fallback}.`
         ).join("\n")
       }`
-    )
+    ),
+    Command.withExamples([
+      { command: "valetkey serve", description: "The local server of this user, until Ctrl+C" },
+      {
+        command: "DATABASE_URL=postgres://… VALETKEY_PUBLIC_URL=https://valetkey.example.com valetkey serve",
+        description: "One of many replicas on a database"
+      }
+    ])
   )

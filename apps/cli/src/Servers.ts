@@ -22,7 +22,10 @@ const ListServers = Command.make("list", {}, () =>
       ])
     )
     if (servers.length === 0) yield* output.say("There are no servers. Add one with: valetkey servers add NAME URL")
-  })).pipe(Command.withDescription("List the servers"))
+  })).pipe(
+    Command.withDescription("List the servers"),
+    Command.withExamples([{ command: "valetkey servers list", description: "What can be connected to" }])
+  )
 
 const ShowServer = Command.make("show", { name: Name }, ({ name }) =>
   Effect.gen(function*() {
@@ -30,7 +33,13 @@ const ShowServer = Command.make("show", { name: Name }, ({ name }) =>
     const remote = yield* reach({ start: false })
     const server = yield* remote.call(operations.server, name)
     yield* output.result({ ok: true, server }, describe(server))
-  })).pipe(Command.withDescription("Show one server"))
+  })).pipe(
+    Command.withDescription("Show one server"),
+    Command.withExamples([{
+      command: "valetkey servers show notes",
+      description: "Its resource, issuer, client and scopes"
+    }])
+  )
 
 const AddServer = Command.make("add", {
   name: Name,
@@ -73,7 +82,16 @@ const AddServer = Command.make("add", {
       { ok: true, server: input.name, created },
       `${created ? "Added" : "Replaced"} ${input.name}`
     )
-  })).pipe(Command.withDescription("Add a server, or replace it"))
+  })).pipe(
+    Command.withDescription("Add a server, or replace it"),
+    Command.withExamples([{
+      command: "valetkey servers add notes https://mcp.example.com/mcp",
+      description: "Metadata and registration are found"
+    }, {
+      command: "valetkey servers add notes https://mcp.example.com/mcp --client-id c --client-secret-stdin < secret",
+      description: "A client that was registered by hand"
+    }])
+  )
 
 const RemoveServer = Command.make("remove", { name: Name }, ({ name }) =>
   Effect.gen(function*() {
@@ -81,7 +99,10 @@ const RemoveServer = Command.make("remove", { name: Name }, ({ name }) =>
     const remote = yield* reach({ start: true })
     yield* remote.call(operations.removeServer, name)
     yield* output.result({ ok: true, server: name, removed: true }, `Removed ${name}`)
-  })).pipe(Command.withDescription("Remove a server; its connection stays until it is disconnected"))
+  })).pipe(
+    Command.withDescription("Remove a server; its connection stays until it is disconnected"),
+    Command.withExamples([{ command: "valetkey servers remove notes", description: "After valetkey disconnect notes" }])
+  )
 
 /** `valetkey servers`: what a person can connect to. */
 export const Servers = Command.make("servers").pipe(

@@ -35,4 +35,10 @@ export const Takeover = Command.make("takeover", {
     if (configured !== stored) {
       yield* output.say("Tokens that are still valid are served; a connection that cannot be refreshed asks its person")
     }
-  })).pipe(Command.withDescription("Make a copied or restored database this instance's own"))
+  })).pipe(
+    Command.withDescription("Make a copied or restored database this instance's own"),
+    Command.withExamples([{
+      command: "valetkey takeover --confirm",
+      description: "After a restore, when the other instance never comes back"
+    }])
+  )

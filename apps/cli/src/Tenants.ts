@@ -29,14 +29,26 @@ const DeleteTenant = Command.make("delete", {
     const tenant = yield* (yield* reach({ start: true })).call(operations.removeTenant, name)
     yield* output.result({ ok: true, ...tenant }, describe(tenant))
     if (tenant.state === "deleting") yield* output.say(`See how far it is: valetkey tenants status ${plain(name)}`)
-  })).pipe(Command.withDescription("Refuse a tenant at once, revoke its tokens, and delete everything that it has"))
+  })).pipe(
+    Command.withDescription("Refuse a tenant at once, revoke its tokens, and delete everything that it has"),
+    Command.withExamples([{
+      command: "valetkey tenants delete acme --confirm acme",
+      description: "The name twice: nothing brings it back"
+    }])
+  )
 
 const TenantStatus = Command.make("status", { name: TenantName }, ({ name }) =>
   Effect.gen(function*() {
     const output = yield* Output
     const tenant = yield* (yield* reach({ start: true })).call(operations.tenant, name)
     yield* output.result({ ok: true, ...tenant }, describe(tenant))
-  })).pipe(Command.withDescription("Show how far the deletion of a tenant is"))
+  })).pipe(
+    Command.withDescription("Show how far the deletion of a tenant is"),
+    Command.withExamples([{
+      command: "valetkey tenants status acme",
+      description: "Whether it is deleting or deleted"
+    }])
+  )
 
 const AllowTenant = Command.make("allow", { name: TenantName }, ({ name }) =>
   Effect.gen(function*() {
@@ -46,7 +58,10 @@ const AllowTenant = Command.make("allow", { name: TenantName }, ({ name }) =>
       { ok: true, tenant: name, state: "active" },
       `The name ${plain(name)} may be used again; nothing of the former tenant is left`
     )
-  })).pipe(Command.withDescription("Let the name of a deleted tenant be used again"))
+  })).pipe(
+    Command.withDescription("Let the name of a deleted tenant be used again"),
+    Command.withExamples([{ command: "valetkey tenants allow acme", description: "Begin again with nothing" }])
+  )
 
 /** `valetkey tenants`: the end of tenants. */
 export const Tenants = Command.make("tenants").pipe(
