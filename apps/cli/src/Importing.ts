@@ -30,7 +30,7 @@ export interface Report {
 
 /**
  * Imports one connection: its server's definition, then the deposit, which redeems the refresh token once; only then the
- * source is marked. What could not be proved is forgotten again, so that two sides never go on with one grant.
+ * source is marked. The server forgets what could not be proved, so that two sides never go on with one grant.
  */
 export const importOne = (remote: Remote, candidate: Candidate, replace: boolean): Effect.Effect<Report> =>
   Effect.gen(function*() {
@@ -39,7 +39,12 @@ export const importOne = (remote: Remote, candidate: Candidate, replace: boolean
     const kept: Report = { server, imported: true, ...(definition === undefined ? {} : { definition }) }
     const deposited = remote.call(operations.deposit, {
       server,
-      deposit: Redacted.make({ ...Redacted.value(candidate.deposit), verify: true, ...(replace ? { replace } : {}) })
+      deposit: Redacted.make({
+        ...Redacted.value(candidate.deposit),
+        verify: true,
+        forgetUnproved: true,
+        ...(replace ? { replace } : {})
+      })
     })
     // Once the token is used nobody stops before the source is told: it must not go on with the old one.
     return yield* Effect.uninterruptibleMask((restore) =>
@@ -100,30 +105,30 @@ const withSecret = ({ client, ...definition }: ServerDescription, deposit: Depos
     : definition
 }
 
-/** Codes of a deposit that was stored and that one redemption did not prove. */
+/** Codes of a redemption that is over and proved nothing, after which the server forgets what it was given. */
 const unproved = new Set(["authorization_server_unavailable", "client_misconfigured", "deposit_refused"])
 
 /** Codes after which nobody knows whether the deposit was stored, or its token redeemed. */
-const uncertain = new Set(["internal", "refresh_in_progress", "server_unreachable", "unexpected_response"])
+const uncertain = new Set([
+  "internal",
+  "refresh_in_progress",
+  "server_unreachable",
+  "store_unavailable",
+  "unexpected_response"
+])
 
-/** The error of a deposit, when what it left behind is gone or told. */
+/** The error of a deposit, with what is known of what it left behind. */
 const settle = Effect.fnUntraced(function*(remote: Remote, server: string, told: CliFailure) {
-  if (unproved.has(told.code)) {
-    const gone = yield* forget(remote, server)
-    return gone ? told : doubtful(server, told)
-  }
-  return uncertain.has(told.code) || told.transient === true && told.code === "store_unavailable"
-    ? doubtful(server, told)
-    : told
+  if (uncertain.has(told.code)) return doubtful(server, told)
+  return unproved.has(told.code) && !(yield* isGone(remote, server)) ? doubtful(server, told) : told
 })
 
-/** Forgets what was deposited, without a word to the provider: the source still holds it. */
-const forget = (remote: Remote, server: string): Effect.Effect<boolean> =>
-  remote.call(operations.connection, server).pipe(
-    Effect.flatMap(({ generation }) => remote.call(operations.forget, { server, generation })),
-    Effect.as(true),
-    Effect.catch((error) => Effect.succeed(error.code === "connection_not_found"))
-  )
+/** Whether the server has no connection of this name. */
+const isGone = (remote: Remote, server: string): Effect.Effect<boolean> =>
+  Effect.match(remote.call(operations.connection, server), {
+    onFailure: ({ code }) => code === "connection_not_found",
+    onSuccess: ({ status }) => status === "revoking"
+  })
 
 const doubtful = (server: string, { code, details, message }: CliFailure): CliFailure =>
   new CliFailure({

@@ -53,6 +53,11 @@ export const DepositPayload = Schema.Struct({
    * `deposit_refused` and leave a connection that needs consent.
    */
   verify: Schema.optionalKey(Schema.Boolean),
+  /**
+   * With `verify`: credentials that the redemption does not prove are deleted again, and their grant is left alone. For
+   * credentials that their present holder goes on using when this fails.
+   */
+  forgetUnproved: Schema.optionalKey(Schema.Boolean),
   /** Overwrite a connection that is there. Without it, `If-Match` with the quoted generation says which one is meant. */
   replace: Schema.optionalKey(Schema.Boolean)
 }).check(

@@ -29,6 +29,13 @@ export const viewOf = (connection: Connection): ConnectionView => ({
   updatedAt: connection.updatedAt
 })
 
+/** Codes of a redemption that is over and proved nothing. */
+const unproved: ReadonlySet<string> = new Set([
+  "authorization_server_unavailable",
+  "client_misconfigured",
+  "deposit_refused"
+])
+
 /** Why the credentials of a deposit are of no use: refused, or perhaps redeemed without an answer. */
 const refused = ({ reason }: ApiProblem): ApiProblem =>
   ApiProblem.of(
@@ -66,6 +73,15 @@ export const layer = HttpApiBuilder.group(
         Effect.mapError((problem) => problem.code === "reauthorization_required" ? refused(problem) : problem)
       )
 
+    /** The same, and nothing is kept of what it did not prove; credentials that came meanwhile are. */
+    const proveOrForget = Effect.fnUntraced(function*(key: ConnectionKey) {
+      const { generation } = yield* orProblem(connections.get(key))
+      yield* Effect.tapError(
+        prove(key),
+        ({ code }) => unproved.has(code) ? Effect.ignore(orProblem(connections.forget(key, generation))) : Effect.void
+      )
+    })
+
     return handlers.handleAll({
       list: Effect.fnUntraced(function*({ query }) {
         const { subject, tenant } = yield* CurrentPrincipal
@@ -85,7 +101,7 @@ export const layer = HttpApiBuilder.group(
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
         const deposit = depositOf(payload, endpoints, yield* DateTime.now)
         const created = yield* orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
-        if (payload.verify === true) yield* prove(key)
+        if (payload.verify === true) yield* payload.forgetUnproved === true ? proveOrForget(key) : prove(key)
         return { created, connection: viewOf(yield* orProblem(connections.get(key))) }
       }),
       disconnect: Effect.fnUntraced(function*({ params }) {
