@@ -26,13 +26,6 @@ export const tenants = `
 
   ${refuse("flows_of_deleted", "INSERT ON flows", marked)}
   ${refuse("connections_of_deleted", "INSERT ON connections", marked)}
-  ${
-  refuse(
-    "connections_revived",
-    "UPDATE ON connections",
-    `OLD.status IN ('quarantined', 'revoking') AND NEW.status IN ('active', 'needs_reauth') AND ${marked}`
-  )
-}
   ${refuse("registrations_of_deleted", "INSERT ON registrations", marked)}
   ${refuse("servers_of_deleted", "INSERT ON servers", marked)}
   ${refuse("api_keys_of_deleted", "INSERT ON api_keys", marked)}
