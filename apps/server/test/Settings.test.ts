@@ -73,6 +73,24 @@ describe("settings", () => {
       assert.notInclude(JSON.stringify(settings), "0123456789abcdef")
     }))
 
+  it.effect("keep the audit chain for a year and receipts for a month unless told otherwise", () =>
+    Effect.gen(function*() {
+      const days = (env: Readonly<Record<string, string>>) =>
+        Effect.map(
+          load(env),
+          (settings) => [settings.auditRetention, settings.receiptRetention].map((one) => Duration.toDays(one))
+        )
+      assert.deepStrictEqual(yield* days({}), [365, 30])
+      const told = { VALETKEY_AUDIT_RETENTION: "2y", VALETKEY_REVOCATION_RETENTION: "1d" }
+      assert.deepStrictEqual(yield* days(told), [730, 1])
+      for (const name of Object.keys(told)) {
+        for (const wrong of ["0d", "3651d", "1h", "forever", "-1d"]) {
+          const error = yield* Effect.flip(load({ [name]: wrong }))
+          assert.deepStrictEqual([error.code, error.variable], ["setting_invalid", name])
+        }
+      }
+    }))
+
   it.effect("I26 refuse the server profile without a way to tell callers apart", () =>
     Effect.gen(function*() {
       for (const name of ["VALETKEY_JWT_SECRET", "VALETKEY_JWT_ISSUER", "VALETKEY_JWT_AUDIENCE"]) {

@@ -29,7 +29,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
 
       settle: (id, progress) =>
         database.write("settle", (session, now) => {
-          noteProgress(session, id, progress, { end: now })
+          noteProgress(session, id, progress, now, { end: now })
           session.run(
             `DELETE FROM connections WHERE status = 'revoking' AND (tenant, subject, server) =
                (SELECT tenant, subject, server FROM outbox WHERE id = ?)`,
@@ -42,7 +42,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
         database.write("retry", (session, now) => {
           const next = after(now, delay)
           session.run("UPDATE outbox SET due_at = ? WHERE id = ?", next, id)
-          noteProgress(session, id, progress, { next })
+          noteProgress(session, id, progress, now, { next })
         })
     }))
 )

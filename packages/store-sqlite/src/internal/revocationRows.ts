@@ -71,14 +71,29 @@ export const addRevocation = (session: Session, owed: OwedRevocation, cause: Rev
   )
 }
 
-/** Writes what attempts have brought: before the end, or at the end, where what is pending is given up. */
+/**
+ * Writes what attempts have brought: before the end, or at the end, where what is pending is given up. An entry from
+ * before there were receipts gets one now.
+ */
 export const noteProgress = (
   session: Session,
   id: string,
   progress: RevocationProgress | undefined,
+  now: number,
   time: { readonly next: number } | { readonly end: number }
 ): void => {
   const isEnd = "end" in time
+  session.run(
+    `INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, access_token, refresh_token,
+       attempts, created_at, next_attempt_at)
+     SELECT tenant, subject, server, ?, id, 'disconnect', iif(access_token IS NULL, NULL, 'pending'),
+       iif(refresh_token IS NULL, NULL, 'pending'), attempts, ?, ? FROM outbox WHERE id = ?
+     ON CONFLICT DO NOTHING`,
+    hash("sha256", id, "base64url"),
+    now,
+    now,
+    id
+  )
   session.run(
     `UPDATE revocation_receipts SET
        access_token = ${toldOf("access_token")}, refresh_token = ${toldOf("refresh_token")},
