@@ -38,7 +38,9 @@ export const admin = () => make(Layer.mergeAll(Probes.layer, MetricsRoute.layer)
 /** Builds the routes and answers by them; closing the scope interrupts what is still answered. */
 const make = <R>(routes: Layer.Layer<never, never, R>) =>
   Effect.gen(function*() {
-    const router = yield* HttpRouter.toHttpEffect(Layer.mergeAll(layerLeaving, routes))
+    const router = yield* HttpRouter.toHttpEffect(Layer.mergeAll(layerLeaving, routes)).pipe(
+      Effect.provideService(HttpRouter.RouterConfig, Routes.routerConfig)
+    )
     return yield* NodeHttpServer.makeHandler(router, { scope: yield* Effect.scope })
   }).pipe(Effect.provide(HttpServer.layerServices))
 

@@ -25,6 +25,9 @@ import * as SystemHandlers from "./SystemHandlers.ts"
 import * as TenantsHandlers from "./TenantsHandlers.ts"
 import * as TokensHandlers from "./TokensHandlers.ts"
 
+/** How a listener is to match the routes: the contract says how long a part of a path may be. */
+export const routerConfig = { maxParamLength: 1024 }
+
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
     ApiKeysHandlers.layer,

@@ -252,11 +252,14 @@ export class Http extends Context.Service<Http, {
   readonly cookies: Map<string, string>
 }>()("test/Http") {}
 
+const routed = <E, R>(routes: Layer.Layer<never, E, R>) =>
+  Effect.provideService(HttpRouter.toHttpEffect(routes), HttpRouter.RouterConfig, Routes.routerConfig)
+
 /** Layer of `Http` over any routes. */
 export const layerHttp = <E, R>(routes: Layer.Layer<never, E, R>) =>
   Layer.effect(
     Http,
-    Effect.map(HttpRouter.toHttpEffect(routes), (handler) => ({
+    Effect.map(routed(routes), (handler) => ({
       cookies: new Map<string, string>(),
       request: (request: Request) =>
         handler.pipe(
