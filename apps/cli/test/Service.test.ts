@@ -6,7 +6,7 @@ import { dirname, join } from "node:path"
 import { launchd, systemd } from "../src/ServiceUnit.ts"
 import * as Valetkey from "./support/Valetkey.ts"
 
-const ada = { HOME: "/home/ada" }
+const ada = { HOME: "/srv/ada" }
 const service = { node: "/usr/bin/node", launcher: "/opt/valetkey/valetkey.cjs", system: false, env: ada }
 
 /** The assignments of a unit file, by section and in order. */
@@ -36,7 +36,7 @@ describe("the unit", () => {
   it("of a user is what a person can read", () => {
     assert.deepStrictEqual(systemd(service), {
       kind: "systemd",
-      path: "/home/ada/.config/systemd/user/valetkey.service",
+      path: "/srv/ada/.config/systemd/user/valetkey.service",
       text: `# Written by valetkey service install; valetkey service uninstall removes it.
 [Unit]
 Description=Valetkey server
@@ -44,7 +44,7 @@ Description=Valetkey server
 [Service]
 Type=exec
 ExecStart="/usr/bin/node" "/opt/valetkey/valetkey.cjs" serve
-EnvironmentFile=-/home/ada/.config/valetkey/environment
+EnvironmentFile=-/srv/ada/.config/valetkey/environment
 Restart=on-failure
 RestartSec=2
 UMask=0077
@@ -57,7 +57,7 @@ WantedBy=default.target
 `,
       start: [["systemctl", "--user", "daemon-reload"], ["systemctl", "--user", "enable", "--now", "valetkey.service"]],
       stop: [["systemctl", "--user", "disable", "--now", "valetkey.service"]],
-      verify: ["systemd-analyze", "--user", "verify", "/home/ada/.config/systemd/user/valetkey.service"]
+      verify: ["systemd-analyze", "--user", "verify", "/srv/ada/.config/systemd/user/valetkey.service"]
     })
   })
 
@@ -84,16 +84,16 @@ WantedBy=default.target
 
   it("keeps paths with spaces, quotes, percents and dollars whole", () => {
     const odd = "/opt/a \"b\" \\c %d $e/valetkey.cjs"
-    const env = { ...ada, VALETKEY_HOME: "/srv/50% off/x", XDG_CONFIG_HOME: "/home/ada/my %config" }
+    const env = { ...ada, VALETKEY_HOME: "/srv/50% off/x", XDG_CONFIG_HOME: "/srv/ada/my %config" }
     const { path, text } = systemd({ ...service, launcher: odd, env })
     const assignments = parsed(text)
     const [, exec = ""] = assignments.find(([name]) => name === "Service.ExecStart") ?? []
     assert.deepStrictEqual(words(exec), ["/usr/bin/node", odd, "serve"])
     assert.deepStrictEqual(
       assignments.filter(([name]) => name === "Service.Environment").map(([, value]) => words(value)),
-      [["VALETKEY_HOME=/srv/50% off/x"], ["XDG_CONFIG_HOME=/home/ada/my %config"]]
+      [["VALETKEY_HOME=/srv/50% off/x"], ["XDG_CONFIG_HOME=/srv/ada/my %config"]]
     )
-    assert.strictEqual(path, "/home/ada/my %config/systemd/user/valetkey.service")
+    assert.strictEqual(path, "/srv/ada/my %config/systemd/user/valetkey.service")
     assert.include(text, "EnvironmentFile=-/srv/50%% off/x/config/environment\n")
   })
 
@@ -128,7 +128,7 @@ WantedBy=default.target
       uid: 501
     })
     assert.strictEqual(kind, "launchd")
-    assert.strictEqual(path, "/home/ada/Library/LaunchAgents/dev.valetkey.server.plist")
+    assert.strictEqual(path, "/srv/ada/Library/LaunchAgents/dev.valetkey.server.plist")
     assert.deepStrictEqual(start, [["launchctl", "bootstrap", "gui/501", path]])
     assert.deepStrictEqual(stop, [["launchctl", "bootout", "gui/501/dev.valetkey.server"]])
     assert.strictEqual(
@@ -173,7 +173,7 @@ WantedBy=default.target
     <integer>0</integer>
   </dict>
   <key>StandardErrorPath</key>
-  <string>/home/ada/Library/Logs/valetkey.log</string>
+  <string>/srv/ada/Library/Logs/valetkey.log</string>
 </dict>
 </plist>
 `
