@@ -5,10 +5,12 @@ import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Instance } from "@valetkey/domain/Instance"
+import { InstanceStore } from "@valetkey/domain/InstanceStore"
 import { outcomeOf, type RevocationProgress } from "@valetkey/domain/RevocationReceipt"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { Revocations } from "@valetkey/domain/Revocations"
-import { Deferred, Duration, Effect, Fiber, Layer } from "effect"
+import { Context, Deferred, Duration, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { connect, keyOf, layer as world, Provider, Vault } from "./World.ts"
 
@@ -151,22 +153,39 @@ describe("Revocations.wait", () => {
 })
 
 describe("Revocations.layerRetention", () => {
+  const settle = Effect.gen(function*() {
+    const key = yield* disconnected("mcp")
+    yield* (yield* Housekeeping).revoke
+    return Effect.map(
+      Effect.flatMap(
+        RevocationReceipts,
+        (receipts) =>
+          receipts.list({ tenant: key.tenant, subject: key.subject, server: undefined, after: undefined, limit: 9 })
+      ),
+      (all) => all.length
+    )
+  })
+  const retention = Revocations.layerRetention({ retention: Duration.days(2) })
+
   it.effect("forgets receipts when their time is over", () =>
-    Effect.gen(function*() {
-      const key = yield* disconnected("mcp")
-      yield* (yield* Housekeeping).revoke
-      const count = Effect.map(
-        Effect.flatMap(RevocationReceipts, (receipts) =>
-          receipts.list({ tenant: key.tenant, subject: key.subject, server: undefined, after: undefined, limit: 9 })),
-        (all) =>
-          all.length
-      )
-      yield* Effect.scoped(Effect.gen(function*() {
-        yield* Layer.build(Revocations.layerRetention({ retention: Duration.days(2) }))
-        yield* TestClock.adjust("47 hours")
-        assert.strictEqual(yield* count, 1)
-        yield* TestClock.adjust("3 hours")
-        assert.strictEqual(yield* count, 0)
-      }))
-    }).pipe(Effect.provide(layer)))
+    Effect.scoped(Effect.gen(function*() {
+      const count = yield* settle
+      yield* Layer.build(retention)
+      yield* TestClock.adjust("47 hours")
+      assert.strictEqual(yield* count, 1)
+      yield* TestClock.adjust("3 hours")
+      assert.strictEqual(yield* count, 0)
+    })).pipe(Effect.provide(layer)))
+
+  it.effect("leaves the store of another instance alone until it is taken over", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const count = yield* settle
+      yield* (yield* InstanceStore).claim("original")
+      const context = yield* Layer.build(Layer.provideMerge(retention, Instance.layer({ id: "copy" })))
+      yield* TestClock.adjust("5 days")
+      assert.strictEqual(yield* count, 1)
+      yield* Context.get(context, Instance).takeOver
+      yield* TestClock.adjust("2 hours")
+      assert.strictEqual(yield* count, 0)
+    })).pipe(Effect.provide(layer)))
 })
