@@ -25,9 +25,9 @@ export class MigrationError extends Schema.TaggedError<MigrationError>("valetkey
     const of = this.migration === undefined ? "" : ` (migration ${this.migration})`
     switch (this.code) {
       case "schema_missing":
-        return "The database has no tables of Valetkey; run the migrations, or let the server run them"
+        return "The database has no tables of Valetkey; start the server once with the URL of the role that is to own them"
       case "schema_outdated":
-        return `The database is older than this version${of}; run the migrations, or let the server run them`
+        return `The database is older than this version${of}; start this version once with the URL of the owner of the tables`
       case "schema_newer":
         return `The database was migrated by a newer version${of}; upgrade this one`
       case "schema_changed":
@@ -58,7 +58,8 @@ export const apply = (
 ): Effect.Effect<void, MigrationError | StoreError> =>
   withClient(options, (sql) =>
     Effect.gen(function*() {
-      if ((yield* pending(sql, steps)).length === 0) return
+      const [first] = yield* pending(sql, steps)
+      if (first === undefined) return
       yield* sql.withTransaction(Effect.gen(function*() {
         // Settings end with the transaction: nothing is left behind in a session that a pooler lends on.
         yield* sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true),
@@ -69,7 +70,7 @@ export const apply = (
           name text NOT NULL,
           checksum text NOT NULL,
           applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
-        )`
+        )`.pipe(Effect.mapError((error) => isForbidden(error) ? behind(first, steps) : error))
         for (const migration of yield* pending(sql, steps)) {
           for (const statement of migration.statements) {
             yield* sql.unsafe(statement).pipe(
@@ -97,9 +98,7 @@ export const verify = (
   Effect.gen(function*() {
     const [first] = yield* pending(sql, steps)
     if (first === undefined) return
-    return yield* first.id === steps[0]?.id
-      ? new MigrationError({ code: "schema_missing" })
-      : new MigrationError({ code: "schema_outdated", migration: label(first) })
+    return yield* behind(first, steps)
   })
 
 /** Layer that migrates before anything that is provided by it starts. */
@@ -112,6 +111,14 @@ export const layerVerify = (options: DatabaseOptions): Layer.Layer<never, Migrat
 
 // "valetkey" as eight bytes: everybody who migrates this product's tables queues here.
 const lockKey = "8530218352217122169"
+
+/** What is wrong with a database that lacks this migration, when it may not or cannot be applied. */
+const behind = (first: Migration, steps: ReadonlyArray<Migration>): MigrationError =>
+  first.id === steps[0]?.id
+    ? new MigrationError({ code: "schema_missing" })
+    : new MigrationError({ code: "schema_outdated", migration: label(first) })
+
+const isForbidden = ({ reason }: SqlError): boolean => reason._tag === "AuthorizationError"
 
 const withClient = <A, E>(
   options: DatabaseOptions,

@@ -1,7 +1,9 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
+import * as Migrations from "../src/Migrations.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import { applicationRole } from "./internal/applicationRole.ts"
 import { TestDatabase } from "./internal/realPostgres.ts"
@@ -14,6 +16,22 @@ const read = (url: Redacted.Redacted) =>
 
 describe("the role of the application", () =>
   it.layer(TestDatabase.layer, { timeout: "60 seconds", excludeTestServices: true })((it) => {
+    it.effect("DB-17 leaves an older schema alone and says that it is older", () =>
+      Effect.provide(
+        Effect.scoped(Effect.gen(function*() {
+          const { sql, url } = yield* TestDatabase
+          const app = yield* EmbeddedPostgres.applicationRole(url)
+          const start = Effect.flip(Effect.scoped(Layer.build(PostgresStore.layer({ url: app }))))
+          assert.strictEqual((yield* start).code, "schema_missing")
+          const last = Migrations.all.length - 1
+          yield* Migrations.apply({ url }, Migrations.all.slice(0, last))
+          assert.strictEqual((yield* start).code, "schema_outdated")
+          assert.strictEqual((yield* sql`SELECT id FROM valetkey_migrations`).length, last)
+        })),
+        TestDatabase.layer,
+        { local: true }
+      ))
+
     it.effect("DB-17 cannot change the schema that the migrator made, and sends nothing in the clear when TLS is to be verified", () =>
       Effect.scoped(Effect.gen(function*() {
         const app = yield* applicationRole
