@@ -30,10 +30,11 @@ const Install = Command.make("install", { ...flags, now }, ({ now, system }) =>
     const changed = before !== unit.text
     if (changed) yield* write(unit)
     const verified = yield* verify(unit)
-    if (now) yield* runAll(unit.start)
-    else yield* suggest("To start it, now and at every login or boot, run:", unit.start)
+    const commands = changed && before !== undefined ? unit.restart : unit.start
+    if (now) yield* runAll(commands)
+    else yield* suggest("To start it, now and at every login or boot, run:", commands)
     yield* output.result(
-      { ok: true, kind: unit.kind, path: unit.path, changed, verified, started: now, commands: unit.start.map(line) },
+      { ok: true, kind: unit.kind, path: unit.path, changed, verified, started: now, commands: commands.map(line) },
       `${changed ? before === undefined ? "Wrote" : "Replaced" : "Left as it was:"} ${unit.path}`
     )
   })).pipe(

@@ -18,6 +18,8 @@ export interface ServiceUnit {
   readonly text: string
   /** The commands that start it, now and from then on. */
   readonly start: ReadonlyArray<ReadonlyArray<string>>
+  /** The commands that start it anew, after its file was replaced. */
+  readonly restart: ReadonlyArray<ReadonlyArray<string>>
   /** The commands that end it, before the file is removed. */
   readonly stop: ReadonlyArray<ReadonlyArray<string>>
   /** The command that tells what is wrong with the file. */
@@ -69,7 +71,14 @@ export const systemd = (service: Service): ServiceUnit => {
     kind: "systemd",
     path,
     text: lines.join("\n"),
-    start: [["systemctl", ...user, "daemon-reload"], ["systemctl", ...user, "enable", "--now", "valetkey.service"]],
+    // Enabling has systemd read its files again.
+    start: [["systemctl", ...user, "enable", "--now", "valetkey.service"]],
+    restart: [["systemctl", ...user, "enable", "valetkey.service"], [
+      "systemctl",
+      ...user,
+      "restart",
+      "valetkey.service"
+    ]],
     stop: [["systemctl", ...user, "disable", "--now", "valetkey.service"]],
     verify: ["systemd-analyze", ...user, "verify", path]
   }
@@ -101,12 +110,15 @@ ${
   }
 </plist>
 `
+  const start = ["launchctl", "bootstrap", `gui/${service.uid}`, path]
+  const stop = ["launchctl", "bootout", `gui/${service.uid}/dev.valetkey.server`]
   return {
     kind: "launchd",
     path,
     text,
-    start: [["launchctl", "bootstrap", `gui/${service.uid}`, path]],
-    stop: [["launchctl", "bootout", `gui/${service.uid}/dev.valetkey.server`]],
+    start: [start],
+    restart: [stop, start],
+    stop: [stop],
     verify: ["plutil", "-lint", path]
   }
 }

@@ -55,7 +55,11 @@ PrivateTmp=yes
 [Install]
 WantedBy=default.target
 `,
-      start: [["systemctl", "--user", "daemon-reload"], ["systemctl", "--user", "enable", "--now", "valetkey.service"]],
+      start: [["systemctl", "--user", "enable", "--now", "valetkey.service"]],
+      restart: [
+        ["systemctl", "--user", "enable", "valetkey.service"],
+        ["systemctl", "--user", "restart", "valetkey.service"]
+      ],
       stop: [["systemctl", "--user", "disable", "--now", "valetkey.service"]],
       verify: ["systemd-analyze", "--user", "verify", "/srv/ada/.config/systemd/user/valetkey.service"]
     })
@@ -122,7 +126,7 @@ WantedBy=default.target
   })
 
   it("DAEM-19 of launchd is a property list with the same limits", () => {
-    const { kind, path, start, stop, text } = launchd({
+    const { kind, path, restart, start, stop, text } = launchd({
       ...service,
       env: { ...ada, VALETKEY_HOME: "/srv/a & <b>" },
       uid: 501
@@ -131,6 +135,7 @@ WantedBy=default.target
     assert.strictEqual(path, "/srv/ada/Library/LaunchAgents/dev.valetkey.server.plist")
     assert.deepStrictEqual(start, [["launchctl", "bootstrap", "gui/501", path]])
     assert.deepStrictEqual(stop, [["launchctl", "bootout", "gui/501/dev.valetkey.server"]])
+    assert.deepStrictEqual(restart, [...stop, ...start])
     assert.strictEqual(
       text,
       `<?xml version="1.0" encoding="UTF-8"?>
@@ -247,17 +252,18 @@ describe("valetkey service", () => {
       const { calls, env, path, valetkey } = yield* played
       const started = yield* valetkey.json(["service", "install", "--now"], env)
       assert.propertyVal(started.document, "started", true)
+      writeFileSync(path, readFileSync(path, "utf8").replace("RestartSec=2", "RestartSec=20"))
+      yield* valetkey.json(["service", "install", "--now"], env)
+      assert.include(readFileSync(path, "utf8"), "RestartSec=2\n")
       yield* valetkey.json(["service", "uninstall", "--now"], env)
       assert.isFalse(existsSync(path))
-      assert.deepStrictEqual(
-        calls().filter(([name]) => name === "systemctl").map((call) => call.slice(1, -1)),
-        [["--user", "daemon-reload"], ["--user", "enable", "--now", "valetkey.service"], [
-          "--user",
-          "disable",
-          "--now",
-          "valetkey.service"
-        ]]
-      )
+      const unit = "valetkey.service"
+      assert.deepStrictEqual(calls().filter(([name]) => name === "systemctl").map((call) => call.slice(1, -1)), [
+        ["--user", "enable", "--now", unit],
+        ["--user", "enable", unit],
+        ["--user", "restart", unit],
+        ["--user", "disable", "--now", unit]
+      ])
       for (const call of calls()) assert.notInclude(call.at(-1) ?? "", "VALETKEY")
     })))
 
