@@ -28,7 +28,8 @@ export const open = (target: string) =>
           VALETKEY_KEYS: undefined,
           VALETKEY_KEYS_WRAPPED: undefined,
           VALETKEY_JWT_SECRET: undefined,
-          DATABASE_URL: undefined
+          DATABASE_URL: undefined,
+          OTEL_EXPORTER_OTLP_HEADERS: undefined
         }
       })
       child.on(

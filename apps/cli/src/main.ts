@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs"
+import { lstatSync, mkdirSync } from "node:fs"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { fast } from "./fast.ts"
@@ -33,7 +33,10 @@ const keepCompiled = async (): Promise<void> => {
   try {
     const directory = join(base?.startsWith("/") === true ? base : join(homedir(), ".cache"), "valetkey")
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    enableCompileCache?.(directory)
+    const { mode, uid } = lstatSync(directory)
+    // What others can write would run as this user.
+    const isOurs = process.getuid === undefined || uid === process.getuid() && (mode & 0o022) === 0
+    if (isOurs) enableCompileCache?.(directory)
   } catch {
     // A user without a home compiles anew each time.
   }

@@ -1,5 +1,5 @@
 import { maxSocketPath } from "@valetkey/client/Home"
-import { Effect, Exit, Schema, Scope } from "effect"
+import { Deferred, Effect, Exit, Schema, Scope } from "effect"
 import { chmodSync, lstatSync, unlinkSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { ListenAddress } from "./Settings.ts"
@@ -31,6 +31,8 @@ export interface Listener<R> {
   readonly application: Effect.Effect<Application, never, R>
   /** Says that the process lives before the application is loaded. Only where no browser can reach. */
   readonly liveAtOnce?: boolean | undefined
+  /** When it completes the listener stops accepting, before its scope closes: listeners leave together. */
+  readonly leaving?: Effect.Effect<void> | undefined
 }
 
 /** An open socket. */
@@ -51,13 +53,14 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
   const context = yield* Effect.context<R>()
   const scope = yield* Effect.scope
   const server = makeServer()
-  const closed = yield* Effect.cached(close(server))
-  yield* Effect.addFinalizer(() => Effect.andThen(Effect.sync(() => server.closeAllConnections()), closed))
+  const closing = makeClosing(server)
+  yield* Effect.addFinalizer(() => Effect.andThen(Effect.sync(() => server.closeAllConnections()), closing.done))
   // Between the two finalizers: what is still answered after the grace is interrupted.
   const application = yield* Effect.cached(
     listener.application.pipe(Scope.provide(yield* Scope.fork(scope)), Effect.provideContext(context))
   )
-  yield* Effect.addFinalizer(() => Effect.timeoutOption(closed, graceful))
+  yield* Effect.addFinalizer(() => Effect.andThen(closing.begin, Effect.timeoutOption(closing.done, graceful)))
+  if (listener.leaving !== undefined) yield* Effect.forkScoped(Effect.andThen(listener.leaving, closing.begin))
 
   let answer: Application | undefined
   const loaded = Effect.map(application, (ready) => {
@@ -90,23 +93,35 @@ const makeServer = (): Server => {
     headersTimeout: 10_000,
     requestTimeout: 30_000,
     keepAliveTimeout: 60_000,
-    maxHeaderSize: 16 * 1024
+    // A code of 16 kB comes in the request line, and a browser adds its cookies.
+    maxHeaderSize: 48 * 1024
   })
   server.maxConnections = 10_000
   return server
 }
 
-/** Accepts nothing more and completes when the last connection is gone. */
-const close = (server: Server): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    if (!server.listening) return resume(Effect.void)
+/** The end of a server: `begin` has it accept nothing more, `done` completes when its last connection is gone. */
+const makeClosing = (server: Server) => {
+  const gone = Deferred.makeUnsafe<void>()
+  const begin = Effect.sync(() => {
     // Node.js closes what is idle when a close begins; a connection that answers its last request later would stay open.
     const sweep = setInterval(() => server.closeIdleConnections(), 50)
     server.close(() => {
       clearInterval(sweep)
-      resume(Effect.void)
+      Deferred.doneUnsafe(gone, Effect.void)
     })
   })
+  let begun = false
+  return {
+    begin: Effect.suspend(() => {
+      if (begun) return Effect.void
+      begun = true
+      // One that never listened has nobody to wait for.
+      return server.listening ? begin : Deferred.done(gone, Exit.void)
+    }),
+    done: Deferred.await(gone)
+  }
+}
 
 /** What the contract answers too, which a test holds together. */
 const live = (response: ServerResponse): void => {

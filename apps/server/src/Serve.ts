@@ -108,7 +108,8 @@ const openSocket = Effect.fnUntraced(function*(path: string) {
   const { loaded, reachable } = yield* Listeners.open({
     address: { path },
     application: Effect.flatMap(applications, ({ api }) => api({})),
-    liveAtOnce: true
+    liveAtOnce: true,
+    leaving: (yield* Draining).wait
   })
   yield* Effect.sleep(idle).pipe(
     Effect.andThen(loaded),
@@ -126,7 +127,7 @@ const openSocket = Effect.fnUntraced(function*(path: string) {
 
 /** Opens a listener that answers at once. */
 const openLoaded = Effect.fnUntraced(function*<R>(listener: Listeners.Listener<R>) {
-  const { loaded, reachable } = yield* Listeners.open(listener)
+  const { loaded, reachable } = yield* Listeners.open({ ...listener, leaving: (yield* Draining).wait })
   yield* loaded
   return reachable
 })

@@ -41,7 +41,8 @@ export const layer = ({ origin }: ConnectOptions) =>
       if (flow.state !== "pending") return ConnectPage.outcome(flow)
       if (offered.value.browser === "another") return ConnectPage.taken
       const secret = browser(receipt) ?? (yield* entropy.secret)
-      const maxAge = DateTime.distance(yield* DateTime.now, flow.expiresAt)
+      // Both by the clock of the store: that of this host may be minutes ahead, and the cookie would be over at once.
+      const maxAge = DateTime.distance(flow.createdAt, flow.expiresAt)
       const page = ConnectPage.offer(offered.value, tokenOf(secret, ticket))
       return BrowserCookie.keep(page, request, { receipt, secret, maxAge })
     })
@@ -51,10 +52,11 @@ export const layer = ({ origin }: ConnectOptions) =>
       ticket: Redacted.Redacted
     ) {
       if (!comesFromHere(request.headers, origin)) return ConnectPage.refused
-      const form = yield* Effect.option(Effect.provideService(request.urlParamsBody, MaxBodySize, maxForm))
       const browser = BrowserCookie.secretsOf(request)
       const offered = yield* flows.offer(ticket, browser)
+      // Before the body: nobody keeps a request open without a ticket.
       if (Option.isNone(offered)) return ConnectPage.gone
+      const form = yield* Effect.option(Effect.provideService(request.urlParamsBody, MaxBodySize, maxForm))
       const { flow, receipt } = offered.value
       if (flow.state !== "pending") return ConnectPage.outcome(flow)
       const secret = browser(receipt)

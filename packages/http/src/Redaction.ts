@@ -56,7 +56,6 @@ const httpAttributes = new Set([
   "http.response.header.content-type",
   "http.response.header.content-length",
   "url.scheme",
-  "url.path",
   "server.address",
   "server.port"
 ])
@@ -80,14 +79,29 @@ export const tame = (tracer: Tracer.Tracer): Tracer.Tracer =>
 /** Layer that tames the tracer below it. */
 export const layerTracer: Layer.Layer<never> = Layer.effect(Tracer.Tracer)(Effect.map(Tracer.Tracer, tame))
 
-const browserPaths = /^\/(callback|connect|done)(\/|\?|$)/
+/**
+ * Whether a browser visits the path: its segments hold what only that browser may know. Read as the router does, and more
+ * widely: percent-decoded, with slashes doubled, below the path of a public URL that a proxy did not strip.
+ */
+const isBrowsers = (url: string): boolean => {
+  const [path = ""] = url.split("?", 1)
+  return !path.startsWith("/v1/") && /(^|\/)(callback|connect|done)(\/|$)/.test(decoded(path))
+}
+
+const decoded = (path: string): string => {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
+}
 
 /**
  * Layer that keeps secrets out of what the HTTP modules record: no span for what a browser visits, redacted names
  * elsewhere, and no trace context to third parties. Provide it around the server.
  */
 export const layer: Layer.Layer<never> = Layer.mergeAll(
-  Layer.succeed(HttpMiddleware.TracerDisabledWhen)((request) => browserPaths.test(request.url)),
+  Layer.succeed(HttpMiddleware.TracerDisabledWhen)((request) => isBrowsers(request.url)),
   Layer.succeed(HttpClient.TracerPropagationEnabled)(false),
   Layer.succeed(Headers.CurrentRedactedNames)(redactedHeaders),
   Layer.succeed(UrlParams.CurrentRedactedNames)(redactedParameters)

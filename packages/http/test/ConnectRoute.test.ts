@@ -83,7 +83,7 @@ describe("GET /connect/{ticket}", () => {
       assert.strictEqual(yield* status, "completed")
     }).pipe(Effect.provide(layer())))
 
-  it.effect("WEB-04 sets one cookie for the host alone, for as long as the flow lives, and keeps it over a reload", () =>
+  it.effect("WEB-04 sets one cookie for the host alone, for as long as a flow lives, and keeps it over a reload", () =>
     Effect.gen(function*() {
       const { connectPath } = yield* started()
       yield* TestClock.adjust("4 minutes")
@@ -91,7 +91,7 @@ describe("GET /connect/{ticket}", () => {
       assert.deepStrictEqual(more, [])
       const [pair = "", ...attributes] = line.split("; ")
       assert.match(pair, /^__Host-vk_[\w-]{16}=[\w-]{43}$/)
-      assert.sameMembers(attributes, ["Path=/", "Secure", "HttpOnly", "SameSite=Lax", "Max-Age=360"])
+      assert.sameMembers(attributes, ["Path=/", "Secure", "HttpOnly", "SameSite=Lax", "Max-Age=600"])
       const [again = ""] = cookiesOf(yield* send("GET", connectPath))
       assert.strictEqual(again.split("; ")[0], pair)
       const [other = ""] = cookiesOf(yield* elsewhere(send("GET", connectPath)))
