@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { FlowId } from "@valetkey/domain/Flow"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { writeFileSync } from "node:fs"
 import type { ServerResponse } from "node:http"
@@ -40,6 +41,29 @@ describe("ValetkeyClient", () => {
       for (const { body, method, url } of stub.arrived) {
         assert.strictEqual(`${method} ${url}`, "POST /v1/connections/notes/token")
         assert.deepStrictEqual(JSON.parse(body), { minValiditySeconds: 60, rejectedToken: "old" })
+      }
+    })))
+
+  it.live("LOOP-15 hands a pasted address over in the body alone, and gives the settled flow", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const flowId = FlowId.make("019ab000-0000-7000-8000-000000000001")
+      const address = "http://127.0.0.1:1/cb/x?state=s&code=c"
+      const stub = yield* StubServer.make((_, response) =>
+        StubServer.json(response, 200, {
+          flowId,
+          server: "notes",
+          status: "completed",
+          transport: "loopback",
+          createdAt: token.expiresAt,
+          expiresAt: token.expiresAt
+        })
+      )
+      for (const client of yield* clients(stub)) {
+        assert.strictEqual((yield* client.paste(flowId, Redacted.make(address))).status, "completed")
+      }
+      for (const { body, method, url } of stub.arrived) {
+        assert.strictEqual(`${method} ${url}`, `POST /v1/flows/${flowId}/callback`)
+        assert.deepStrictEqual(JSON.parse(body), { url: address })
       }
     })))
 

@@ -57,6 +57,10 @@ describe("POST /v1/flows/{flowId}/callback", () => {
       const { ada, paste, url } = yield* started
       const forged = url.replace(/state=[^&]*/, "state=forged-by-somebody")
       assert.strictEqual((yield* ada.post(paste, { url: forged })).status, 422)
+      const long = `${url}&more=${"x".repeat(maxCallbackUrl)}`
+      assert.strictEqual((yield* ada.post(paste, { url: long })).status, 400)
+      assert.strictEqual((yield* ada.post(paste, { url: [url] })).status, 400)
+      assert.strictEqual((yield* ada.post(paste, { address: url })).status, 400)
       assert.strictEqual((yield* ada.post(paste, { url })).status, 200)
       const seen = [yield* (yield* SpanRecorder).text, ...yield* (yield* LogRecorder).lines].join("\n")
       assert.include(seen, "Flows.paste")
