@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Cipher } from "@valetkey/domain/Cipher"
+import { sealContext } from "@valetkey/domain/Connection"
 import { quiet } from "@valetkey/domain/KeyRotation"
 import { keyIdOf, Sealed } from "@valetkey/domain/Sealed"
+import { Spool } from "@valetkey/domain/Spool"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect, Redacted } from "effect"
@@ -94,6 +97,60 @@ describe("the root keys", () => {
       assert.strictEqual((yield* ada.post("/v1/keys/1/retire")).status, 204)
       assert.strictEqual((yield* ada.post("/v1/keys/1/promote")).json["code"], "key_retired")
       assert.strictEqual((yield* ada.post("/v1/connections/two/token", {})).status, 200)
+    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+
+  it.effect("CRY-15 rotate under what waits in the spool: every secret of an entry opens as itself afterwards", () =>
+    Effect.gen(function*() {
+      const ada = yield* Harness.caller()
+      const [cipher, spool] = [yield* Cipher, yield* Spool]
+      yield* ada.put("/v1/connections/one", Harness.deposit())
+      const { connection } = [...(yield* MemoryWorld).connections.values()][0]!
+      const { epoch, grant, key } = connection
+      const fields = ["access_token", "refresh_token", "client_secret"] as const
+      type Field = typeof fields[number]
+      const contextOf = (field: Field) => sealContext(key, epoch, field, field === "client_secret" ? 0 : 2)
+      const secrets = {
+        access_token: Canary.make("access"),
+        refresh_token: Canary.make("refresh"),
+        client_secret: Canary.make("client")
+      }
+      const sealed = (field: Field) => cipher.seal(contextOf(field), secrets[field])
+      for (const id of ["whole", "no refresh token", "no client secret"]) {
+        yield* spool.append({
+          id,
+          key,
+          epoch,
+          redeemed: connection.generation,
+          grant,
+          clientSecret: id === "no client secret" ? undefined : yield* sealed("client_secret"),
+          credentials: {
+            ...(id === "no refresh token" ? {} : { refreshToken: yield* sealed("refresh_token") }),
+            accessToken: yield* sealed("access_token"),
+            tokenType: "Bearer",
+            issuedAt: connection.createdAt
+          }
+        })
+      }
+      const own = keysOf(yield* ada.get("/v1/keys")).map(({ envelopes }) => envelopes)
+      yield* ada.post("/v1/keys/2/promote")
+      assert.deepInclude((yield* ada.post("/v1/keys/rewrap")).json, { failed: 0, done: true })
+      assert.deepStrictEqual(keysOf(yield* ada.get("/v1/keys")).map(({ envelopes }) => envelopes), [0, own[0]])
+      for (const { clientSecret, credentials, id } of yield* spool.list) {
+        const held = {
+          access_token: credentials.accessToken,
+          refresh_token: credentials.refreshToken,
+          client_secret: clientSecret
+        }
+        for (const field of fields) {
+          const one = held[field]
+          if (one === undefined) {
+            assert.strictEqual(id, `no ${field.replace("_", " ")}`)
+            continue
+          }
+          assert.strictEqual(keyIdOf(one), 2)
+          assert.strictEqual(Redacted.value(yield* cipher.open(contextOf(field), one)), Redacted.value(secrets[field]))
+        }
+      }
     }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
 
   it.effect("CRY-06 leaves a secret that does not open as it is and refuses to retire its key", () =>
