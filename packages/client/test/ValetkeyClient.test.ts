@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { FlowId } from "@valetkey/domain/Flow"
+import { FlowView } from "@valetkey/api/FlowsApi"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { writeFileSync } from "node:fs"
 import type { ServerResponse } from "node:http"
@@ -46,7 +46,7 @@ describe("ValetkeyClient", () => {
 
   it.live("LOOP-15 hands a pasted address over in the body alone, and gives the settled flow", () =>
     Effect.scoped(Effect.gen(function*() {
-      const flowId = FlowId.make("019ab000-0000-7000-8000-000000000001")
+      const flowId = FlowView.fields.flowId.make("019ab000-0000-7000-8000-000000000001")
       const address = "http://127.0.0.1:1/cb/x?state=s&code=c"
       const stub = yield* StubServer.make((_, response) =>
         StubServer.json(response, 200, {
