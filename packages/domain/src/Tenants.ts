@@ -142,10 +142,10 @@ export class Tenants extends Context.Service<Tenants, {
     Layer.effectDiscard(Effect.gen(function*() {
       const { proceed } = yield* Tenants
       yield* proceed.pipe(
-        Effect.tap(() => Metric.update(Instruments.housekeepingRound("tenants", "ok"), 1)),
+        Effect.tap(() => Metric.update(Instruments.housekeepingRound("deletions", "ok"), 1)),
         Effect.catchCause((cause) =>
           Effect.andThen(
-            Metric.update(Instruments.housekeepingRound("tenants", "failed"), 1),
+            Metric.update(Instruments.housekeepingRound("deletions", "failed"), 1),
             Effect.logWarning("housekeeping failed: tenants", cause)
           )
         ),
