@@ -67,12 +67,12 @@ export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys(
     Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
   )
 
-/** The connection of one person to the server at a resource URL; the server is described first. */
-export const describe = Effect.fnUntraced(function*(resource: string, slug: string = "mcp") {
+/** The connection of a tenant's one person to the server at a resource URL; the server is described first. */
+export const describe = Effect.fnUntraced(function*(resource: string, tenant: string = "local") {
   const key = new ConnectionKey({
-    tenant: TenantId.make("local"),
+    tenant: TenantId.make(tenant),
     subject: SubjectId.make("local"),
-    server: ServerSlug.make(slug)
+    server: ServerSlug.make("mcp")
   })
   yield* (yield* Servers).put(key.tenant, key.server, { resource, quirks: {} })
   return key
@@ -89,8 +89,8 @@ export const connect = Effect.fnUntraced(function*(key: ConnectionKey, person: U
 })
 
 /** A connection whose access token ended long ago, with the refresh token that brings the next one. */
-export const depositExpired = Effect.fnUntraced(function*(provider: FakeProvider) {
-  const key = yield* describe(provider.resource)
+export const depositExpired = Effect.fnUntraced(function*(provider: FakeProvider, tenant?: string) {
+  const key = yield* describe(provider.resource, tenant)
   const { accessToken, refreshToken } = provider.grant()
   const issuedAt = DateTime.subtract(yield* DateTime.now, { hours: 2 })
   yield* (yield* Connections).deposit(key, {

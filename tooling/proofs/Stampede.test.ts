@@ -1,45 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { locate } from "@valetkey/client/Home"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import * as MemorySpool from "@valetkey/store-memory/MemorySpool"
-import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
-import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
-import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
-import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
-import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as Reply from "@valetkey/testing/Reply"
-import { Context, Effect, Fiber, Latch, Layer, Redacted, type Scope } from "effect"
+import { Context, Effect, Fiber, Latch, Layer, Redacted } from "effect"
 import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import * as Command from "../demo/Command.ts"
 import * as Serving from "../demo/Serving.ts"
 import * as Api from "./Api.ts"
+import { type Store, stores } from "./EveryStore.ts"
 import * as Installation from "./Installation.ts"
 import * as Rendezvous from "./Rendezvous.ts"
 import * as TemporaryDirectory from "./TemporaryDirectory.ts"
 
 const callers = 1000
-
-/** PostgreSQL, with the spool beside it. */
-const postgres = (url: Redacted.Redacted) =>
-  Layer.mergeAll(
-    PostgresStore.layer({ url }),
-    MemorySpool.layer.pipe(Layer.provide(MemoryWorld.layer))
-  )
-
-/** Makes the store ports; replicas share the state behind them where it can be shared. */
-type Store = () => Layer.Layer<Installation.Stores, unknown>
-
-/** Stores by name; each use stands on a fresh one. */
-const stores: { readonly [name: string]: Effect.Effect<Store, never, Scope.Scope> } = {
-  memory: Effect.succeed(() => MemoryStore.layer),
-  SQLite: Effect.map(
-    TemporaryDirectory.make,
-    (directory) => () => SqliteStore.layer({ path: join(directory, "valetkey.db") })
-  ),
-  PostgreSQL: Effect.map(EmbeddedPostgres.database, ({ url }) => () => postgres(url))
-}
 
 /** Lets every caller ask at once for the token of an expired connection and checks what the provider saw. */
 const stampede = Effect.fnUntraced(function*(store: Store, replicas: number) {
@@ -132,7 +106,7 @@ describe(`a stampede of ${callers} callers on an expired connection`, () => {
 
   it.live(
     "REF-02 I1 redeems once for callers spread over three replicas on one PostgreSQL",
-    () => Effect.flatMap(stores["PostgreSQL"]!, (store) => stampede(store, 3)),
+    () => Effect.flatMap(stores.PostgreSQL, (store) => stampede(store, 3)),
     20_000
   )
 })
