@@ -7,6 +7,7 @@ import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
+import { Spool } from "@valetkey/domain/Spool"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Tenants } from "@valetkey/domain/Tenants"
@@ -160,6 +161,21 @@ describe("Tenants", () => {
       assert.strictEqual(yield* round, 1)
       assert.lengthOf(provider.issued, 1)
       assert.includeMembers(provider.revoked, provider.issued)
+      assert.deepStrictEqual(yield* rowsOf(acme), nothing)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("LIFE-02 what a replica kept in its spool is dropped when it comes back after the tenant is gone", () =>
+    Effect.gen(function*() {
+      const [tenants, spool] = [yield* Tenants, yield* Spool]
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      const { credentials, epoch, generation, grant } = Option.getOrThrow(yield* (yield* ConnectionStore).get(key))
+      yield* tenants.remove(acme)
+      yield* round
+      assert.strictEqual(yield* stateOf(acme), "deleted")
+      yield* spool.append({ id: "kept", key, epoch, redeemed: generation, credentials, grant })
+      assert.strictEqual(yield* (yield* Housekeeping).replay, 0)
+      assert.deepStrictEqual(yield* spool.list, [])
       assert.deepStrictEqual(yield* rowsOf(acme), nothing)
     }).pipe(Effect.provide(layer)))
 
