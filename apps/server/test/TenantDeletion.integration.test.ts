@@ -151,6 +151,9 @@ describe("the deletion of a tenant, on two replicas", () => {
               assert.deepStrictEqual([refused.status, refused.body["code"]], [410, "tenant_deleted"], path)
             }
           }
+          // The replica that was asked dies; the other one goes on.
+          a.signal("SIGKILL")
+          yield* a.ended
           const again = yield* b.call("DELETE", "/v1/tenants/acme")
           assert.strictEqual(again.status, 202)
           yield* Effect.repeat(b.call("GET", "/v1/tenants/acme"), {
@@ -172,7 +175,7 @@ describe("the deletion of a tenant, on two replicas", () => {
         assert.deepStrictEqual({ ...after, audit: 0 }, { ...before, audit: 0 })
 
         assert.strictEqual((yield* b.call("POST", "/v1/tenants/acme/allow")).status, 204)
-        const anew = yield* deposit(a.call, "one")
+        const anew = yield* deposit(b.call, "one")
         assert.strictEqual(anew.status, 201)
         assert.strictEqual((yield* token(b.call, "one")).body["accessToken"], anew.accessToken)
         assert.strictEqual((yield* token(b.call, "two")).status, 404)
