@@ -31,25 +31,16 @@ export interface Showing {
 export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, showing: Showing) {
   const output = yield* Output
   const { compareCode, listener, url } = asked
-  const opens = !showing.noBrowser && (showing.ssh === undefined || hasBrowser(process.env["BROWSER"]))
   if (compareCode !== undefined) {
     yield* output.say(`The page must show this code: ${plain(compareCode)}`)
   }
-  if (opens) {
-    yield* output.say(`Opening the browser to connect ${server}`)
-    yield* Browser.open(url).pipe(
-      Effect.catch((error) => /^https?:/.test(url) ? output.say(`${error.message}: ${plain(url)}`) : Effect.fail(error))
-    )
-  } else {
-    yield* output.say("Open this URL to give consent:")
-    yield* output.json ? output.say(plain(url)) : output.data(plain(url))
-  }
+  const opened = yield* show(server, url, showing)
   if (listener !== undefined && showing.ssh !== undefined) {
     yield* output.say("The browser comes back to this machine. On yours, keep this running meanwhile:")
     yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
   }
-  const pastes = listener !== undefined && !opens && PastedUrl.isOffered()
-  if (listener !== undefined && !opens) {
+  const pastes = listener !== undefined && !opened && PastedUrl.isOffered()
+  if (listener !== undefined && !opened) {
     yield* output.say(
       pastes
         ? "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
@@ -62,6 +53,23 @@ export const accompany = Effect.fnUntraced(function*(remote: Remote, server: str
     ? Effect.raceFirst(progress(deadline), PastedUrl.each((address) => handOver(remote, asked.flowId, address)))
     : progress(deadline)
   return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), meanwhile)
+})
+
+/** Opens the URL, or shows it where no browser is wanted or found. Whether one was opened. */
+const show = Effect.fnUntraced(function*(server: string, url: string, { noBrowser, ssh }: Showing) {
+  const output = yield* Output
+  if (noBrowser || ssh !== undefined && !hasBrowser(process.env["BROWSER"])) {
+    yield* output.say("Open this URL to give consent:")
+    yield* output.json ? output.say(plain(url)) : output.data(plain(url))
+    return false
+  }
+  yield* output.say(`Opening the browser to connect ${server}`)
+  return yield* Browser.open(url).pipe(
+    Effect.as(true),
+    Effect.catch((error) =>
+      /^https?:/.test(url) ? Effect.as(output.say(`${error.message}: ${plain(url)}`), false) : Effect.fail(error)
+    )
+  )
 })
 
 /** Hands a pasted address over. What becomes of the flow is for whoever asks for it. */

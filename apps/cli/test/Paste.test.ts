@@ -77,6 +77,19 @@ describe("a browser that cannot reach the listener", () => {
       assert.include(ended.stdout, "Connected to fake")
       assert.deepStrictEqual(browser.opened(), [])
     })))
+
+  it.live("LOOP-15 connect offers the same where no browser can be opened", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--json"])
+      const [, url = ""] = yield* running.saw("stderr", /No browser could be opened.*: (https?:\/\/\S+)/)
+      const [, flowId = ""] = yield* running.saw("stderr", /valetkey callback (\S+) < FILE/)
+      assert.strictEqual((yield* valetkey.run(["callback", flowId], {}, yield* landing(url))).code, 0)
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.propertyVal(Valetkey.theDocument(ended), "status", "completed")
+    })))
 })
 
 describe("connect over SSH", () => {
