@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { CheckpointHandler } from "@valetkey/domain/Checkpoint"
 import * as Redaction from "@valetkey/http/Redaction"
 import * as Serve from "@valetkey/server/Serve"
 import * as Settings from "@valetkey/server/Settings"
@@ -118,9 +119,17 @@ describe("one whole life of a connection", () => {
             yield* Serve.startServer(settings)
             yield* LeakyStory.play({ ...stage, api: Api.make(`http://127.0.0.1:${port}`, token, evidence) })
             yield* recordTelemetry(evidence)
-          }).pipe(Effect.scoped, Effect.provide(layerRecorders))
+          }).pipe(
+            Effect.scoped,
+            Effect.provide(layerRecorders),
+            // What is spooled is overwritten when it is committed: this is the moment in which it is there.
+            Effect.provideService(CheckpointHandler, (name) =>
+              name === "refresh.before_commit"
+                ? Effect.sync(() => evidence.recordFiles("spool", home))
+                : Effect.void)
+          )
         }).pipe(Effect.scoped)
-        evidence.recordFiles("spool", home)
+        evidence.recordFiles("what is left of the spool", home)
 
         assert.isAbove(evidence.size()["logs"] ?? 0, 0)
         assert.isAbove(evidence.size()["html"] ?? 0, 0)
