@@ -20,7 +20,7 @@ describe("valetkey tenants", () => {
         assert.include(["deleting", "deleted"], deleted.document["state"])
         yield* valetkey.json(["tenants", "status", "acme"]).pipe(
           Effect.repeat({ until: ({ document }) => document["state"] === "deleted" }),
-        Effect.timeout("30 seconds")
+          Effect.timeout("30 seconds")
         )
         const allowed = yield* valetkey.json(["tenants", "allow", "acme"])
         assert.strictEqual(allowed.code, 0, allowed.stderr)
