@@ -225,7 +225,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.isTrue(yield* connections.deposit(connected, Fixture.newWrite(0)))
     }))
 
-  it.effect("CRY-18 gives a tenant one data key, whoever makes it at the same time", () =>
+  it.effect("gives a tenant one data key, whoever makes it at the same time", () =>
     Effect.gen(function*() {
       const keys = yield* TenantKeyStore
       const [tenant, other] = [Fixture.newTenant(), Fixture.newTenant()]
