@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ArchiveSealer } from "@valetkey/domain/ArchiveSealer"
 import { Effect, Fiber, Redacted } from "effect"
-import { setImmediate } from "node:timers/promises"
 import * as AgeArchiveSealer from "../src/AgeArchiveSealer.ts"
 
 describe("AgeArchiveSealer", () => {
@@ -22,7 +21,7 @@ describe("AgeArchiveSealer", () => {
         { startImmediately: true }
       )
       // Its turn ends with its derivation, which takes a hundred times longer than these turns of the event loop.
-      for (let turn = 0; turn < 10; turn++) yield* Effect.promise(() => setImmediate())
+      for (let turn = 0; turn < 10; turn++) yield* Effect.yieldNow
       assert.isFalse(left)
       yield* sealing
       assert.isTrue(left)
