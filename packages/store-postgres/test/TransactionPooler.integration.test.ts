@@ -5,25 +5,32 @@ import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxCon
 import * as SignalsContract from "@valetkey/testing/SignalsContract"
 import { Context, Effect, Layer } from "effect"
 import * as PostgresStore from "../src/PostgresStore.ts"
+import { applicationRole } from "./internal/applicationRole.ts"
 import { advance, tamper, TestDatabase } from "./internal/realPostgres.ts"
 import * as TransactionPooler from "./internal/transactionPooler.ts"
 
 class Pooler extends Context.Service<Pooler, TransactionPooler.TransactionPooler>()("test/Pooler") {
-  static readonly layer = Layer.effect(
+  static readonly asOwner = Layer.effect(
     Pooler,
     Effect.flatMap(TestDatabase, ({ url }) => TransactionPooler.make(url))
   )
+  /** Row-level security applies to this role: what one tenant's transaction set must not reach the next. */
+  static readonly asApplication = Layer.effect(Pooler, Effect.flatMap(applicationRole, TransactionPooler.make))
 }
 
-const layer = Layer.unwrap(Effect.gen(function*() {
-  const { url: directUrl } = yield* TestDatabase
-  const { url } = yield* Pooler
-  return PostgresStore.layer({ url, directUrl, pooler: true, maxConnections: 4 })
-})).pipe(Layer.provideMerge(Pooler.layer), Layer.provideMerge(TestDatabase.layer))
+const through = (pooler: typeof Pooler.asOwner) =>
+  Layer.unwrap(Effect.gen(function*() {
+    const { url: directUrl } = yield* TestDatabase
+    const { url } = yield* Pooler
+    return PostgresStore.layer({ url, directUrl, pooler: true, maxConnections: 4 })
+  })).pipe(Layer.provideMerge(pooler), Layer.provideMerge(TestDatabase.layer))
 
 const options = { advance, tamper, histories: 20 }
 
-describe("behind a pooler in transaction mode", () =>
+describe.each([
+  { name: "behind a pooler in transaction mode", layer: through(Pooler.asOwner) },
+  { name: "I10 behind it as a role that owns nothing", layer: through(Pooler.asApplication) }
+])("$name", ({ layer }) =>
   it.layer(layer, { timeout: "60 seconds" })((it) => {
     describe("FlowStore", () => FlowStoreContract.cases(it, options))
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
