@@ -59,7 +59,7 @@ export const layer = (options?: { readonly capacity?: number }): Layer.Layer<
       const isExpected = (connection: Connection): boolean => {
         const mark = marks.get(nameOf(connection.key))
         if (mark?.epoch === connection.epoch && mark.generation === connection.generation) return true
-        if (mark !== undefined && isOlder(connection, mark)) return false
+        if (mark !== undefined && isOlder(connection, mark)) return isEnded(connection)
         adopt(connection)
         return true
       }
@@ -77,6 +77,13 @@ export const layer = (options?: { readonly capacity?: number }): Layer.Layer<
         yield* audit(key, "connection.rolled_back", "rollback_detected", generation)
       })
 
+      /** Notes the end of a life, unless another has been read since. */
+      const endLife = (key: ConnectionKey, epoch: Epoch | undefined) =>
+        Effect.sync(() => {
+          const mark = marks.get(nameOf(key))
+          if (mark !== undefined && mark.epoch === epoch) end(mark)
+        })
+
       /**
        * Reads may overtake each other on their way here, so the row is read once more: a read that began after the mark
        * was made cannot be older than it.
@@ -85,8 +92,8 @@ export const layer = (options?: { readonly capacity?: number }): Layer.Layer<
         const again = yield* store.get(key)
         const mark = marks.get(nameOf(key))
         if (Option.isNone(again) || mark === undefined) return
-        if (isOlder(again.value, mark)) yield* raise(again.value)
-        else adopt(again.value)
+        if (!isOlder(again.value, mark)) adopt(again.value)
+        else if (!isEnded(again.value)) yield* raise(again.value)
       })
 
       return ConnectionStore.of({
@@ -109,11 +116,12 @@ export const layer = (options?: { readonly capacity?: number }): Layer.Layer<
               }
             })),
         disconnect: (key, epoch) =>
-          Effect.tap(store.disconnect(key, epoch), () =>
-            Effect.sync(() => {
-              const mark = marks.get(nameOf(key))
-              if (mark !== undefined) end(mark)
-            }))
+          Effect.suspend(() => {
+            const before = marks.get(nameOf(key))?.epoch
+            return Effect.tap(store.disconnect(key, epoch), (ended) => ended ? endLife(key, before) : Effect.void)
+          }),
+        forget: (key, input) =>
+          Effect.tap(store.forget(key, input), (gone) => gone ? endLife(key, input.epoch) : Effect.void)
       })
     })
   )
@@ -134,6 +142,9 @@ const markOf = ({ epoch, generation, updatedAt }: Connection): Mark => ({
   updatedAt: updatedAt.epochMilliseconds,
   former: []
 })
+
+/** A row without secrets: whatever age it has, nothing of an older state is in use. */
+const isEnded = ({ status }: Connection): boolean => status._tag === "revoking"
 
 const isOlder = ({ epoch, generation, updatedAt }: Connection, mark: Mark): boolean =>
   mark.epoch === epoch

@@ -4,6 +4,7 @@ import { Audit } from "@valetkey/domain/Audit"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import * as Instruments from "@valetkey/domain/Instruments"
 import * as RollbackAlarm from "@valetkey/domain/RollbackAlarm"
@@ -125,6 +126,43 @@ describe("RollbackAlarm", () => {
       yield* connect(key)
       assert.strictEqual((yield* read(key)).generation, 1)
       assert.deepStrictEqual(yield* alarms(key), [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("says nothing of a connection that is disconnected again, and read in between and after", () =>
+    Effect.gen(function*() {
+      const [connections, store] = [yield* Connections, yield* ConnectionStore]
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      yield* read(key)
+      const before = yield* take(key)
+      for (let round = 0; round < 2; round++) {
+        yield* connections.disconnect(key)
+        assert.strictEqual(Option.getOrThrow(yield* store.get(key)).status._tag, "revoking")
+        yield* store.get(key)
+      }
+      // An open flow is something to end, and the row stays the one that was read.
+      yield* (yield* Flows).start(key, { reauthorize: true })
+      yield* connections.disconnect(key)
+      yield* store.get(key)
+      yield* store.get(key)
+      assert.deepStrictEqual(yield* alarms(key), [])
+      // What came back is told as before.
+      yield* put(key, before)
+      yield* read(key)
+      assert.lengthOf(yield* alarms(key), 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("CRY-10 knows a connection that was forgotten here and came back", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      const { generation } = yield* read(key)
+      const before = yield* take(key)
+      yield* (yield* Connections).forget(key, generation)
+      yield* put(key, before)
+      yield* read(key)
+      yield* read(key)
+      assert.lengthOf(yield* alarms(key), 1)
     }).pipe(Effect.provide(layer)))
 
   it.effect("takes a life that another replica began for what it is", () =>
