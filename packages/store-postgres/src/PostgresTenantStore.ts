@@ -17,7 +17,9 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
       begin: (tenant) =>
         Effect.gen(function*() {
           const own = database.forTenant(tenant)
-          const ended = yield* own.transaction("TenantStore.begin", (sql) => mark(sql, tenant))
+          // Whoever goes on with a mark needs no lock: nothing becomes active any more.
+          const isMarked = yield* own.read("TenantStore.begin", (sql) => hasMark(sql, tenant))
+          const ended = isMarked ? [] : yield* own.transaction("TenantStore.begin", (sql) => mark(sql, tenant))
           // A statement has a deadline, and a tenant no bound.
           while ((yield* own.write("TenantStore.begin", (sql) => quarantine(sql, tenant))) > 0);
           return ended
@@ -40,11 +42,7 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
                 })
           )),
 
-      isMarked: (tenant) =>
-        database.forTenant(tenant).read(
-          "TenantStore.isMarked",
-          (sql) => hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`)
-        ),
+      isMarked: (tenant) => database.forTenant(tenant).read("TenantStore.isMarked", (sql) => hasMark(sql, tenant)),
 
       unfinished: database.acrossTenants.read("TenantStore.unfinished", (sql) =>
         Effect.map(
@@ -63,15 +61,10 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
       erase: (tenant, { limit, patience }) =>
         database.forTenant(tenant).transaction("TenantStore.erase", (sql) =>
           Effect.gen(function*() {
+            // Whoever waits keeps nobody from writing.
+            if (!(yield* isDue(sql, tenant, patience))) return "waiting" as const
             yield* lockAlone(sql, tenant)
-            const isDue = yield* hasRows(sql`SELECT FROM tenant_deletions
-              WHERE tenant = ${tenant} AND deleted_at IS NULL AND (
-                requested_at <= clock_timestamp() - ${Duration.toMillis(patience)}::float8 * interval '1 millisecond'
-                OR quiet_at <= clock_timestamp()
-                  AND NOT EXISTS (SELECT FROM connections WHERE tenant = ${tenant} AND status <> 'revoking')
-                  AND NOT EXISTS (SELECT FROM revocations WHERE tenant = ${tenant})
-              )`)
-            if (!isDue) return "waiting" as const
+            if (!(yield* isDue(sql, tenant, patience))) return "waiting" as const
             for (const table of tables) {
               yield* sql`DELETE FROM ${sql(table)} WHERE ctid = ANY(ARRAY(
                 SELECT ctid FROM ${sql(table)} WHERE tenant = ${tenant} LIMIT ${limit}
@@ -92,7 +85,7 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
         database.forTenant(tenant).transaction("TenantStore.allow", (sql) =>
           Effect.gen(function*() {
             yield* sql`DELETE FROM tenant_deletions WHERE tenant = ${tenant} AND deleted_at IS NOT NULL`
-            return !(yield* hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`))
+            return !(yield* hasMark(sql, tenant))
           }))
     }))
 )
@@ -103,7 +96,7 @@ const tables = ["flows", "connections", "registrations", "servers", "api_keys", 
 /** Marks a tenant that is not marked, and quarantines its connections as far as one statement should. */
 const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
   yield* lockAlone(sql, tenant)
-  if (yield* hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`)) return []
+  if (yield* hasMark(sql, tenant)) return []
   const [{ quiet } = { quiet: null }] = yield* sql<{ quiet: Date | null }>`SELECT greatest(
       (SELECT max(lease_until) FROM flows WHERE tenant = ${tenant} AND state = 'exchanging'),
       (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
@@ -141,6 +134,18 @@ const lockAlone = (sql: Sql, tenant: TenantId) =>
   sql`SELECT pg_advisory_xact_lock(${
     sql.literal(tenantLock("key.tenant"))
   }) FROM (SELECT ${tenant}::text AS tenant) AS key`
+
+const hasMark = (sql: Sql, tenant: TenantId) => hasRows(sql`SELECT FROM tenant_deletions WHERE tenant = ${tenant}`)
+
+/** Whether the rows of a marked tenant may be removed now. */
+const isDue = (sql: Sql, tenant: TenantId, patience: Duration.Duration) =>
+  hasRows(sql`SELECT FROM tenant_deletions
+    WHERE tenant = ${tenant} AND deleted_at IS NULL AND (
+      requested_at <= clock_timestamp() - ${Duration.toMillis(patience)}::float8 * interval '1 millisecond'
+      OR quiet_at <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM connections WHERE tenant = ${tenant} AND status <> 'revoking')
+        AND NOT EXISTS (SELECT FROM revocations WHERE tenant = ${tenant})
+    )`)
 
 const hasRows = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
   Effect.map(rows, (rows) => rows.length > 0)

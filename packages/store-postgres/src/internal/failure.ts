@@ -4,6 +4,9 @@ import { SqlError } from "effect/sql/SqlError"
 /** The SQLSTATE with which the database refuses a row of a tenant that is deleted. */
 export const refusal = "VK001"
 
+/** The SQLSTATE of a transaction that met another one and may be made again (`serialization_failure`). */
+export const conflict = "40001"
+
 /** What the database said, without its words: those may carry values, hosts and names. */
 export class DatabaseFailure extends Error {
   override readonly name = "DatabaseFailure"

@@ -1,5 +1,5 @@
 import type { Migration } from "../Migrations.ts"
-import { refusal } from "./failure.ts"
+import { conflict, refusal } from "./failure.ts"
 
 /** The lock that a deletion holds alone for a tenant, and whoever writes a row of the tenant shares. */
 export const tenantLock = (tenant: string): string => `hashtextextended('valetkey tenant ' || ${tenant}, 0)`
@@ -10,7 +10,8 @@ const refuse = (table: string, when: "marked" | "gone"): string =>
 
 /**
  * Tenants that are deleted, and data keys. The triggers refuse a deleted tenant's rows, whoever writes them: a replica of
- * the version before, a flow that ends late. Nobody waits for the lock: who does not get it meets a deletion.
+ * the version before, a flow that ends late. Nobody waits for the lock: who does not get it meets a step of a deletion, and
+ * comes again. What a tenant may have is read by a statement of its own, which sees what was committed under the lock.
  */
 export const migration9: Migration = {
   id: 9,
@@ -22,6 +23,7 @@ export const migration9: Migration = {
       quiet_at timestamptz NOT NULL,
       deleted_at timestamptz
     )`,
+    `CREATE INDEX tenant_deletions_unfinished ON tenant_deletions (requested_at) WHERE deleted_at IS NULL`,
 
     `CREATE TABLE tenant_keys (
       tenant text COLLATE "C" PRIMARY KEY,
@@ -33,7 +35,10 @@ export const migration9: Migration = {
 
     `CREATE FUNCTION valetkey_refuse_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
-        IF NOT pg_try_advisory_xact_lock_shared(${tenantLock("NEW.tenant")}) OR EXISTS (
+        IF NOT pg_try_advisory_xact_lock_shared(${tenantLock("NEW.tenant")}) THEN
+          RAISE EXCEPTION 'the tenant is being deleted at this moment' USING ERRCODE = '${conflict}';
+        END IF;
+        IF EXISTS (
           SELECT FROM tenant_deletions
           WHERE tenant = NEW.tenant AND (TG_ARGV[0] = 'marked' OR deleted_at IS NOT NULL)
         ) THEN

@@ -16,6 +16,7 @@ export const tenants = `
     quiet_at INTEGER NOT NULL,
     deleted_at INTEGER
   ) STRICT;
+  CREATE INDEX tenant_deletions_unfinished ON tenant_deletions (requested_at) WHERE deleted_at IS NULL;
 
   CREATE TABLE tenant_keys (
     tenant TEXT PRIMARY KEY,
