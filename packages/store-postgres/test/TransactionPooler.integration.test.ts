@@ -18,7 +18,7 @@ class Pooler extends Context.Service<Pooler, TransactionPooler.TransactionPooler
   static readonly asApplication = Layer.effect(Pooler, Effect.flatMap(applicationRole, TransactionPooler.make))
 }
 
-const through = (pooler: typeof Pooler.asOwner) =>
+const through = <E>(pooler: Layer.Layer<Pooler, E, TestDatabase>) =>
   Layer.unwrap(Effect.gen(function*() {
     const { url: directUrl } = yield* TestDatabase
     const { url } = yield* Pooler
