@@ -1,10 +1,10 @@
-import { Context, Duration, Effect, Layer, Schedule } from "effect"
+import { Context, Duration, Effect, Layer, Option, Schedule } from "effect"
 import { type ChainFault, faultOf } from "./AuditChain.ts"
-import type { AuditEntry, AuditEvent } from "./AuditEvent.ts"
+import type { AuditEntry } from "./AuditEvent.ts"
 import { type AuditHead, AuditLog } from "./AuditLog.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
+import { Instance } from "./Instance.ts"
 import type { StoreError } from "./StoreError.ts"
-import { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
 
 /** One event of a chain by its place and hash, as an earlier verification gave it. */
@@ -81,23 +81,19 @@ export class Audit extends Context.Service<Audit, {
   )
 
   /**
-   * Layer that removes what is older than `retention`, hourly until the scope ends. Each chain that became shorter says so
-   * itself, in an event with the number of those that were removed.
+   * Layer that removes what is older than `retention`, hourly until the scope ends; the chains of another instance's
+   * store stay. Each chain that became shorter says so itself, in events with the number of those that were removed.
    */
   static readonly layerRetention = (options: {
     readonly retention: Duration.Duration
   }): Layer.Layer<never, never, AuditLog> =>
     Layer.effectDiscard(Effect.gen(function*() {
       const log = yield* AuditLog
+      const instance = yield* Effect.serviceOption(Instance)
+      const { retention: olderThan } = options
       yield* Effect.gen(function*() {
-        const total = new Map<TenantId, number>()
-        while (true) {
-          const pruned = yield* log.prune({ olderThan: options.retention, limit: prunePage })
-          for (const { removed, tenant } of pruned) total.set(tenant, (total.get(tenant) ?? 0) + removed)
-          if (pruned.length === 0) break
-          yield* Effect.yieldNow
-        }
-        yield* log.append([...total].map(([tenant, count]) => prunedEvent(tenant, count)))
+        if (Option.isSome(instance)) yield* instance.value.admitted
+        while ((yield* log.prune({ olderThan, limit: prunePage })).length > 0) yield* Effect.yieldNow
       }).pipe(
         Effect.catchCause((cause) => Effect.logWarning("old audit events not removed", cause)),
         Effect.repeat(Schedule.jittered(Schedule.spaced(Duration.hours(1)))),
@@ -105,13 +101,3 @@ export class Audit extends Context.Service<Audit, {
       )
     }))
 }
-
-const prunedEvent = (tenant: TenantId, count: number): AuditEvent => ({
-  tenant,
-  subject: SubjectId.make("system"),
-  action: "audit.pruned",
-  outcome: "ok",
-  principal: "system",
-  from: "process",
-  count
-})

@@ -2,6 +2,7 @@ import { DateTime } from "effect"
 import type { AuditEntry, AuditEvent } from "./AuditEvent.ts"
 import type { AuditHead } from "./AuditLog.ts"
 import { Digest } from "./Entropy.ts"
+import { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
 
 /** Computes SHA-256 of a text, base64url without padding: `Entropy.digestOf`, or a store's own. */
@@ -50,6 +51,17 @@ export const link = (
     return { ...entry, hash }
   })
 }
+
+/** What a chain says of events that retention removed from its beginning. Stores link it in the step that removes them. */
+export const prunedEvent = (tenant: TenantId, count: number): AuditEvent => ({
+  tenant,
+  subject: SubjectId.make("system"),
+  action: "audit.pruned",
+  outcome: "ok",
+  principal: "system",
+  from: "process",
+  count
+})
 
 /** The events of each tenant, tenants in one order everywhere so that two writers never wait for each other. */
 export const byTenant = (

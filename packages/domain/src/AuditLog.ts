@@ -34,8 +34,9 @@ export class AuditLog extends Context.Service<AuditLog, {
   /** The ends of a tenant's chain; those of an empty one when nothing was ever recorded. */
   head(tenant: TenantId): Effect.Effect<AuditHead, StoreError>
   /**
-   * Removes the events that are older, oldest first and without a gap, at most `limit` of a tenant, and moves the
-   * anchors in the same step: what is left verifies. Returns how many it removed of which tenant.
+   * Removes the events that are older, oldest first and without a gap, at most `limit` of a tenant, moves the anchors,
+   * and appends `AuditChain.prunedEvent` to each chain that became shorter, all of a tenant in one step: what is left
+   * verifies, and no chain is shorter than it says. Returns how many it removed of which tenant.
    */
   prune(input: { readonly olderThan: Duration.Duration; readonly limit: number }): Effect.Effect<
     ReadonlyArray<PrunedChain>,

@@ -1,5 +1,5 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import type { AuditEntry, AuditEvent } from "@valetkey/domain/AuditEvent"
 import { AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import type { TenantId } from "@valetkey/domain/Tenant"
@@ -11,17 +11,19 @@ import { MemoryWorld } from "./MemoryWorld.ts"
 /** Layer of `AuditLog` over the shared state; read the events in `MemoryWorld.audit`. */
 export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
   AuditLog,
-  Effect.map(MemoryWorld, ({ audit, auditHeads }) =>
-    AuditLog.of({
+  Effect.map(MemoryWorld, ({ audit, auditHeads }) => {
+    const appendOwn = (tenant: TenantId, events: ReadonlyArray<AuditEvent>, now: number): void => {
+      const head = auditHeads.get(tenant) ?? AuditChain.empty
+      const entries = AuditChain.link(hasher, head, events, now)
+      audit.push(...entries)
+      const { hash, seq } = entries.at(-1)!
+      auditHeads.set(tenant, { ...head, seq, hash })
+    }
+
+    return AuditLog.of({
       append: (events) =>
         atomically((now) => {
-          for (const [tenant, own] of AuditChain.byTenant(events)) {
-            const head = auditHeads.get(tenant) ?? AuditChain.empty
-            const entries = AuditChain.link(hasher, head, own, now)
-            audit.push(...entries)
-            const { hash, seq } = entries.at(-1)!
-            auditHeads.set(tenant, { ...head, seq, hash })
-          }
+          for (const [tenant, own] of AuditChain.byTenant(events)) appendOwn(tenant, own, now)
         }),
 
       read: ({ after, limit, tenant }) =>
@@ -49,9 +51,11 @@ export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
             auditHeads.set(entry.tenant, { ...head, anchor: { seq: entry.seq, hash: entry.hash } })
           }
           audit.splice(0, audit.length, ...kept)
+          for (const [tenant, count] of removed) appendOwn(tenant, [AuditChain.prunedEvent(tenant, count)], now)
           return [...removed].map(([tenant, count]) => ({ tenant, removed: count }))
         })
-    }))
+    })
+  })
 )
 
 const hasher: AuditChain.Hasher = (text) => Digest.make(hash("sha256", text, "base64url"))

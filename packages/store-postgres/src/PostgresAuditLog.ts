@@ -1,5 +1,5 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import { AuditEntry } from "@valetkey/domain/AuditEvent"
+import { AuditEntry, type AuditEvent } from "@valetkey/domain/AuditEvent"
 import { type AuditHead, AuditLog, type PrunedChain } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import { ServerSlug } from "@valetkey/domain/Server"
@@ -7,14 +7,14 @@ import type { StoreError } from "@valetkey/domain/StoreError"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Layer, Schema } from "effect"
 import { createHash } from "node:crypto"
-import { Database } from "./Database.ts"
+import { Database, type Sql } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `AuditLog` on the tables `audit` and `audit_heads`. */
 export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
   AuditLog,
   Effect.map(Database, (database) => {
-    const appendOwn = (tenant: TenantId, events: Parameters<AuditLog["Service"]["append"]>[0]) =>
+    const appendOwn = (tenant: TenantId, events: ReadonlyArray<AuditEvent>) =>
       database.forTenant(tenant).transaction("AuditLog.append", (sql) =>
         Effect.gen(function*() {
           // Makes or locks the row that holds the end of the chain, and says what it is, in one statement.
@@ -22,13 +22,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
             VALUES (${tenant}, 0, ${AuditChain.genesis}, 0, ${AuditChain.genesis})
             ON CONFLICT (tenant) DO UPDATE SET tenant = excluded.tenant
             RETURNING seq::float8, hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`
-          const head = yield* decodeEnd(row)
-          const entries = AuditChain.link(hasher, head, events, head.now)
-          const [first, ...others] = entries.map(rowOf)
-          if (first === undefined) return
-          yield* sql`INSERT INTO audit ${sql.insert([first, ...others])}`
-          const { hash, seq } = entries.at(-1)!
-          yield* sql`UPDATE audit_heads SET seq = ${seq}, hash = ${hash} WHERE tenant = ${tenant}`
+          yield* linkTo(sql, tenant, row, events)
         }).pipe(corrupt("AuditLog.append")))
 
     return AuditLog.of({
@@ -88,8 +82,12 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
                   return 0
                 }
                 const { hash, seq } = yield* decodeAnchor(row)
-                yield* sql`UPDATE audit_heads SET anchor_seq = ${seq}, anchor_hash = ${hash} WHERE tenant = ${tenant}`
-                return (yield* sql`DELETE FROM audit WHERE tenant = ${tenant} AND seq <= ${seq} RETURNING 1`).length
+                const [end] = yield* sql`UPDATE audit_heads SET anchor_seq = ${seq}, anchor_hash = ${hash}
+                  WHERE tenant = ${tenant}
+                  RETURNING seq::float8, hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`
+                const { length } = yield* sql`DELETE FROM audit WHERE tenant = ${tenant} AND seq <= ${seq} RETURNING 1`
+                yield* linkTo(sql, tenant, end, [AuditChain.prunedEvent(tenant, length)])
+                return length
               }).pipe(corrupt("AuditLog.prune")))
             if (removed > 0) {
               pruned.push({ tenant, removed })
@@ -131,6 +129,22 @@ const corrupt =
       effect,
       (error) => Schema.isSchemaError(error) ? storeError(operation, error) : error as Exclude<E, Schema.SchemaError>
     )
+
+/** Links events to a chain whose end the transaction holds; `end` is that row, with the time. */
+const linkTo = Effect.fnUntraced(function*(
+  sql: Sql,
+  tenant: TenantId,
+  end: unknown,
+  events: ReadonlyArray<AuditEvent>
+) {
+  const head = yield* decodeEnd(end)
+  const entries = AuditChain.link(hasher, head, events, head.now)
+  const [first, ...others] = entries.map(rowOf)
+  if (first === undefined) return
+  yield* sql`INSERT INTO audit ${sql.insert([first, ...others])}`
+  const { hash, seq } = entries.at(-1)!
+  yield* sql`UPDATE audit_heads SET seq = ${seq}, hash = ${hash} WHERE tenant = ${tenant}`
+})
 
 const readHead = (row: unknown): Effect.Effect<AuditHead, Schema.SchemaError> =>
   Effect.map(decodeHead(row), ({ anchorHash, anchorSeq, hash, seq }) => ({

@@ -1,5 +1,5 @@
 import * as AuditChain from "@valetkey/domain/AuditChain"
-import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import type { AuditEntry, AuditEvent } from "@valetkey/domain/AuditEvent"
 import { type AuditHead, AuditLog, type PrunedChain } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
 import type { ServerSlug } from "@valetkey/domain/Server"
@@ -17,11 +17,7 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
       append: (events) =>
         database.write("append", (session, now) => {
           for (const [tenant, own] of AuditChain.byTenant(events)) {
-            const head = headOf(session, tenant)
-            const entries = AuditChain.link(hasher, head, own, now)
-            for (const entry of entries) insert(session, entry)
-            const { hash, seq } = entries.at(-1)!
-            writeHead(session, tenant, { ...head, seq, hash })
+            appendOwn(session, tenant, headOf(session, tenant), own, now)
           }
         }),
 
@@ -61,7 +57,7 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
             if (anchor === head.anchor) continue
             const removed = session.run("DELETE FROM audit WHERE tenant = ? AND seq <= ?", tenant, anchor.seq)
             pruned.push({ tenant, removed })
-            writeHead(session, tenant, { ...head, anchor })
+            appendOwn(session, tenant, { ...head, anchor }, [AuditChain.prunedEvent(tenant, removed)], now)
           }
           return pruned
         })
@@ -95,6 +91,20 @@ const headOf = (session: Session, tenant: TenantId): AuditHead => {
   return row === undefined
     ? AuditChain.empty
     : { seq: row.seq, hash: row.hash, anchor: { seq: row.anchor_seq, hash: row.anchor_hash } }
+}
+
+/** Links events to a chain that ends, and begins, as the head says. */
+const appendOwn = (
+  session: Session,
+  tenant: TenantId,
+  head: AuditHead,
+  events: ReadonlyArray<AuditEvent>,
+  now: number
+): void => {
+  const entries = AuditChain.link(hasher, head, events, now)
+  for (const entry of entries) insert(session, entry)
+  const { hash, seq } = entries.at(-1)!
+  writeHead(session, tenant, { ...head, seq, hash })
 }
 
 const writeHead = (session: Session, tenant: TenantId, { anchor, hash, seq }: AuditHead): void => {

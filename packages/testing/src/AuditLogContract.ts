@@ -115,7 +115,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
       assert.deepStrictEqual(yield* read(Fixture.newTenant()), [])
     }))
 
-  it.effect("LIFE-10 removes what is past its retention and leaves a chain that verifies from its anchor", () =>
+  it.effect("LIFE-10 removes what is past its retention, says so in the chain, and leaves one that verifies from its anchor", () =>
     Effect.gen(function*() {
       const log = yield* AuditLog
       const key = Fixture.newKey()
@@ -134,14 +134,22 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
       })
       yield* pruneAll
       assert.strictEqual(removed, 3)
-      assert.deepStrictEqual(yield* log.read({ tenant: key.tenant, after: 0, limit: 10 }), before.slice(3))
+      // A page removes and says so in one step: two of two and one.
+      const left = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
+      assert.deepStrictEqual(left.slice(0, 1), before.slice(3))
+      assert.deepStrictEqual(
+        left.slice(1).map(({ at: _, hash: __, previous: ___, seq: ____, ...event }) => event),
+        [AuditChain.prunedEvent(key.tenant, 2), AuditChain.prunedEvent(key.tenant, 1)]
+      )
       const head = yield* log.head(key.tenant)
       assert.deepStrictEqual(head.anchor, { seq: 3, hash: before[2]!.hash })
       assert.isUndefined(yield* findFault(log, key.tenant))
       yield* options.advance(Duration.days(2))
       yield* pruneAll
-      assert.strictEqual(removed, 4)
-      assert.deepStrictEqual((yield* log.head(key.tenant)).anchor.seq, 4)
+      assert.strictEqual(removed, 6)
+      assert.deepStrictEqual((yield* log.head(key.tenant)).anchor.seq, 6)
+      const counts = (yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })).map(({ count }) => count)
+      assert.deepStrictEqual(counts, [2, 1])
       yield* log.append([eventOf(key)])
       assert.isUndefined(yield* findFault(log, key.tenant))
     }))
