@@ -71,7 +71,7 @@ describe("a result that comes after its connection ended", () => {
       assert.notInclude(provider.revoked, current)
     }).pipe(Effect.provide(layer)))
 
-  it.effect("BIND-14 I4 marks nothing when it is a refusal, although generation and fence have come round again", () =>
+  it.effect("I4 marks nothing when it is a refusal, although generation and fence have come round again", () =>
     Effect.gen(function*() {
       const { finish, key } = yield* refreshing(
         "refresh.response_received",

@@ -9,7 +9,7 @@ import * as Fixture from "./contractFixtures.ts"
 /** The cases of `ConnectionStore` about a connection that was deleted and made anew while somebody redeemed the old one. */
 export const cases = <R>(it: Vitest.MethodsNonLive<ConnectionStore | RevocationOutbox | R>): void => {
   describe("a connection of the same name", () => {
-    it.effect("BIND-14 I4 gives no claim to who read the former one", () =>
+    it.effect("I4 gives no claim to who read the former one", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key } = yield* reborn(claimed)
@@ -17,7 +17,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<ConnectionStore | RevocationO
         assert.strictEqual((yield* claim)._tag, "Moved")
       }))
 
-    it.effect("BIND-14 I4 sends nothing for the claim of the former one, although generation and fence are the same", () =>
+    it.effect("I4 sends nothing for the claim of the former one, although generation and fence are the same", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key } = yield* reborn(claimed)
@@ -26,7 +26,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<ConnectionStore | RevocationO
         assert.isTrue(yield* markSent(key, 1, fence))
       }))
 
-    it.effect("BIND-14 REF-18 I4 is not marked by any failure of the former one's redemption", () =>
+    it.effect("I4 is not marked by any failure of the former one's redemption", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         for (const failure of failures) {
@@ -44,7 +44,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<ConnectionStore | RevocationO
         }
       }))
 
-    it.effect("BIND-14 REF-18 I23 never gets the late result of the former one", () =>
+    it.effect("BIND-14 I23 never gets the late result of the former one", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore
         const { epoch, key, write } = yield* reborn(sent)
