@@ -146,10 +146,13 @@ export class Housekeeping extends Context.Service<Housekeeping, {
           }
         }),
         revoke: Effect.gen(function*() {
-          const due = yield* outbox.take({ limit: batch, lease: revocationLease })
-          const confirmed = sum(yield* Effect.forEach(due, settleOne, { concurrency: 8 }))
-          yield* Metric.update(Instruments.outboxDepth, yield* outbox.depth)
-          return confirmed
+          let confirmed = 0
+          while (true) {
+            const due = yield* outbox.take({ limit: batch, lease: revocationLease })
+            confirmed += sum(yield* Effect.forEach(due, settleOne, { concurrency: 8 }))
+            yield* Metric.update(Instruments.outboxDepth, yield* outbox.depth)
+            if (due.length < batch) return confirmed
+          }
         }),
         replay: Effect.flatMap(spool.list, (entries) => Effect.map(Effect.forEach(entries, adopt), sum))
       })

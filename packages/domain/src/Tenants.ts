@@ -1,7 +1,7 @@
 import { Context, type DateTime, Duration, Effect, Layer, Metric, Option, Schedule, Schema } from "effect"
 import { reach } from "./Checkpoint.ts"
 import type { CipherError } from "./Cipher.ts"
-import { Epoch } from "./Connection.ts"
+import { type ConnectionKey, Epoch } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
@@ -88,10 +88,26 @@ export class Tenants extends Context.Service<Tenants, {
           } satisfies TenantStatus
         })
 
+        /** Owes the revocation of a connection's tokens. False when it could not; one does not keep the others. */
+        const disconnect = Effect.fnUntraced(
+          function*(key: ConnectionKey) {
+            yield* connections.disconnect(key, Epoch.make(yield* entropy.id))
+            return true
+          },
+          Effect.catch((error) =>
+            Effect.as(Effect.logWarning("a connection of a deleted tenant is not ended", error), false)
+          )
+        )
+
         const proceedWith = Effect.fnUntraced(function*(tenant: TenantId) {
-          for (let keys = yield* store.connected(tenant, batch); keys.length > 0;) {
-            for (const key of keys) yield* connections.disconnect(key, Epoch.make(yield* entropy.id))
+          let keys = yield* store.connected(tenant, batch)
+          // Whoever marked it may have died before it came to every connection.
+          if (keys.length > 0) yield* store.begin(tenant)
+          while (keys.length > 0) {
+            const owed = yield* Effect.forEach(keys, disconnect)
             yield* reach("tenant.owed")
+            // Those that cannot be read stay, and are removed with the rest when the patience ends.
+            if (!owed.includes(true)) break
             keys = yield* store.connected(tenant, batch)
           }
           while (true) {

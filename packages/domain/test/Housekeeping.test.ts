@@ -6,6 +6,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Spool, type SpoolEntry } from "@valetkey/domain/Spool"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
@@ -71,6 +72,17 @@ describe("Housekeeping.revoke", () => {
         return poison ? Effect.die(new Error("poison")) : Effect.succeed("confirmed" as const)
       })
       assert.strictEqual(yield* (yield* Housekeeping).revoke, 2)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("sends more than one batch in a round", () =>
+    Effect.gen(function*() {
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      const outbox = yield* RevocationOutbox
+      const { grant } = Option.getOrThrow(yield* (yield* ConnectionStore).get(key))
+      for (let n = 0; n < 250; n++) yield* outbox.enqueue({ id: `late ${n}`, key, grant })
+      yield* (yield* Housekeeping).revoke
+      assert.strictEqual(yield* outbox.depth, 0)
     }).pipe(Effect.provide(layer)))
 })
 

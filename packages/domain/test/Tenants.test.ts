@@ -8,9 +8,11 @@ import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { Spool } from "@valetkey/domain/Spool"
+import { StoreError } from "@valetkey/domain/StoreError"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Tenants } from "@valetkey/domain/Tenants"
+import { TenantStore } from "@valetkey/domain/TenantStore"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { DateTime, Effect, Exit, Fiber, Latch, Layer, Option, Redacted } from "effect"
@@ -177,6 +179,46 @@ describe("Tenants", () => {
       assert.strictEqual(yield* (yield* Housekeeping).replay, 0)
       assert.deepStrictEqual(yield* spool.list, [])
       assert.deepStrictEqual(yield* rowsOf(acme), nothing)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("LIFE-02 a connection that cannot be read keeps neither the others nor the deletion", () =>
+    Effect.gen(function*() {
+      const [tenants, provider, connections] = [yield* Tenants, yield* Provider, yield* ConnectionStore]
+      const [broken, whole] = [yield* keyOf("mcp"), yield* keyOf("second")]
+      yield* connect(broken)
+      const lost = [...provider.issued]
+      yield* connect(whole)
+      const { disconnect } = connections
+      const corrupt = Effect.fail(new StoreError({ code: "store_corrupt", operation: "test" }))
+      Object.assign(connections, {
+        disconnect: ((key, epoch) =>
+          key.path === broken.path ? corrupt : disconnect(key, epoch)) satisfies typeof disconnect
+      })
+      yield* tenants.remove(acme)
+      assert.strictEqual(yield* round, 0)
+      assert.includeMembers(provider.revoked, provider.issued.filter((token) => !lost.includes(token)))
+      assert.strictEqual((yield* tenants.status(acme)).connections, 1)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(yield* round, 1)
+      assert.deepStrictEqual(yield* rowsOf(acme), nothing)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("LIFE-02 has a mark finished before it ends the first connection", () =>
+    Effect.gen(function*() {
+      const [tenants, store, connections] = [yield* Tenants, yield* TenantStore, yield* ConnectionStore]
+      yield* connect(yield* keyOf("mcp"))
+      yield* tenants.remove(acme)
+      const [{ begin }, { disconnect }] = [store, connections]
+      const steps = new Array<string>()
+      Object.assign(store, {
+        begin: (tenant: TenantId) => Effect.suspend(() => (steps.push("begin"), begin(tenant)))
+      })
+      Object.assign(connections, {
+        disconnect: ((key, epoch) =>
+          Effect.suspend(() => (steps.push("disconnect"), disconnect(key, epoch)))) satisfies typeof disconnect
+      })
+      yield* round
+      assert.deepStrictEqual(steps, ["begin", "disconnect"])
     }).pipe(Effect.provide(layer)))
 
   it.effect("LIFE-02 waits for revocations as long as its patience, and works without a key", () =>
