@@ -10,7 +10,7 @@ import type * as Installation from "./Installation.ts"
 import * as TemporaryDirectory from "./TemporaryDirectory.ts"
 
 /** PostgreSQL, with the spool beside it. */
-const postgres = (url: Redacted.Redacted) =>
+export const postgres = (url: Redacted.Redacted) =>
   Layer.mergeAll(
     PostgresStore.layer({ url }),
     MemorySpool.layer.pipe(Layer.provide(MemoryWorld.layer))

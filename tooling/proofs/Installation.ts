@@ -1,3 +1,4 @@
+import * as GatewayTransport from "@valetkey/callback-gateway/GatewayTransport"
 import * as LoopbackTransport from "@valetkey/callback-loopback/LoopbackTransport"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
@@ -51,17 +52,25 @@ export const freshKeys = (): Redacted.Redacted => {
   return Redacted.make(`1:${key}`)
 }
 
-/** Every use case over real adapters: OAuth through the guarded client, the key ring, the loopback listener, a store. */
+/** How browsers would know an installation; nothing listens there. */
+const publicUrl = new URL("https://valetkey.example")
+
+/** Where the embedding application of an installation waits for its users. */
+export const returnTo = "https://app.example/connected"
+
+/** Every use case over real adapters: OAuth through the guarded client, the key ring, both transports, a store. */
 export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys()) =>
   Housekeeping.layer.pipe(
-    Layer.provideMerge(Layer.mergeAll(Flows.layer(), AccessTokens.layer(), Connections.layer, Servers.layer)),
+    Layer.provideMerge(
+      Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
+    ),
     Layer.provideMerge(AuditTrail.layer()),
     Layer.provideMerge(Layer.mergeAll(
       stores,
       OAuth.layer,
       KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingFingerprints.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
-      CallbackTransports.layer([LoopbackTransport.make()]),
+      CallbackTransports.layer([LoopbackTransport.make(), GatewayTransport.make({ publicUrl })]),
       NodeEntropy.layer
     )),
     Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
