@@ -97,10 +97,12 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
           session.run("UPDATE tenant_deletions SET deleted_at = ? WHERE tenant = ?", now, tenant)
           return "deleted" as const
         }).pipe(
-          // What was overwritten stays in the log until the log begins anew.
+          // What was overwritten stays in the log until the log begins anew: if not now, when the file is opened next.
           Effect.tap((outcome) =>
             outcome === "deleted"
-              ? database.read("checkpoint", (session) => session.all("PRAGMA wal_checkpoint(TRUNCATE)"))
+              ? database.read("checkpoint", (session) => session.all("PRAGMA wal_checkpoint(TRUNCATE)")).pipe(
+                Effect.catch((error) => Effect.logWarning("the log keeps a deleted tenant's data key", error))
+              )
               : Effect.void
           )
         ),

@@ -51,10 +51,20 @@ const open = (path: string, migrations: ReadonlyArray<string>): DatabaseSync => 
     // What is deleted is overwritten: a data key that was destroyed is not to be found in a page that nobody uses.
     connection.exec("PRAGMA secure_delete = ON")
     migrate(connection, migrations)
+    beginLogAnew(connection)
     return connection
   } catch (cause) {
     connection.close()
     throw cause
+  }
+}
+
+/** A process that died may have left in the log what it had overwritten in the file. */
+const beginLogAnew = (connection: DatabaseSync): void => {
+  try {
+    connection.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+  } catch {
+    // A full disk, say: what there is can be read all the same, and the next opening tries again.
   }
 }
 
