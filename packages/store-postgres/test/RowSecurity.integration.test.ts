@@ -1,6 +1,6 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, type Redacted, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Redacted, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { randomUUID } from "node:crypto"
 import { Database } from "../src/Database.ts"
@@ -190,5 +190,26 @@ describe("row-level security", () => {
           assert.strictEqual(left, 2, table)
         }
       })))
+
+    it.effect("I10 I21 names the tenant from soon after the role is no more let past, without a restart", () =>
+      Effect.gen(function*() {
+        const { app, mine } = yield* Tenants
+        const { sql: owner } = yield* TestDatabase
+        const role = owner(new URL(Redacted.value(app)).username)
+        const clock = yield* Clock.Clock
+        let ahead = 0
+        const ofTest: Clock.Clock = Object.assign(Object.create(clock), {
+          currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + ahead)
+        })
+        yield* Effect.gen(function*() {
+          yield* owner`ALTER ROLE ${role} BYPASSRLS`
+          const { read } = (yield* database(app)).forTenant(mine)
+          assert.lengthOf(yield* read("own", (sql) => sql`SELECT FROM servers WHERE tenant = ${mine}`), 1)
+          yield* owner`ALTER ROLE ${role} NOBYPASSRLS`
+          ahead = 5001
+          // Another statement: a session keeps the plan of one that it has seen, with the rights of that time.
+          assert.lengthOf(yield* read("own", (sql) => sql`SELECT FROM servers WHERE ${mine} = tenant`), 1)
+        }).pipe(Effect.scoped, Effect.provideService(Clock.Clock, ofTest))
+      }))
   })
 })

@@ -1,5 +1,5 @@
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Operations, Sql, Work } from "../Database.ts"
 
@@ -9,41 +9,43 @@ export const policyOf = (table: string): ReadonlyArray<string> => [
   `ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`
 ]
 
+/** How long "no" is believed: a role loses BYPASSRLS while servers run, and would find nothing from then on. */
+const believed = 5000
+
 /**
- * Builds the operations that say whose rows they are about. They ask once whether the database wants to know, and are the
- * plain ones when it does not. The setting ends with its transaction, so that nothing is left in a session that a pooler
- * lends on.
+ * Builds the operations that say whose rows they are about. They ask now and then whether the database wants to know, and
+ * are the plain ones when it does not. The setting ends with its transaction, so that nothing is left in a session that a
+ * pooler lends on.
  */
 export const make = (plain: Operations): {
   readonly forTenant: (tenant: string) => Operations
   readonly acrossTenants: Operations
 } => {
   let active: boolean | undefined
+  let asked = 0
 
-  const isActive: Effect.Effect<boolean, StoreError> = Effect.suspend(() =>
-    active === undefined
-      ? Effect.tap(plain.read("Database.rowSecurity", isForced), (found) => Effect.sync(() => active = found))
-      : Effect.succeed(active)
-  )
+  const isActive: Effect.Effect<boolean, StoreError> = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    if (active === true || active === false && Math.abs(now - asked) < believed) return Effect.succeed(active)
+    // Whoever comes next does not ask too.
+    asked = now
+    return Effect.tap(plain.read("Database.rowSecurity", isForced), (found) => Effect.sync(() => active = found))
+  })
 
   const scoped = (say: (sql: Sql) => Effect.Effect<unknown, SqlError>): Operations => {
     const inTransaction = <A, E>(operation: string, work: Work<A, E>) =>
       plain.transaction(operation, (sql) => Effect.andThen(say(sql), Effect.suspend(() => work(sql))))
-    const asked = (way: Operations["write"]): Operations["write"] => (operation, work) =>
-      active === false
-        ? way(operation, work)
-        : Effect.flatMap(isActive, (wanted) => wanted ? inTransaction(operation, work) : way(operation, work))
+    const either = (way: Operations["write"]): Operations["write"] => (operation, work) =>
+      Effect.flatMap(isActive, (wanted) => wanted ? inTransaction(operation, work) : way(operation, work))
     return {
-      read: asked(plain.read),
-      write: asked(plain.write),
-      transaction: asked(plain.transaction)
+      read: either(plain.read),
+      write: either(plain.write),
+      transaction: either(plain.transaction)
     }
   }
 
   const acrossTenants = scoped((sql) => sql`SELECT set_config('valetkey.across_tenants', 'on', true)`)
   return {
-    forTenant: (tenant) =>
-      active === false ? plain : scoped((sql) => sql`SELECT set_config('valetkey.tenant', ${tenant}, true)`),
+    forTenant: (tenant) => scoped((sql) => sql`SELECT set_config('valetkey.tenant', ${tenant}, true)`),
     acrossTenants
   }
 }
