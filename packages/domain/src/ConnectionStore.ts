@@ -98,7 +98,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   /**
    * Deletes a connection and its secrets in one step and owes the authorization server nothing, if generation and epoch
    * are still those that were read and nobody holds a lease: a refresh that may be under way has its result stored here
-   * and nowhere else. Open flows stay. False when it changed nothing.
+   * and nowhere else. Leaves a mark in the same step (`RevocationReceipts.isForgotten`), by which a late result of this
+   * life is known. Open flows stay. False when it changed nothing.
    */
   forget(key: ConnectionKey, input: {
     readonly generation: Generation

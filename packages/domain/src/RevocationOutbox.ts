@@ -32,6 +32,10 @@ export interface OwedRevocation extends Omit<Revocation, "attempts"> {
 export const endingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch, generation: number): string =>
   rowOf(tenant, subject, server, epoch, String(generation))
 
+/** The name of the mark that `ConnectionStore.forget` leaves for one life of a connection, whatever its generation. */
+export const forgettingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch): string =>
+  rowOf(tenant, subject, server, epoch, "forgotten")
+
 /**
  * Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. Every
  * change of an entry changes its receipt in the same step (`RevocationReceipts`).

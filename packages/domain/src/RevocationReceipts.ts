@@ -1,4 +1,5 @@
 import { Context, type Duration, type Effect, type Option } from "effect"
+import type { ConnectionKey, Epoch } from "./Connection.ts"
 import type { ReceiptId, RevocationReceipt } from "./RevocationReceipt.ts"
 import type { ServerSlug } from "./Server.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -25,8 +26,13 @@ export class RevocationReceipts extends Context.Service<RevocationReceipts, {
     readonly limit: number
   }): Effect.Effect<ReadonlyArray<RevocationReceipt>, StoreError>
   /**
-   * Removes receipts that were settled longer ago, at most `limit`; returns how many. What the outbox still holds keeps
-   * its receipt however old it is.
+   * Whether `ConnectionStore.forget` gave up this life of the connection: its grant belongs to whoever keeps the
+   * credentials now, and nothing of it is revoked. The mark is no receipt, nobody lists it, and `sweep` removes it in time.
+   */
+  isForgotten(key: ConnectionKey, epoch: Epoch): Effect.Effect<boolean, StoreError>
+  /**
+   * Removes receipts that were settled, and marks that were made, longer ago, at most `limit`; returns how many. What the
+   * outbox still holds keeps its receipt however old it is.
    */
   sweep(input: { readonly olderThan: Duration.Duration; readonly limit: number }): Effect.Effect<number, StoreError>
 }>()("@valetkey/domain/RevocationReceipts") {}

@@ -7,7 +7,7 @@ import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Spool } from "@valetkey/domain/Spool"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { Duration, Effect, Fiber, Option, Redacted } from "effect"
+import { Context, Duration, Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { connect, keyOf, layer, Provider, refuse } from "./World.ts"
 
@@ -22,7 +22,7 @@ const refreshing = Effect.fnUntraced(function*(
   yield* TestClock.adjust("2 hours")
   if (answer !== undefined) provider.refresh = answer
   yield* points.pause(point, { times: 1 })
-  const late = yield* Effect.forkChild(Effect.exit(tokens.get(key)))
+  const late = yield* Effect.forkChild(Effect.exit(tokens.get(key, { patience: "1 hour" })))
   yield* points.awaitReached(point)
   provider.refresh = (issue) => issue
   return {
@@ -94,6 +94,52 @@ describe("a result that comes after its connection ended", () => {
       assert.deepStrictEqual([after.status._tag, after.epoch], ["active", epoch])
       assert.strictEqual((yield* store.claim(key, held))._tag, "Busy")
     }).pipe(Effect.provide(layer)))
+})
+
+describe("a result that comes after its connection was moved away", () => {
+  /** Another replica, which shares the store and no memory. */
+  const replica = Effect.map(Layer.build(Layer.fresh(AccessTokens.layer())), Context.get(AccessTokens))
+  const forget = Effect.fnUntraced(function*(key: Effect.Success<ReturnType<typeof keyOf>>) {
+    const { generation } = yield* (yield* Connections).get(key)
+    yield* (yield* Connections).forget(key, generation)
+    return generation
+  })
+
+  it.effect("REF-18 is dropped when it comes from a paused replica: revoking it would reach the grant that was moved", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { finish, key, provider } = yield* refreshing("refresh.response_received")
+      // The lease ends, somebody else redeems, and the person moves the connection.
+      yield* TestClock.adjust("10 minutes")
+      yield* (yield* replica).get(key)
+      assert.strictEqual(yield* forget(key), 2)
+      yield* finish
+      yield* revoke
+      assert.deepStrictEqual(provider.revoked, [])
+      assert.deepStrictEqual(yield* (yield* Spool).list, [])
+    })).pipe(Effect.provide(layer)))
+
+  it.effect("REF-18 is dropped when it comes from the spool, also once a connection of the same name was ended", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { finish, key, provider } = yield* refreshing("refresh.before_commit")
+      const spool = yield* Spool
+      const [entry] = yield* spool.list
+      yield* TestClock.adjust("10 minutes")
+      yield* (yield* replica).get(key)
+      assert.strictEqual(yield* forget(key), 2)
+      const replayed = Effect.andThen(spool.append(entry!), Effect.andThen(replay, revoke))
+      yield* replayed
+      assert.deepStrictEqual(provider.revoked, [])
+      yield* connect(key)
+      const current = provider.issued.at(-1)
+      yield* replayed
+      yield* disconnect(key)
+      yield* replayed
+      yield* finish
+      yield* revoke
+      const issued = provider.revoked.filter((token) => provider.issued.includes(token))
+      assert.deepStrictEqual(issued, [current])
+      assert.deepStrictEqual(yield* spool.list, [])
+    })).pipe(Effect.provide(layer)))
 })
 
 describe("Housekeeping.replay", () => {

@@ -7,7 +7,7 @@ import {
 } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent } from "@valetkey/domain/Refresh"
-import { endingOf } from "@valetkey/domain/RevocationOutbox"
+import { endingOf, forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
@@ -126,12 +126,13 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
         }),
 
       forget: (key, { epoch, generation }) =>
-        atomically(() => {
+        atomically((now) => {
           const row = rowOfKey(key)
           if (
             row === undefined || row.connection.generation !== generation || row.connection.epoch !== epoch ||
             row.connection.status._tag === "revoking" || row.phase !== "idle"
           ) return false
+          world.forgotten.set(forgettingOf(key, epoch), { tenant: key.tenant, at: now })
           return world.connections.delete(key.path)
         })
     })

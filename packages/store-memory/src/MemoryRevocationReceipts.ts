@@ -1,3 +1,4 @@
+import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
@@ -25,6 +26,8 @@ export const layer: Layer.Layer<RevocationReceipts, never, MemoryWorld> = Layer.
           return own.slice(from).filter(({ key }) => server === undefined || key.server === server).slice(0, limit)
         }),
 
+      isForgotten: (key, epoch) => atomically(() => world.forgotten.has(forgettingOf(key, epoch))),
+
       sweep: ({ limit, olderThan }) =>
         atomically((now) => {
           const before = now - Duration.toMillis(olderThan)
@@ -33,7 +36,9 @@ export const layer: Layer.Layer<RevocationReceipts, never, MemoryWorld> = Layer.
             DateTime.toEpochMillis(settledAt ?? createdAt) < before && !owed.has(id)
           ).slice(0, limit)
           for (const { id } of old) world.receipts.delete(id)
-          return old.length
+          const marks = [...world.forgotten].filter(([, { at }]) => at < before).slice(0, limit - old.length)
+          for (const [name] of marks) world.forgotten.delete(name)
+          return old.length + marks.length
         })
     }))
 )

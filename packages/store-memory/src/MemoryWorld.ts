@@ -71,6 +71,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly outbox: Map<string, OutboxRow>
   /** In the order of creation. */
   readonly receipts: Map<ReceiptId, RevocationReceipt>
+  /** Lives of connections that were forgotten, in the order of forgetting, with the time in milliseconds. */
+  readonly forgotten: Map<string, { readonly tenant: TenantId; readonly at: number }>
   readonly registrations: Map<string, Registration>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
@@ -93,6 +95,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     connections: new Map(),
     outbox: new Map(),
     receipts: new Map(),
+    forgotten: new Map(),
     registrations: new Map(),
     servers: new Map(),
     spool: new Map(),

@@ -1,6 +1,7 @@
 import type { ConnectionKey, Epoch, Generation, ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type ClaimOutcome, decideClaim, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
+import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import type { RedemptionPolicy } from "@valetkey/domain/Server"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option } from "effect"
@@ -16,6 +17,7 @@ import {
 } from "./internal/connectionRows.ts"
 import { endConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
+import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
 
 /** Layer of `ConnectionStore` on the table `connections`. */
 export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect(
@@ -96,10 +98,20 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
 
       forget: (key, { epoch, generation }) =>
         database.forTenant(key.tenant).write("ConnectionStore.forget", (sql) =>
-          changed(sql`DELETE FROM connections
-            WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
-              AND status <> 'revoking' AND phase = 'idle'
-            RETURNING generation`))
+          changed(sql`WITH gone AS (
+              DELETE FROM connections
+              WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
+                AND status <> 'revoking' AND phase = 'idle'
+              RETURNING tenant, subject, server
+            ), mark AS (
+              INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, attempts, created_at,
+                settled_at)
+              SELECT tenant, subject, server, ${receiptIdOf(forgettingOf(key, epoch))}::text,
+                ${forgettingOf(key, epoch)}::text, ${forgotten}::text, 0, clock_timestamp(), clock_timestamp()
+              FROM gone
+              ON CONFLICT DO NOTHING
+            )
+            SELECT 1 FROM gone`))
     }))
 )
 

@@ -1,4 +1,5 @@
 import { ConnectionKey } from "@valetkey/domain/Connection"
+import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { ReceiptId, RevocationCause, type RevocationReceipt, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { ServerSlug } from "@valetkey/domain/Server"
@@ -7,6 +8,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
+import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
 
 /** Layer of `RevocationReceipts` on the table `revocation_receipts`. */
 export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.effect(
@@ -16,7 +18,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
       get: ({ id, subject, tenant }) =>
         database.forTenant(tenant).read("RevocationReceipts.get", (sql) =>
           sql`SELECT ${columns(sql)} FROM revocation_receipts
-            WHERE tenant = ${tenant} AND subject = ${subject} AND id = ${id}`.pipe(
+            WHERE tenant = ${tenant} AND subject = ${subject} AND id = ${id} AND cause <> ${forgotten}`.pipe(
             Effect.flatMap(([row]) =>
               row === undefined ? Effect.succeedNone : Effect.asSome(read("RevocationReceipts.get", row))
             )
@@ -25,7 +27,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
       list: ({ after, limit, server, subject, tenant }) =>
         database.forTenant(tenant).read("RevocationReceipts.list", (sql) =>
           sql`SELECT ${columns(sql)} FROM revocation_receipts
-            WHERE tenant = ${tenant} AND subject = ${subject}
+            WHERE tenant = ${tenant} AND subject = ${subject} AND cause <> ${forgotten}
               ${server === undefined ? sql.literal("") : sql`AND server = ${server}`}
               ${
             after === undefined ? sql.literal("") : sql`AND (created_at, id) < (SELECT created_at, id
@@ -35,6 +37,15 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
             Effect.flatMap(Effect.forEach((row) =>
               read("RevocationReceipts.list", row)
             ))
+          )),
+
+      isForgotten: (key, epoch) =>
+        database.forTenant(key.tenant).read("RevocationReceipts.isForgotten", (sql) =>
+          Effect.map(
+            sql`SELECT 1 FROM revocation_receipts WHERE tenant = ${key.tenant} AND subject = ${key.subject}
+              AND id = ${receiptIdOf(forgettingOf(key, epoch))} AND cause = ${forgotten}`,
+            (rows) =>
+              rows.length > 0
           )),
 
       sweep: ({ limit, olderThan }) =>

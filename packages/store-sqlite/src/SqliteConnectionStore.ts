@@ -24,7 +24,7 @@ import {
 import * as ConnectionRows from "./internal/connectionRows.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import type { Session } from "./internal/openDatabase.ts"
-import { addRevocation } from "./internal/revocationRows.ts"
+import { addRevocation, markForgotten } from "./internal/revocationRows.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `ConnectionStore` over the database. */
@@ -135,15 +135,18 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
         }),
 
       forget: (key, { epoch, generation }) =>
-        database.write("forget", (session) =>
-          session.run(
+        database.write("forget", (session, now) => {
+          const deleted = session.run(
             `DELETE FROM connections
              WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
                AND status <> 'revoking' AND phase = 'idle'`,
             ...ConnectionRows.valuesOf(key),
             generation,
             epoch
-          ) === 1)
+          ) === 1
+          if (deleted) markForgotten(session, key, epoch, now)
+          return deleted
+        })
     }))
 )
 

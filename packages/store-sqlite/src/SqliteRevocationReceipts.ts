@@ -1,6 +1,7 @@
+import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { Duration, Effect, Layer, Option } from "effect"
-import { type ReceiptColumns, receiptOf } from "./internal/revocationRows.ts"
+import { forgotten, type ReceiptColumns, receiptIdOf, receiptOf } from "./internal/revocationRows.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `RevocationReceipts` over the database. */
@@ -11,10 +12,11 @@ export const layer: Layer.Layer<RevocationReceipts, never, SqliteDatabase> = Lay
       get: ({ id, subject, tenant }) =>
         database.read("get", (session) => {
           const row = session.one<ReceiptColumns>(
-            "SELECT * FROM revocation_receipts WHERE tenant = ? AND subject = ? AND id = ?",
+            "SELECT * FROM revocation_receipts WHERE tenant = ? AND subject = ? AND id = ? AND cause <> ?",
             tenant,
             subject,
-            id
+            id,
+            forgotten
           )
           return row === undefined ? Option.none() : Option.some(receiptOf(row))
         }),
@@ -23,12 +25,13 @@ export const layer: Layer.Layer<RevocationReceipts, never, SqliteDatabase> = Lay
         database.read("list", (session) =>
           session.all<ReceiptColumns>(
             `SELECT * FROM revocation_receipts
-             WHERE tenant = ? AND subject = ? AND (? IS NULL OR server = ?)
+             WHERE tenant = ? AND subject = ? AND cause <> ? AND (? IS NULL OR server = ?)
                AND (? IS NULL OR (created_at, id) < (SELECT created_at, id FROM revocation_receipts
                  WHERE tenant = ? AND subject = ? AND id = ?))
              ORDER BY created_at DESC, id DESC LIMIT ?`,
             tenant,
             subject,
+            forgotten,
             server ?? null,
             server ?? null,
             after ?? null,
@@ -37,6 +40,16 @@ export const layer: Layer.Layer<RevocationReceipts, never, SqliteDatabase> = Lay
             after ?? null,
             limit
           ).map(receiptOf)),
+
+      isForgotten: (key, epoch) =>
+        database.read("isForgotten", (session) =>
+          session.one(
+            "SELECT 1 FROM revocation_receipts WHERE tenant = ? AND subject = ? AND id = ? AND cause = ?",
+            key.tenant,
+            key.subject,
+            receiptIdOf(forgettingOf(key, epoch)),
+            forgotten
+          ) !== undefined),
 
       sweep: ({ limit, olderThan }) =>
         database.write("sweep", (session, now) =>

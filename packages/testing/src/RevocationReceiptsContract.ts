@@ -1,7 +1,7 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { type ConnectionKey, sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import { type OwedRevocation, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { forgettingOf, type OwedRevocation, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { ReceiptId, type RevocationReceipt } from "@valetkey/domain/RevocationReceipt"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { ServerSlug } from "@valetkey/domain/Server"
@@ -147,6 +147,41 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.deepStrictEqual(yield* page({ server: "a" }), [ids[0], ids[2], ids[4]])
       assert.deepStrictEqual(yield* page({ server: "a", after: ids[0], limit: 1 }), [ids[2]])
       assert.deepStrictEqual(yield* page({ server: "c" }), [])
+    }))
+
+  it.effect("marks the life of a connection that was forgotten, for its owner and for a time, and lists no such mark", () =>
+    Effect.gen(function*() {
+      const receipts = yield* RevocationReceipts
+      const connections = yield* ConnectionStore
+      const key = Fixture.newKey()
+      const life = Fixture.newWrite(0)
+      const next = Fixture.newWrite(0)
+      yield* connections.deposit(key, life)
+      const generation = Fixture.generation(1)
+      // What was not forgotten is not marked.
+      assert.isFalse(yield* connections.forget(key, { generation: Fixture.generation(2), epoch: life.epoch }))
+      assert.isFalse(yield* receipts.isForgotten(key, life.epoch))
+      assert.isTrue(yield* connections.forget(key, { generation, epoch: life.epoch }))
+      yield* connections.deposit(key, next)
+      yield* connections.disconnect(key, Fixture.newEpoch())
+      const others = [
+        Fixture.newKey(),
+        Fixture.newKey({ tenant: key.tenant, server: key.server }),
+        Fixture.newKey({ ...Fixture.ownerOf(key) })
+      ]
+      const marked = yield* Effect.forEach([key, ...others], (one) => receipts.isForgotten(one, life.epoch))
+      assert.deepStrictEqual(marked, [true, false, false, false])
+      assert.isFalse(yield* receipts.isForgotten(key, next.epoch))
+      const id = ReceiptId.make(createHash("sha256").update(forgettingOf(key, life.epoch)).digest("base64url"))
+      assert.isTrue(Option.isNone(yield* receipts.get({ ...Fixture.ownerOf(key), id })))
+      assert.deepStrictEqual((yield* listed(key)).map(({ cause }) => cause), ["disconnect"])
+      const sweep = receipts.sweep({ olderThan: Duration.days(30), limit: 2 })
+      yield* options.advance(Duration.days(29))
+      while ((yield* sweep) > 0) yield* Effect.yieldNow
+      assert.isTrue(yield* receipts.isForgotten(key, life.epoch))
+      yield* options.advance(Duration.days(2))
+      while ((yield* sweep) > 0) yield* Effect.yieldNow
+      assert.isFalse(yield* receipts.isForgotten(key, life.epoch))
     }))
 
   it.effect("forgets what was settled long ago, never what is still owed", () =>

@@ -16,6 +16,8 @@ export const makeLateResults = Effect.gen(function*() {
 
   /** Whether the life of the connection that the credentials belong to was ended, and not merely followed by a new consent. */
   const hasEnded = Effect.fnUntraced(function*({ epoch, key, redeemed }: SpoolEntry, now: Option.Option<Connection>) {
+    // Looked at after the row: who deletes that leaves the mark in the same step. Its grant lives on elsewhere.
+    if (yield* receipts.isForgotten(key, epoch)) return false
     if (Option.isNone(now)) return true
     const { status } = now.value
     if (status._tag === "revoking" || status._tag === "quarantined") return true
@@ -26,7 +28,7 @@ export const makeLateResults = Effect.gen(function*() {
 
   /**
    * Owes the revocation of tokens of a connection that ended. Beside newer credentials of the same grant they are left
-   * alone: revoking them could reach that grant. Idempotent.
+   * alone: revoking them could reach that grant. So are those of a connection that was moved away. Idempotent.
    */
   return Effect.fnUntraced(function*(entry: SpoolEntry) {
     const { clientSecret, credentials, epoch, id, key, redeemed } = entry

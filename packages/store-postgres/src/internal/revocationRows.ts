@@ -72,7 +72,10 @@ export const insertRevocation = (sql: Sql, entry: OwedRevocation, cause: Revocat
     FROM owed
     ON CONFLICT DO NOTHING`)
 
-/** The name of an entry's receipt. */
+/** The cause of a mark in the table of receipts, which is that of no receipt. */
+export const forgotten = "forgotten"
+
+/** The name of the receipt of an entry, or of a mark. */
 export const receiptIdOf = (id: string): string => createHash("sha256").update(id).digest("base64url")
 
 /** Reads a `Revocation`. */

@@ -1,5 +1,10 @@
-import type { Grant } from "@valetkey/domain/Connection"
-import type { OutboxSecret, OwedRevocation, Revocation } from "@valetkey/domain/RevocationOutbox"
+import type { ConnectionKey, Epoch, Grant } from "@valetkey/domain/Connection"
+import {
+  forgettingOf,
+  type OutboxSecret,
+  type OwedRevocation,
+  type Revocation
+} from "@valetkey/domain/RevocationOutbox"
 import type {
   ReceiptId,
   RevocationCause,
@@ -60,7 +65,7 @@ export const addRevocation = (session: Session, owed: OwedRevocation, cause: Rev
        access_token_expires_at, attempts, created_at, next_attempt_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING`,
     ...valuesOf(owed.key),
-    hash("sha256", owed.id, "base64url"),
+    receiptIdOf(owed.id),
     owed.id,
     cause,
     owed.accessToken === undefined ? null : "pending",
@@ -70,6 +75,27 @@ export const addRevocation = (session: Session, owed: OwedRevocation, cause: Rev
     now
   )
 }
+
+/** The cause of a mark in the table of receipts, which is that of no receipt. */
+export const forgotten = "forgotten"
+
+/** Marks one life of a connection as forgotten. */
+export const markForgotten = (session: Session, key: ConnectionKey, epoch: Epoch, now: number): void => {
+  const name = forgettingOf(key, epoch)
+  session.run(
+    `INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, attempts, created_at, settled_at)
+     VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING`,
+    ...valuesOf(key),
+    receiptIdOf(name),
+    name,
+    forgotten,
+    now,
+    now
+  )
+}
+
+/** The name of the receipt of an entry, or of a mark. */
+export const receiptIdOf = (id: string): string => hash("sha256", id, "base64url")
 
 /**
  * Writes what attempts have brought: before the end, or at the end, where what is pending is given up. An entry from
@@ -89,7 +115,7 @@ export const noteProgress = (
      SELECT tenant, subject, server, ?, id, 'disconnect', iif(access_token IS NULL, NULL, 'pending'),
        iif(refresh_token IS NULL, NULL, 'pending'), attempts, ?, ? FROM outbox WHERE id = ?
      ON CONFLICT DO NOTHING`,
-    hash("sha256", id, "base64url"),
+    receiptIdOf(id),
     now,
     now,
     id
