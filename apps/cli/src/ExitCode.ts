@@ -45,6 +45,7 @@ export const exitCode = {
   callback_url_mismatch: ExitCode.failure,
   callback_url_unexpected: ExitCode.failure,
   client_misconfigured: ExitCode.failure,
+  client_secret_missing: ExitCode.failure,
   code_rejected: ExitCode.failure,
   command_not_started: ExitCode.failure,
   completion_code_invalid: ExitCode.failure,

@@ -64,6 +64,7 @@ export const errorStatus = {
   callback_url_mismatch: 422,
   callback_url_unexpected: 409,
   client_misconfigured: 409,
+  client_secret_missing: 422,
   completion_code_invalid: 403,
   connection_exists: 409,
   connection_not_found: 404,

@@ -33,7 +33,8 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
     "pkce_unsupported",
     "egress_refused",
     "registration_unsupported",
-    "registration_refused"
+    "registration_refused",
+    "client_secret_missing"
   ]),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
@@ -55,6 +56,8 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
         return "The authorization server offers no dynamic registration; register a client there and put its id into the server's configuration"
       case "registration_refused":
         return "The authorization server refused to register a client; register one by hand and put its id into the server's configuration"
+      case "client_secret_missing":
+        return "The server's client authenticates with a secret and none is stored; describe the server again with the secret, or with authMethod none if the client is public"
     }
   }
 }

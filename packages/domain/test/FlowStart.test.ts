@@ -7,6 +7,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Flows } from "@valetkey/domain/Flows"
 import { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { type ServerDescription, Servers } from "@valetkey/domain/Servers"
+import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, Vault } from "./World.ts"
@@ -218,6 +219,25 @@ describe("what a start freezes", () => {
       const narrow = yield* flows.start(key, { scopes: ["read"], reauthorize: true })
       if (narrow._tag !== "Started") return assert.fail(narrow._tag)
       assert.strictEqual(new URL(Redacted.value(narrow.authorizationUrl)).searchParams.get("scope"), "read")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S2x.14 is no client that needs a secret and has none: nobody is asked to consent", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const { opened } = yield* Browser
+      for (const authMethod of ["client_secret_basic", "client_secret_post"] as const) {
+        const key = yield* described(authMethod.replaceAll("_", "-"), { client: { clientId: "c", authMethod } })
+        const error = yield* Effect.flip(flows.start(key))
+        assert.strictEqual(error.code, "client_secret_missing")
+        assert.include(error.message, "describe the server again with the secret")
+        const latest = Option.getOrThrow(yield* flows.latest(key))
+        assert.deepStrictEqual([latest.state, latest.failure], ["failed", "start_failed"])
+        const clientSecret = Canary.make("client_secret")
+        yield* described(key.server, { client: { clientId: "c", authMethod, clientSecret } })
+        assert.strictEqual((yield* flows.start(key))._tag, "Started")
+      }
+      assert.strictEqual((yield* Browser).opened - opened, 2)
+      assert.deepStrictEqual((yield* Provider).registrations, [])
     }).pipe(Effect.provide(layer)))
 
   it.effect("is a client whose secret has not expired", () =>

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
-import { caller, layer } from "./Harness.ts"
+import { caller, deposit, layer } from "./Harness.ts"
 
 describe("servers", () => {
   it.effect("are created, replaced, read and removed, and never show a secret", () =>
@@ -74,5 +74,26 @@ describe("servers", () => {
         assert.strictEqual(answer.status, 400, JSON.stringify(body))
       }
       assert.strictEqual((yield* MemoryWorld).servers.size, 1)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("S2x.14 take no client that needs a secret without one, nor an access token typed in by hand", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const resource = "https://mail.example/mcp"
+      for (const authMethod of ["client_secret_basic", "client_secret_post"]) {
+        for (const secret of [{}, { clientSecret: "" }, { clientSecret: null }]) {
+          const refused = yield* ada.put("/v1/servers/mail", {
+            resource,
+            client: { clientId: "c", authMethod, ...secret }
+          })
+          assert.strictEqual(refused.status, 400, JSON.stringify({ authMethod, ...secret }))
+        }
+      }
+      const { refreshToken: _, ...typed } = deposit({ accessToken: Canary.makeText("access") })
+      const refused = yield* ada.put("/v1/connections/mail", typed)
+      assert.deepStrictEqual([refused.status, refused.json["code"]], [400, "invalid_request"])
+      assert.include(refused.text, "refreshToken")
+      const { connections, servers } = yield* MemoryWorld
+      assert.deepStrictEqual([connections.size, servers.size], [0, 1])
     }).pipe(Effect.provide(layer())))
 })

@@ -1,5 +1,5 @@
 import { Clock, DateTime, Effect, Option, type Redacted } from "effect"
-import type { AuthorizationServer, AuthorizationServerMetadata } from "../AuthorizationServer.ts"
+import { type AuthorizationServer, type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
 import type { Cipher } from "../Cipher.ts"
 import { coversScopes } from "../Credentials.ts"
 import type { TransportKind } from "../Flow.ts"
@@ -36,6 +36,10 @@ export const makeClients = (ports: {
   ) {
     if (server.client !== undefined) {
       const { authMethod, clientId, clientSecret, redirectUri } = server.client
+      // The exchange could not be sent: nobody is asked for a consent that leads nowhere.
+      if (authMethod !== "none" && clientSecret === undefined) {
+        return yield* new DiscoveryError({ code: "client_secret_missing" })
+      }
       return {
         clientId,
         authMethod,
