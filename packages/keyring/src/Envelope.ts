@@ -28,7 +28,7 @@ export type OpenFailure = "format" | "key_unavailable" | "commitment" | "tag"
  * Remembers the derived keys of envelopes that were opened, so that opening one again costs one AES pass.
  *
  * An entry is found only by the very header, context and commitment that it was verified for. It holds keys, never
- * plaintext, and belongs to one ring: a ring that changes takes a new cache, and so does a data key that is destroyed.
+ * plaintext, and belongs to one ring: a ring that changes takes a new cache, and a data key that is dropped is forgotten with what came of it.
  */
 export class DerivedKeyCache {
   readonly #capacity: number
@@ -57,20 +57,27 @@ export class DerivedKeyCache {
     return found.key
   }
 
-  /** Remembers a key, in place of the least recent one if there is no room. */
-  set(commitment: Buffer, aad: Buffer, key: KeyObject): void {
+  /** Remembers a key that was derived from `root`, in place of the least recent one if there is no room. */
+  set(commitment: Buffer, aad: Buffer, key: KeyObject, root: RootKey): void {
     if (this.#capacity <= 0) return
     const oldest = this.#entries.size >= this.#capacity ? this.#entries.keys().next().value : undefined
     if (oldest !== undefined) this.#entries.delete(oldest)
     // A copy: a view would keep the whole pool that it was cut from.
-    this.#newest = { aad: new Uint8Array(aad), key }
+    this.#newest = { aad: new Uint8Array(aad), key, root }
     this.#entries.set(commitment.toString("latin1"), this.#newest)
+  }
+
+  /** Drops every key that was derived from `root`. */
+  forget(root: RootKey): void {
+    for (const [name, entry] of this.#entries) if (entry.root === root) this.#entries.delete(name)
+    if (this.#newest?.root === root) this.#newest = undefined
   }
 }
 
 interface Remembered {
   readonly aad: Uint8Array
   readonly key: KeyObject
+  readonly root: RootKey
 }
 
 /** Encrypts under a key, with a fresh salt and nonce. */
@@ -107,7 +114,7 @@ export const open = (
     const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad, formatOf(format))
     if (!timingSafeEqual(derived.commitment, claimed)) return Result.fail("commitment")
     key = derived.key
-    cache?.set(claimed, aad, key)
+    cache?.set(claimed, aad, key, root)
   }
 
   const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(layout.nonce, layout.commitment), {

@@ -253,4 +253,15 @@ describe("DerivedKeyCache", () => {
     const remembered = (bytes: Uint8Array) => Result.isSuccess(Envelope.open(() => other, context, bytes, cache))
     assert.deepStrictEqual(sealed.map(remembered), [true, false, true])
   })
+
+  it("forgets what was derived from one key, and nothing else", () => {
+    const cache = new Envelope.DerivedKeyCache()
+    const [mine, theirs] = [rootOf(randomBytes(32)), rootOf(randomBytes(32))]
+    const sealed = [mine, theirs].map((root) => Envelope.seal(root, context, secret)) as [Uint8Array, Uint8Array]
+    for (const [index, root] of [mine, theirs].entries()) Envelope.open(() => root, context, sealed[index]!, cache)
+    cache.forget(mine)
+    assert.strictEqual(cache.size, 1)
+    const remembered = (bytes: Uint8Array) => Result.isSuccess(Envelope.open(() => root, context, bytes, cache))
+    assert.deepStrictEqual(sealed.map(remembered), [false, true])
+  })
 })

@@ -7,11 +7,12 @@ import { Signals, tenantTopic } from "@valetkey/domain/Signals"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { sealContext, type TenantKey, TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
-import { Context, DateTime, Effect, Layer, Option, Redacted, Result } from "effect"
+import { Context, DateTime, Effect, Fiber, Latch, Layer, Option, Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { createSecretKey, randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Envelope from "../src/Envelope.ts"
+import * as DataKeys from "../src/internal/dataKeys.ts"
 import { format2, sealWithUnsafe } from "../src/internal/envelope.ts"
 import * as KeyRingCipher from "../src/KeyRingCipher.ts"
 import * as KeySource from "../src/KeySource.ts"
@@ -109,14 +110,17 @@ const makeShared = () => {
   const source = KeySource.fromText(Redacted.make(`1:${rootKey.toString("base64")}`))
   const hub = SignalHub.make()
   const keys = new Map<TenantId, TenantKey>()
-  const state = { reads: 0, down: false }
+  const state = { asked: 0, reads: 0, down: false, answers: Latch.makeUnsafe(true) }
   const outage = new StoreError({ code: "store_unavailable", operation: "find" })
   const guarded = <A>(step: () => A) => Effect.suspend(() => state.down ? Effect.fail(outage) : Effect.sync(step))
   const store = TenantKeyStore.of({
     find: (tenant) =>
-      guarded(() => {
-        state.reads++
-        return Option.fromUndefinedOr(keys.get(tenant))
+      Effect.suspend(() => {
+        state.asked++
+        return state.answers.whenOpen(guarded(() => {
+          state.reads++
+          return Option.fromUndefinedOr(keys.get(tenant))
+        }))
       }),
     create: (tenant, key) =>
       guarded(() => {
@@ -124,22 +128,23 @@ const makeShared = () => {
         return keys.get(tenant)!
       })
   })
+  const signals = Signals.of({
+    notify: (topic) => Effect.sync(() => hub.dispatch(topic)),
+    subscribe: hub.subscribe,
+    listen: hub.listen
+  })
   const shared = Layer.mergeAll(
     Layer.succeed(TenantKeyStore, store),
     Layer.mock(KeyRegister)({
       list: Effect.succeed([{ id: 1, checkValue: checkValueOf(source), state: "primary", firstSeenAt: epoch }])
     }),
-    Layer.succeed(Signals, {
-      notify: (topic) => Effect.sync(() => hub.dispatch(topic)),
-      subscribe: hub.subscribe,
-      listen: hub.listen
-    })
+    Layer.succeed(Signals, signals)
   )
   const replica = (sealing: boolean) =>
     Layer.build(
       KeyRingCipher.layerTenantKeys({ instanceId: "inst", source, sealing }).pipe(Layer.provide(shared))
     ).pipe(Effect.map((services) => Context.get(services, Cipher)))
-  return { hub, keys, replica, rootKey, state }
+  return { hub, keys, replica, rootKey, signals, source, state, store }
 }
 
 const epoch = DateTime.makeUnsafe(0)
@@ -285,5 +290,85 @@ describe("KeyRingCipher.layerTenantKeys", () => {
       const refused = yield* Effect.flip(cipher.seal(contextOf(other), token))
       assert.strictEqual(refused.code, "encryption_key_unavailable")
       assert.strictEqual(keys.size, 1)
+    }).pipe(Effect.scoped))
+
+  it.effect("I3 waits a second for a store that does not answer, and then goes on at once with the key that it holds", () =>
+    Effect.gen(function*() {
+      const { replica, state } = makeShared()
+      const cipher = yield* replica(true)
+      yield* cipher.seal(context, token)
+      yield* TestClock.adjust("2 seconds")
+      state.asked = 0
+      state.answers.closeUnsafe()
+      const sealing = yield* Effect.forkChild(Effect.uninterruptible(cipher.seal(context, token)))
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(sealing.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.isTrue(isUnderTenantKey(yield* Fiber.join(sealing)))
+      yield* cipher.seal(context, token)
+      yield* TestClock.adjust("1 minute")
+      yield* cipher.seal(context, token)
+      assert.strictEqual(state.asked, 1)
+    }).pipe(Effect.scoped))
+
+  it.effect("I3 asks a store that failed no more than once a second", () =>
+    Effect.gen(function*() {
+      const { replica, state } = makeShared()
+      const cipher = yield* replica(true)
+      yield* cipher.seal(context, token)
+      yield* TestClock.adjust("2 seconds")
+      state.asked = 0
+      state.down = true
+      for (let n = 0; n < 10; n++) yield* cipher.seal(context, token)
+      assert.strictEqual(state.asked, 1)
+      yield* TestClock.adjust("1 second")
+      yield* cipher.seal(context, token)
+      assert.strictEqual(state.asked, 2)
+    }).pipe(Effect.scoped))
+
+  it.effect("LIFE-06 asks once for all who need the same key, also when the first of them gives up", () =>
+    Effect.gen(function*() {
+      const { replica, state } = makeShared()
+      const sealed = yield* (yield* replica(true)).seal(context, token)
+      const cipher = yield* replica(true)
+      state.asked = 0
+      state.answers.closeUnsafe()
+      const opening = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(opened(cipher, sealed)))
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(opening[0]!)
+      yield* state.answers.open
+      for (const one of opening.slice(1)) assert.strictEqual(yield* Fiber.join(one), "gho_token")
+      assert.strictEqual(state.asked, 1)
+    }).pipe(Effect.scoped))
+
+  it.effect("LIFE-02 a key that is dropped, or that nobody uses for minutes, leaves nothing behind that was derived from it", () =>
+    Effect.gen(function*() {
+      const { hub, replica, signals, source, state, store } = makeShared()
+      const root = yield* replica(false)
+      const keys = yield* DataKeys.make({ root, store, signals, derivedKeys: undefined })
+      const ring = yield* source.ring
+      const use = Effect.gen(function*() {
+        const key = yield* keys.sealing(ring, acme)
+        const where = { ...context, instance: "inst" }
+        const sealed = Envelope.seal(key, where, Buffer.from("gho_token"), 2)
+        assert.isTrue(Result.isSuccess(Envelope.open(() => key, where, sealed, keys.derived(), 2)))
+        return key
+      })
+      yield* use
+      assert.strictEqual(keys.derived().size, 1)
+      hub.dispatch(tenantTopic(acme))
+      yield* Effect.yieldNow
+      assert.strictEqual(keys.derived().size, 0)
+
+      yield* use
+      for (let n = 0; n < 6; n++) {
+        yield* TestClock.adjust("1 minute")
+        yield* use
+      }
+      assert.strictEqual(keys.derived().size, 7)
+      yield* TestClock.adjust("6 minutes")
+      assert.strictEqual(keys.derived().size, 0)
+      state.down = true
+      assert.strictEqual((yield* Effect.flip(keys.sealing(ring, acme))).code, "encryption_key_unavailable")
     }).pipe(Effect.scoped))
 })
