@@ -39,7 +39,7 @@ export const accompany = Effect.fnUntraced(function*(remote: Remote, server: str
     yield* output.say("The browser comes back to this machine. On yours, keep this running meanwhile:")
     yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
   }
-  const pastes = listener !== undefined && !opened && PastedUrl.isOffered()
+  const pastes = listener !== undefined && !opened && !output.json && PastedUrl.isOffered()
   if (listener !== undefined && !opened) {
     yield* output.say(
       pastes
