@@ -15,7 +15,8 @@ const { values } = parseArgs({ options: { rounds: { type: "string", default: "9"
 const rounds = Number(values.rounds)
 
 const sections: Readonly<Record<string, (world: World.World) => Promise<ReadonlyArray<Section>>>> = {
-  commands: async (world) => [await commandLine(world, rounds)],
+  // A command takes a few hundredths of a second: more rounds cost little and say more.
+  commands: async (world) => [await commandLine(world, 3 * rounds)],
   start: (world) => coldStart(world, rounds),
   token: async (world) => [await handing(world, rounds)],
   sealing: async () => [await sealing(rounds)],
