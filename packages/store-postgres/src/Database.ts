@@ -1,7 +1,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted, Schedule, Scope, String } from "effect"
+import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted, Scope, String } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"
 import { storeError, tooLate } from "./internal/failure.ts"
@@ -142,7 +142,6 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
   const retryConflicts = <A, E>(work: Effect.Effect<A, E>) =>
     Effect.retry(work, {
       times: 3,
-      schedule: Schedule.jittered(Schedule.exponential("5 millis")),
       while: (error) => isReason(error, "DeadlockError") || isReason(error, "SerializationError")
     })
 
