@@ -245,6 +245,30 @@ describe("moving", () => {
       assert.deepStrictEqual(yield* namesOf(valetkey), ["a", "b", "c", "e"])
     })))
 
+  it.live("calls an import uncertain, and keeps it, when an answer of the provider is lost and no other proves it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const { text, tokens } = documentOf(provider, ["a", "b"])
+      provider.script("token", [
+        Reply.processThenReset,
+        Reply.json(503, {}),
+        Reply.processThenReset,
+        Reply.error("invalid_client", 401)
+      ])
+      const imported = yield* valetkey.json(["import", "-", "--format", "json"], {}, text)
+      assert.deepStrictEqual([imported.code, imported.error.code], [1, "import_incomplete"])
+      const { connections } = imported.error as unknown as { readonly connections: ReadonlyArray<Reported> }
+      assert.deepStrictEqual(
+        connections.map(({ code, imported, server, uncertain }) => [server, imported, code, uncertain]),
+        [["a", false, "deposit_refused", true], ["b", false, "deposit_refused", true]]
+      )
+      // Whoever holds the good token now, it is neither revoked nor lost with its row.
+      assert.deepStrictEqual(yield* namesOf(valetkey), ["a", "b"])
+      assert.strictEqual(provider.requests("revocation").length, 0)
+      assert.deepStrictEqual(tokens.map((token) => provider.tokenCount(token)), [2, 2])
+    })))
+
   it.live("I3 keeps a connection that is refreshed while it is moved, because the archive has its old token", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

@@ -55,7 +55,8 @@ export const DepositPayload = Schema.Struct({
   verify: Schema.optionalKey(Schema.Boolean),
   /**
    * With `verify`: credentials that the redemption does not prove are deleted again, and their grant is left alone. For
-   * credentials that their present holder goes on using when this fails.
+   * credentials that their present holder goes on using when this fails. Ends also when the caller hangs up. What may be
+   * used up and may yet be redeemed is kept and answered with `deposit_refused` and the reason `unknown_outcome`.
    */
   forgetUnproved: Schema.optionalKey(Schema.Boolean),
   /** Overwrite a connection that is there. Without it, `If-Match` with the quoted generation says which one is meant. */

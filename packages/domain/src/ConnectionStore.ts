@@ -97,9 +97,10 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   disconnect(key: ConnectionKey, epoch: Epoch): Effect.Effect<boolean, StoreError>
   /**
    * Deletes a connection and its secrets in one step and owes the authorization server nothing, if generation and epoch
-   * are still those that were read and nobody holds a lease: a refresh that may be under way has its result stored here
-   * and nowhere else. Leaves a mark in the same step (`RevocationReceipts.isForgotten`), by which a late result of this
-   * life is known. Open flows stay. False when it changed nothing.
+   * are still those that were read, nobody holds a lease, and no attempt of unknown outcome waits for another: what comes
+   * of a refresh that is not over is stored here and nowhere else. Leaves a mark in the same step
+   * (`RevocationReceipts.isForgotten`), by which a late result of this life is known. Open flows stay. False when it
+   * changed nothing.
    */
   forget(key: ConnectionKey, input: {
     readonly generation: Generation

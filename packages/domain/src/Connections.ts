@@ -64,7 +64,9 @@ export class Connections extends Context.Service<Connections, {
   disconnect(key: ConnectionKey): Effect.Effect<void, StoreError>
   /**
    * Deletes the connection here and leaves its grant at the authorization server alone: for credentials that are kept
-   * elsewhere from now on. Refused when the generation is not the one that was taken there, or a refresh is under way.
+   * elsewhere from now on. Refused when the generation is not the one that was taken there, or, with
+   * `refresh_in_progress`, when a refresh is under way or an attempt of unknown outcome waits for another: then nobody
+   * can say who holds the good token.
    */
   forget(key: ConnectionKey, generation: number): Effect.Effect<void, DepositConflict | TokenError | StoreError>
 }>()("@valetkey/domain/Connections") {

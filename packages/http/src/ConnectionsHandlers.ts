@@ -6,7 +6,8 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import type { Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
-import { DateTime, Effect } from "effect"
+import { Deadlines } from "@valetkey/domain/Deadlines"
+import { DateTime, Effect, Fiber, FiberSet } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
@@ -46,7 +47,14 @@ const refused = ({ reason }: ApiProblem): ApiProblem =>
     reason === undefined ? {} : { reason }
   )
 
-/** Layer of the connection endpoints. */
+/** Nothing is proved, and nobody knows yet: the connection stays, and its next use tells. */
+const undecided = ApiProblem.of(
+  "deposit_refused",
+  "The authorization server was asked and an answer of it is lost: these credentials may be used up, or be good; the connection is kept, and its next use tells",
+  { reason: "unknown_outcome" }
+)
+
+/** Layer of the connection endpoints. Closing it waits for proofs under way, no longer than any of them may take. */
 export const layer = HttpApiBuilder.group(
   ValetkeyApi,
   "connections",
@@ -54,6 +62,15 @@ export const layer = HttpApiBuilder.group(
     const connections = yield* Connections
     const accessTokens = yield* AccessTokens
     const authorizationServer = yield* AuthorizationServer
+
+    const proofs = yield* FiberSet.make<unknown, unknown>()
+    yield* Effect.addFinalizer(() =>
+      FiberSet.awaitEmpty(proofs).pipe(Effect.timeoutOption(Deadlines.standard.waiter), Effect.ignore)
+    )
+
+    /** Runs in a fiber of the application: a caller that goes away changes nothing. */
+    const toTheEnd = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.flatMap(FiberSet.run(proofs, effect), Fiber.join)
 
     const ask = (key: ConnectionKey, payload: DepositPayload): Effect.Effect<Endpoints, ApiProblem> =>
       Effect.map(
@@ -76,9 +93,14 @@ export const layer = HttpApiBuilder.group(
     /** The same, and nothing is kept of what it did not prove; credentials that came meanwhile are. */
     const proveOrForget = Effect.fnUntraced(function*(key: ConnectionKey) {
       const { generation } = yield* orProblem(connections.get(key))
-      yield* Effect.tapError(
+      yield* Effect.catchIf(
         prove(key),
-        ({ code }) => unproved.has(code) ? Effect.ignore(orProblem(connections.forget(key, generation))) : Effect.void
+        ({ code }) => unproved.has(code),
+        (problem) =>
+          Effect.matchEffect(orProblem(connections.forget(key, generation)), {
+            onSuccess: () => Effect.fail(problem),
+            onFailure: ({ code }) => Effect.fail(code === "refresh_in_progress" ? undecided : problem)
+          })
       )
     })
 
@@ -100,8 +122,12 @@ export const layer = HttpApiBuilder.group(
         const key = yield* keyOf(params.server)
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
         const deposit = depositOf(payload, endpoints, yield* DateTime.now)
-        const created = yield* orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
-        if (payload.verify === true) yield* payload.forgetUnproved === true ? proveOrForget(key) : prove(key)
+        const store = orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
+        const created = payload.verify !== true
+          ? yield* store
+          : payload.forgetUnproved === true
+          ? yield* toTheEnd(Effect.tap(store, () => proveOrForget(key)))
+          : yield* Effect.tap(store, () => prove(key))
         return { created, connection: viewOf(yield* orProblem(connections.get(key))) }
       }),
       disconnect: Effect.fnUntraced(function*({ params }) {

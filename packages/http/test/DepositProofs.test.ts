@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DiscoveryError, RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
-import { Effect } from "effect"
+import { Deferred, Effect, Fiber } from "effect"
 import { caller, deposit, Http, issue, layer, Script } from "./Harness.ts"
 
 describe("a deposit", () => {
@@ -59,6 +59,52 @@ describe("a deposit", () => {
         )
       assert.strictEqual((yield* put("mail")).json["code"], "client_misconfigured")
       assert.deepInclude((yield* ada.get("/v1/connections/mail")).json, { generation: 2, status: "active" })
+    }).pipe(Effect.provide(layer())))
+
+  it.live("keeps what may be used up and may yet be redeemed, and says so", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      const world = yield* MemoryWorld
+      const second: ReadonlyArray<RedemptionError["reason"]> = [
+        { _tag: "Transient" },
+        { _tag: "Configuration", error: "invalid_client" }
+      ]
+      for (const [index, reason] of second.entries()) {
+        const name = `/v1/connections/notes-${index}`
+        let attempts = 0
+        script.refresh = () =>
+          Effect.fail(new RedemptionError({ reason: ++attempts === 1 ? { _tag: "UnknownOutcome" } : reason }))
+        const answer = yield* ada.put(name, deposit({ verify: true, forgetUnproved: true }))
+        assert.deepStrictEqual([answer.status, answer.json["code"], attempts], [422, "deposit_refused", 2])
+        assert.strictEqual(answer.json["reason"], "unknown_outcome")
+        assert.deepInclude((yield* ada.get(name)).json, { generation: 1, status: "active" })
+      }
+      assert.deepStrictEqual([world.connections.size, world.outbox.size], [2, 0])
+    }).pipe(Effect.provide(layer())))
+
+  it.live("is proved to its end and forgotten although the caller hangs up", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      const world = yield* MemoryWorld
+      const [asked, answered] = [Deferred.makeUnsafe<void>(), Deferred.makeUnsafe<void>()]
+      script.refresh = () =>
+        Deferred.succeed(asked, undefined).pipe(
+          Effect.andThen(Deferred.await(answered)),
+          Effect.andThen(Effect.fail(new RedemptionError({ reason: { _tag: "Terminal", error: "invalid_grant" } })))
+        )
+      const request = yield* Effect.forkChild(
+        ada.put("/v1/connections/notes", deposit({ verify: true, forgetUnproved: true }))
+      )
+      yield* Deferred.await(asked)
+      yield* Fiber.interrupt(request)
+      assert.strictEqual(world.connections.size, 1)
+      yield* Deferred.succeed(answered, undefined)
+      const { status } = yield* Effect.repeat(ada.get("/v1/connections/notes"), {
+        until: ({ status }) => status === 404
+      })
+      assert.deepStrictEqual([status, world.connections.size, world.outbox.size], [404, 0, 0])
     }).pipe(Effect.provide(layer())))
 
   it.live("tells credentials that are refused from those that may be used up", () =>

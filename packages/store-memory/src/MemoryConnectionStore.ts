@@ -130,7 +130,8 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
           const row = rowOfKey(key)
           if (
             row === undefined || row.connection.generation !== generation || row.connection.epoch !== epoch ||
-            row.connection.status._tag === "revoking" || row.phase !== "idle"
+            row.connection.status._tag === "revoking" || row.phase !== "idle" ||
+            row.connection.status._tag === "active" && row.attempts > 0
           ) return false
           world.forgotten.set(forgettingOf(key, epoch), { tenant: key.tenant, at: now })
           return world.connections.delete(key.path)

@@ -101,7 +101,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
           changed(sql`WITH gone AS (
               DELETE FROM connections
               WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
-                AND status <> 'revoking' AND phase = 'idle'
+                AND status <> 'revoking' AND phase = 'idle' AND (status <> 'active' OR attempts = 0)
               RETURNING tenant, subject, server
             ), mark AS (
               INSERT INTO revocation_receipts (tenant, subject, server, id, revocation, cause, attempts, created_at,

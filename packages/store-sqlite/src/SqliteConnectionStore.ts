@@ -139,7 +139,7 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
           const deleted = session.run(
             `DELETE FROM connections
              WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
-               AND status <> 'revoking' AND phase = 'idle'`,
+               AND status <> 'revoking' AND phase = 'idle' AND (status <> 'active' OR attempts = 0)`,
             ...ConnectionRows.valuesOf(key),
             generation,
             epoch

@@ -4,7 +4,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { endingOf, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { ServerSlug } from "@valetkey/domain/Server"
-import { Effect, type Layer, Option } from "effect"
+import { Duration, Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import * as ConnectionRefresh from "./internal/connectionRefreshCases.ts"
 import {
@@ -319,6 +319,26 @@ export const cases = <R>(
         assert.isTrue((yield* commit(key, 1, epoch)).stored)
         assert.isFalse(yield* forget(1))
         assert.isTrue(yield* forget(2))
+      }))
+
+    it.effect("changes nothing while an attempt of unknown outcome waits for another, whatever becomes of that one", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const { epoch, key } = yield* connected
+        const forget = connections.forget(key, { generation: Fixture.generation(1), epoch })
+        yield* markSent(key, 1, yield* claimed(key, 1))
+        yield* fail(key, 1, 1, { _tag: "UnknownOutcome" })
+        assert.isFalse(yield* forget)
+        yield* options.advance(Fixture.pastLease)
+        yield* markSent(key, 1, yield* claimed(key, 1))
+        yield* fail(key, 1, 2, { _tag: "Retryable", delay: Duration.zero })
+        assert.isFalse(yield* forget)
+        assert.strictEqual(yield* statusOf(key), "active")
+        // Once no attempt is left it is the person's turn, and the row says why.
+        yield* markSent(key, 1, yield* claimed(key, 1))
+        yield* fail(key, 1, 3, { _tag: "UnknownOutcome" })
+        assert.strictEqual(yield* statusOf(key), "needs_reauth")
+        assert.isTrue(yield* forget)
       }))
 
     it.effect("forgets a connection that needs its person, and none that is being revoked", () =>
