@@ -26,6 +26,8 @@ export interface Revocation {
 export interface OwedRevocation extends Omit<Revocation, "attempts"> {
   /** When the access token ends by itself, for the receipt. */
   readonly accessTokenExpiresAt?: DateTime.Utc | undefined
+  /** When the tokens were issued: those of a deleted tenant are not owed by the one that has its name now. */
+  readonly issuedAt?: DateTime.Utc | undefined
 }
 
 /** The id of the entry by which a disconnect ends one life of a connection at the generation that it had. */
@@ -41,7 +43,10 @@ export const forgettingOf = ({ server, subject, tenant }: ConnectionKey, epoch: 
  * change of an entry changes its receipt in the same step (`RevocationReceipts`).
  */
 export class RevocationOutbox extends Context.Service<RevocationOutbox, {
-  /** Adds tokens that no connection holds, such as those of a flow that was cancelled during its exchange. */
+  /**
+   * Adds tokens that no connection holds, such as those of a flow that was cancelled during its exchange. Refused with
+   * `tenant_deleted` for a tenant that is gone, and for tokens from before the name of a deleted one was allowed again.
+   */
   enqueue(revocation: OwedRevocation): Effect.Effect<void, StoreError>
   /** Claims up to `limit` due entries for `lease`; no other caller gets them until then (`SKIP LOCKED`). */
   take(

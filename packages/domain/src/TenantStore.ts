@@ -48,6 +48,9 @@ export class TenantStore extends Context.Service<TenantStore, {
     tenant: TenantId,
     input: { readonly patience: Duration.Duration; readonly limit: number }
   ): Effect.Effect<"waiting" | "more" | "deleted", StoreError>
-  /** Removes the tombstone, so that the name may be used again. False while the deletion is not finished. Idempotent. */
+  /**
+   * Removes the tombstone, so that the name may be used again, and keeps the time: late tokens from before are refused.
+   * False while the deletion is not finished. Idempotent.
+   */
   allow(tenant: TenantId): Effect.Effect<boolean, StoreError>
 }>()("@valetkey/domain/TenantStore") {}

@@ -221,6 +221,28 @@ describe("Tenants", () => {
       assert.deepStrictEqual(steps, ["begin", "disconnect"])
     }).pipe(Effect.provide(layer)))
 
+  it.effect("LIFE-02 drops what a spool holds of a former tenant, also when the name is allowed again", () =>
+    Effect.gen(function*() {
+      const [tenants, points, spool] = [yield* Tenants, yield* InjectionPoints, yield* Spool]
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      yield* TestClock.adjust("2 hours")
+      yield* points.pause("refresh.before_commit", { times: 1 })
+      const late = yield* Effect.forkChild(Effect.exit((yield* AccessTokens).get(key)))
+      yield* points.awaitReached("refresh.before_commit")
+      yield* tenants.remove(acme)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(yield* round, 1)
+      yield* tenants.allow(acme)
+      assert.lengthOf(yield* spool.list, 1)
+      assert.strictEqual(yield* (yield* Housekeeping).replay, 0)
+      assert.deepStrictEqual(yield* spool.list, [])
+      assert.deepStrictEqual(yield* rowsOf(acme), nothing)
+      yield* points.release("refresh.before_commit")
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(late)))
+      assert.deepStrictEqual(yield* rowsOf(acme), nothing)
+    }).pipe(Effect.provide(layer)))
+
   it.effect("LIFE-02 waits for revocations as long as its patience, and works without a key", () =>
     Effect.gen(function*() {
       const [tenants, provider, vault] = [yield* Tenants, yield* Provider, yield* Vault]

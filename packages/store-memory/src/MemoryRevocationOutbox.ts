@@ -1,4 +1,5 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import { atomicallyOf } from "./internal/deletions.ts"
@@ -11,19 +12,20 @@ export const layer: Layer.Layer<RevocationOutbox, never, MemoryWorld> = Layer.ef
   Effect.map(MemoryWorld, (world) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        atomicallyOf(world, revocation.key.tenant, "enqueue", (now) =>
-          owe(world, revocation, "late_result", now), "gone"),
+        Effect.suspend(() => {
+          const { issuedAt, key: { tenant } } = revocation
+          const allowedAt = world.allowances.get(tenant)
+          return issuedAt !== undefined && allowedAt !== undefined && issuedAt.epochMilliseconds <= allowedAt
+            ? Effect.fail(new StoreError({ code: "tenant_deleted", operation: "enqueue" }))
+            : atomicallyOf(world, tenant, "enqueue", (now) => owe(world, revocation, "late_result", now), "gone")
+        }),
 
-      depth: atomically(() =>
-        world.outbox.size
-      ),
+      depth: atomically(() => world.outbox.size),
 
       take: (input) =>
         atomically((now) =>
           [...world.outbox.values()]
-            .filter((row) =>
-              row.dueAt <= now
-            )
+            .filter((row) => row.dueAt <= now)
             .sort((a, b) => a.dueAt - b.dueAt)
             .slice(0, input.limit)
             .map((row) => {

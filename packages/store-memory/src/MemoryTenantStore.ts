@@ -84,9 +84,12 @@ export const layer: Layer.Layer<TenantStore, never, MemoryWorld> = Layer.effect(
         }),
 
       allow: (tenant) =>
-        Effect.sync(() => {
+        atomically((now) => {
           const deletion = world.deletions.get(tenant)
-          if (deletion?.deletedAt !== undefined) world.deletions.delete(tenant)
+          if (deletion?.deletedAt !== undefined) {
+            world.deletions.delete(tenant)
+            world.allowances.set(tenant, now)
+          }
           return deletion === undefined || deletion.deletedAt !== undefined
         })
     })

@@ -84,6 +84,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
   readonly deletions: Map<TenantId, DeletionRow>
+  /** When the names of deleted tenants were allowed again, in milliseconds. */
+  readonly allowances: Map<TenantId, number>
   readonly tenantKeys: Map<TenantId, TenantKey>
 }>()("@valetkey/store-memory/MemoryWorld") {
   /** Layer that begins with nothing. */
@@ -105,6 +107,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     audit: [],
     auditHeads: new Map(),
     deletions: new Map(),
+    allowances: new Map(),
     tenantKeys: new Map()
   }))
 }

@@ -1,6 +1,7 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationProgress, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
-import { Duration, Effect, Layer } from "effect"
+import { StoreError } from "@valetkey/domain/StoreError"
+import { DateTime, Duration, Effect, Layer } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
 import { decodeRevocation, insertRevocation, receiptIdOf, revocationColumns } from "./internal/revocationRows.ts"
@@ -11,8 +12,19 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
   Effect.map(Database, (database) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        database.forTenant(revocation.key.tenant).write("RevocationOutbox.enqueue", (sql) =>
-          insertRevocation(sql, revocation, "late_result")),
+        database.forTenant(revocation.key.tenant).transaction("RevocationOutbox.enqueue", (sql) =>
+          Effect.gen(function*() {
+            yield* insertRevocation(sql, revocation, "late_result")
+            if (revocation.issuedAt === undefined) {
+              return undefined
+            }
+            // After the insert: what was not refused because the name had just been allowed is seen here.
+            const former = yield* sql`SELECT FROM tenant_allowances WHERE tenant = ${revocation.key.tenant}
+              AND allowed_at >= ${DateTime.toDateUtc(revocation.issuedAt)}::timestamptz`
+            if (former.length > 0) {
+              return yield* new StoreError({ code: "tenant_deleted", operation: "RevocationOutbox.enqueue" })
+            }
+          })),
 
       depth: database.acrossTenants.read(
         "RevocationOutbox.depth",
@@ -36,7 +48,8 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
               FROM due WHERE revocations.tenant = due.tenant AND revocations.id = due.id
               RETURNING ${revocationColumns(sql)}`,
             Effect.forEach((row) =>
-              Effect.mapError(decodeRevocation(row), (error) => storeError("RevocationOutbox.take", error))
+              Effect.mapError(decodeRevocation(row), (error) =>
+                storeError("RevocationOutbox.take", error))
             )
           )),
 

@@ -84,7 +84,11 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
       allow: (tenant) =>
         database.forTenant(tenant).transaction("TenantStore.allow", (sql) =>
           Effect.gen(function*() {
-            yield* sql`DELETE FROM tenant_deletions WHERE tenant = ${tenant} AND deleted_at IS NOT NULL`
+            yield* sql`WITH lifted AS (
+                DELETE FROM tenant_deletions WHERE tenant = ${tenant} AND deleted_at IS NOT NULL RETURNING tenant
+              )
+              INSERT INTO tenant_allowances (tenant, allowed_at) SELECT tenant, clock_timestamp() FROM lifted
+              ON CONFLICT (tenant) DO UPDATE SET allowed_at = excluded.allowed_at`
             return !(yield* hasMark(sql, tenant))
           }))
     }))

@@ -1,4 +1,5 @@
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { StoreError } from "@valetkey/domain/StoreError"
 import { Effect, Layer } from "effect"
 import { after } from "./internal/columns.ts"
 import { addRevocation, noteProgress, type RevocationColumns, revocationOf } from "./internal/revocationRows.ts"
@@ -10,7 +11,19 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
   Effect.map(SqliteDatabase, (database) =>
     RevocationOutbox.of({
       enqueue: (revocation) =>
-        database.write("enqueue", (session, now) => addRevocation(session, revocation, "late_result", now)),
+        database.write("enqueue", (session, now) => {
+          const isFormer = revocation.issuedAt !== undefined && session.tuple(
+                "SELECT 1 FROM tenant_allowances WHERE tenant = ? AND allowed_at >= ?",
+                revocation.key.tenant,
+                revocation.issuedAt.epochMilliseconds
+              ) !== undefined
+          if (!isFormer) addRevocation(session, revocation, "late_result", now)
+          return isFormer
+        }).pipe(
+          Effect.flatMap((isFormer) =>
+            isFormer ? Effect.fail(new StoreError({ code: "tenant_deleted", operation: "enqueue" })) : Effect.void
+          )
+        ),
 
       depth: database.read(
         "depth",

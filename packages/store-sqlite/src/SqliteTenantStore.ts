@@ -108,8 +108,10 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
         ),
 
       allow: (tenant) =>
-        database.write("allow", (session) => {
-          session.run("DELETE FROM tenant_deletions WHERE tenant = ? AND deleted_at IS NOT NULL", tenant)
+        database.write("allow", (session, now) => {
+          if (session.run("DELETE FROM tenant_deletions WHERE tenant = ? AND deleted_at IS NOT NULL", tenant) > 0) {
+            session.run("INSERT OR REPLACE INTO tenant_allowances (tenant, allowed_at) VALUES (?, ?)", tenant, now)
+          }
           return deletionOf(session, tenant) === undefined
         })
     }))

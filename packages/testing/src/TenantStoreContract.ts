@@ -14,7 +14,7 @@ import { SubjectId } from "@valetkey/domain/Subject"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
 import { TenantStore } from "@valetkey/domain/TenantStore"
-import { Duration, Effect, Option } from "effect"
+import { DateTime, Duration, Effect, Option } from "effect"
 import { randomBytes } from "node:crypto"
 import * as Steps from "./internal/connectionSteps.ts"
 import * as Fixture from "./internal/contractFixtures.ts"
@@ -223,6 +223,35 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       const connections = yield* ConnectionStore
       assert.isTrue(Option.isNone(yield* connections.get(connected)))
       assert.isTrue(yield* connections.deposit(connected, Fixture.newWrite(0)))
+    }))
+
+  it.effect("LIFE-02 takes no late revocation of a former tenant for the one that has its name now", () =>
+    Effect.gen(function*() {
+      const tenants = yield* TenantStore
+      const outbox = yield* RevocationOutbox
+      const [key, other] = [Fixture.newKey(), Fixture.newKey()]
+      const enqueue = (of: ConnectionKey, issuedAt: DateTime.Utc) =>
+        refusal(
+          outbox.enqueue({
+            id: `${DateTime.formatIso(issuedAt)} ${of.path}`,
+            key: of,
+            grant: Fixture.newGrant(),
+            issuedAt
+          })
+        )
+      yield* tenants.begin(key.tenant)
+      yield* options.advance(patience)
+      yield* tenants.erase(key.tenant, step)
+      const former = Option.getOrThrow(yield* tenants.find(key.tenant)).deletedAt!
+      yield* tenants.allow(key.tenant)
+      yield* options.advance(patience)
+      // The name was allowed once: this allows nothing.
+      yield* tenants.allow(key.tenant)
+      assert.strictEqual(yield* enqueue(key, former), "tenant_deleted")
+      assert.strictEqual(yield* enqueue(other, former), "done")
+      assert.strictEqual(yield* enqueue(key, DateTime.addDuration(former, Duration.minutes(30))), "done")
+      yield* tenants.begin(key.tenant)
+      assert.strictEqual(Option.getOrThrow(yield* tenants.find(key.tenant)).revocations, 1)
     }))
 
   it.effect("gives a tenant one data key, whoever makes it at the same time", () =>

@@ -302,6 +302,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       id: epoch,
       key,
       grant: flow.authorization.grant,
+      issuedAt: write.credentials.issuedAt,
       accessToken: secret(write.credentials.accessToken, "access_token", write.previous + 1),
       refreshToken: secret(write.credentials.refreshToken, "refresh_token", write.previous + 1),
       clientSecret: secret(write.clientSecret, "client_secret", 0)

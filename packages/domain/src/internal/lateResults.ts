@@ -44,6 +44,7 @@ export const makeLateResults = Effect.gen(function*() {
       key,
       grant,
       accessTokenExpiresAt: credentials.expiresAt,
+      issuedAt: credentials.issuedAt,
       accessToken: { sealed: credentials.accessToken, context: context("access_token") },
       refreshToken: credentials.refreshToken === undefined
         ? undefined

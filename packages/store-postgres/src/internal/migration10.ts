@@ -19,6 +19,7 @@ export const migration10: Migration = {
     "api_keys",
     "revocation_receipts",
     "tenant_deletions",
+    "tenant_allowances",
     "tenant_keys"
   ].flatMap(policyOf)
 }

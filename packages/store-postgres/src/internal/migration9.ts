@@ -25,6 +25,11 @@ export const migration9: Migration = {
     )`,
     `CREATE INDEX tenant_deletions_unfinished ON tenant_deletions (requested_at) WHERE deleted_at IS NULL`,
 
+    `CREATE TABLE tenant_allowances (
+      tenant text COLLATE "C" PRIMARY KEY,
+      allowed_at timestamptz NOT NULL
+    )`,
+
     `CREATE TABLE tenant_keys (
       tenant text COLLATE "C" PRIMARY KEY,
       id bigint NOT NULL,

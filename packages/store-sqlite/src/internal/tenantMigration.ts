@@ -18,6 +18,11 @@ export const tenants = `
   ) STRICT;
   CREATE INDEX tenant_deletions_unfinished ON tenant_deletions (requested_at) WHERE deleted_at IS NULL;
 
+  CREATE TABLE tenant_allowances (
+    tenant TEXT PRIMARY KEY,
+    allowed_at INTEGER NOT NULL
+  ) STRICT;
+
   CREATE TABLE tenant_keys (
     tenant TEXT PRIMARY KEY,
     id INTEGER NOT NULL CHECK (id BETWEEN 0 AND 4294967295),
