@@ -77,7 +77,11 @@ const table: Readonly<Record<string, Recorded | string>> = {
   "keys.add": ["root_key.added", { outcome: "keys_managed_elsewhere" }, (ada) => ada.post("/v1/keys")],
   "keys.rewrap": ["root_key.rewrapped", { count: 0 }, (ada) => ada.post("/v1/keys/rewrap")],
   "keys.promote": ["root_key.promoted", { target: "1" }, (ada) => ada.post("/v1/keys/1/promote")],
-  "keys.retire": ["root_key.retired", { target: "1", outcome: "key_in_use" }, (ada) => Effect.andThen(ada.get("/v1/keys"), ada.post("/v1/keys/1/retire"))],
+  "keys.retire": [
+    "root_key.retired",
+    { target: "1", outcome: "key_in_use" },
+    (ada) => Effect.andThen(ada.get("/v1/keys"), ada.post("/v1/keys/1/retire"))
+  ],
   "tenants.remove": [
     "tenant.deletion_requested",
     { target: "umbrella" },
