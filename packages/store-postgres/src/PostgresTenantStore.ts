@@ -94,7 +94,7 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
     }))
 )
 
-/** Every table that holds rows of tenants, but for the audit trail, the data key and the tombstone. */
+/** Every table that holds rows of tenants, but for the audit trail, the data key and what is left of a name. */
 const tables = ["flows", "connections", "registrations", "servers", "api_keys", "revocations", "revocation_receipts"]
 
 /** Marks a tenant that is not marked, and quarantines its connections as far as one statement should. */

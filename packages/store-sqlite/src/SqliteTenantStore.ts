@@ -117,7 +117,7 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
     }))
 )
 
-/** Every table that holds rows of tenants, but for the audit trail, the data key and the tombstone. */
+/** Every table that holds rows of tenants, but for the audit trail, the data key and what is left of a name. */
 const tables = ["flows", "connections", "registrations", "servers", "api_keys", "outbox", "revocation_receipts"]
 
 interface DeletionColumns {
