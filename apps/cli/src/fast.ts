@@ -8,18 +8,14 @@ import type { Token } from "./Wire.ts"
 /**
  * The fast path: `valetkey token NAME [--header] [--json] [--min-validity N]` on a running local server, and `--version`. It
  * loads neither Effect nor node:http, and leaves everything unusual (other flags, any error) to the whole command by
- * returning undefined before it prints anything.
+ * returning undefined before it prints anything. `written` says that all of it has left this process.
  */
-export const fast = async (args: ReadonlyArray<string>): Promise<number | undefined> => {
-  if (args.length === 1 && args[0] === "--version") {
-    print(`${version}\n`)
-    return 0
-  }
+export const fast = async (args: ReadonlyArray<string>): Promise<{ readonly written: boolean } | undefined> => {
+  if (args.length === 1 && args[0] === "--version") return print(`${version}\n`)
   const asked = parse(args)
   if (asked === undefined || process.env["VALETKEY_SERVER"]) return undefined
   try {
     const home = locate(process.env)
-    LocalSocket.check(home.socket)
     const response = await LocalSocket.request({
       socket: home.socket,
       method: "POST",
@@ -35,21 +31,22 @@ export const fast = async (args: ReadonlyArray<string>): Promise<number | undefi
     const token = JSON.parse(response.body) as Token
     if (typeof token.accessToken !== "string" || typeof token.tokenType !== "string") return undefined
     const { document, text } = render(asked.name, token, asked.header)
-    print(`${asked.json ? JSON.stringify(document) : text}\n`)
-    return 0
+    return print(`${asked.json ? JSON.stringify(document) : text}\n`)
   } catch {
     return undefined
   }
 }
 
 /** Writes without the streams of Node.js, which take longer to set up than the server to answer. */
-const print = (text: string): void => {
+const print = (text: string): { readonly written: boolean } => {
   let rest = Buffer.from(text)
   try {
     while (rest.length > 0) rest = rest.subarray(writeSync(1, rest))
+    return { written: true }
   } catch {
     // A pipe that is full or closed is the stream's affair.
     process.stdout.write(rest)
+    return { written: false }
   }
 }
 

@@ -4,9 +4,10 @@ import { join } from "node:path"
 import { fast } from "./fast.ts"
 
 // The one command that programs run many times a day answers before anything else is loaded.
-fast(process.argv.slice(2)).then((code) => {
-  if (code !== undefined) process.exitCode = code
-  else return whole()
+fast(process.argv.slice(2)).then((done) => {
+  if (done === undefined) return whole()
+  // What is written needs nothing more: not even the end of the connection that it came by.
+  if (done.written) process.exit(0)
 })
 
 const whole = async (): Promise<void> => {

@@ -86,7 +86,8 @@ export const request = (input: LocalRequest): Promise<LocalResponse> =>
       } else if (answer === "malformed") {
         fail("not_http")
       } else {
-        connection.destroy()
+        // Behind whoever waits: one that has what it came for may end first.
+        setImmediate(() => connection.destroy())
         resolve(answer)
       }
     }
