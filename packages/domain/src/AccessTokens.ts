@@ -91,13 +91,15 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           return flight
         }, Effect.uninterruptible)
 
+        const read = (key: ConnectionKey) => Effect.flatMap(connections.get(key), activeConnection)
+
         /** The stored token if it will do, otherwise what a refresh gives; none when the refresh was asked for less. */
         const attempt = Effect.fnUntraced(function*(
           key: ConnectionKey,
+          current: Connection,
           minValidity: Duration.Duration,
           rejected: Digest | undefined
         ) {
-          const current = yield* activeConnection(yield* connections.get(key))
           if (!current.rejected) {
             const fresh = isFresh(current.credentials, minValidity, yield* DateTime.now)
             if (rejected === undefined) {
@@ -123,24 +125,38 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             : token
         })
 
-        const get = Effect.fnUntraced(
-          function*(key: ConnectionKey, demand: TokenDemand = {}) {
-            const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? defaultValidity)
-            const rejected = demand.rejected && entropy.digest(demand.rejected)
-            while (true) {
-              const token = yield* attempt(key, minValidity, rejected)
-              if (token === undefined) continue
-              yield* trail.used(key, token)
-              return token
-            }
-          },
-          (effect, _, demand) =>
-            withPatience(effect, {
-              duration: demand?.patience ?? deadlines.waiter,
+        const refreshed = Effect.fnUntraced(function*(
+          key: ConnectionKey,
+          first: Connection,
+          minValidity: Duration.Duration,
+          rejected: Digest | undefined
+        ) {
+          let current = first
+          while (true) {
+            const token = yield* attempt(key, current, minValidity, rejected)
+            if (token !== undefined) return token
+            current = yield* read(key)
+          }
+        })
+
+        const get = (key: ConnectionKey, demand: TokenDemand = {}) => {
+          const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? defaultValidity)
+          const rejected = demand.rejected && entropy.digest(demand.rejected)
+          const token = Effect.flatMap(read(key), (current) =>
+            Effect.flatMap(DateTime.now, (now) =>
+              rejected === undefined && !current.rejected && isFresh(current.credentials, minValidity, now)
+                ? Effect.tap(open(current), countStored)
+                : refreshed(key, current, minValidity, rejected)))
+          return withPatience(
+            Effect.tap(token, (token) =>
+              trail.used(key, token)),
+            {
+              duration: demand.patience ?? deadlines.waiter,
               orElse: () =>
                 Effect.fail(new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) }))
-            })
-        )
+            }
+          )
+        }
 
         const open = (connection: Connection) => openAccessToken(cipher, connection)
 

@@ -44,26 +44,33 @@ export class DerivedKeyCache {
     return this.#entries.size
   }
 
-  /** Finds the key of a commitment in this context and makes it the most recent. */
-  get(commitment: Buffer, aad: Buffer): KeyObject | undefined {
+  /** Finds what a header and a commitment were verified with in this very context, and makes it the most recent. */
+  get(header: Buffer, commitment: Buffer, context: EnvelopeContext): Remembered | undefined {
     const name = commitment.toString("latin1")
     const found = this.#entries.get(name)
-    if (found === undefined || !aad.equals(found.aad)) return undefined
-    if (found !== this.#newest) {
+    if (found === undefined || !isSame(found.context, context) || !header.equals(found.header)) return undefined
+    // Who is the least recent matters when there may soon be no room.
+    if (found !== this.#newest && this.#entries.size > this.#capacity / 2) {
       this.#entries.delete(name)
       this.#entries.set(name, found)
       this.#newest = found
     }
-    return found.key
+    return found
   }
 
   /** Remembers a key that was derived from `root`, in place of the least recent one if there is no room. */
-  set(commitment: Buffer, aad: Buffer, key: KeyObject, root: RootKey): void {
+  set(header: Buffer, commitment: Buffer, context: EnvelopeContext, verified: Verified, root: RootKey): void {
     if (this.#capacity <= 0) return
     const oldest = this.#entries.size >= this.#capacity ? this.#entries.keys().next().value : undefined
     if (oldest !== undefined) this.#entries.delete(oldest)
-    // A copy: a view would keep the whole pool that it was cut from.
-    this.#newest = { aad: new Uint8Array(aad), key, root }
+    // Copies: a view would keep the whole pool that it was cut from.
+    this.#newest = {
+      header: new Uint8Array(header),
+      context: { ...context },
+      key: verified.key,
+      aad: new Uint8Array(verified.aad),
+      root
+    }
     this.#entries.set(commitment.toString("latin1"), this.#newest)
   }
 
@@ -74,11 +81,21 @@ export class DerivedKeyCache {
   }
 }
 
-interface Remembered {
-  readonly aad: Uint8Array
+/** The key of an envelope and the data that is authenticated with it. */
+interface Verified {
   readonly key: KeyObject
+  readonly aad: Uint8Array
+}
+
+interface Remembered extends Verified {
+  readonly header: Uint8Array
+  readonly context: EnvelopeContext
   readonly root: RootKey
 }
+
+const isSame = (one: EnvelopeContext, other: EnvelopeContext): boolean =>
+  one.generation === other.generation && one.field === other.field && one.row === other.row &&
+  one.tenant === other.tenant && one.table === other.table && one.instance === other.instance
 
 /** Encrypts under a key, with a fresh salt and nonce. */
 export const seal = (
@@ -107,20 +124,21 @@ export const open = (
   const root = rootOf(bytes.readUInt32BE(layout.keyId))
   if (root === undefined) return Result.fail("key_unavailable")
 
-  const aad = associatedData(bytes.subarray(0, layout.commitment), context)
+  const header = bytes.subarray(0, layout.commitment)
   const claimed = bytes.subarray(layout.commitment, layout.ciphertext)
-  let key = cache?.get(claimed, aad)
-  if (key === undefined) {
+  let verified: Verified | undefined = cache?.get(header, claimed, context)
+  if (verified === undefined) {
+    const aad = associatedData(header, context)
     const derived: Derived = derive(root.secret, bytes.subarray(layout.salt, layout.nonce), aad, formatOf(format))
     if (!timingSafeEqual(derived.commitment, claimed)) return Result.fail("commitment")
-    key = derived.key
-    cache?.set(claimed, aad, key, root)
+    verified = { key: derived.key, aad }
+    cache?.set(header, claimed, context, verified, root)
   }
 
-  const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(layout.nonce, layout.commitment), {
+  const decipher = createDecipheriv("aes-256-gcm", verified.key, bytes.subarray(layout.nonce, layout.commitment), {
     authTagLength: layout.tagLength
   })
-  decipher.setAAD(aad)
+  decipher.setAAD(verified.aad)
   decipher.setAuthTag(bytes.subarray(bytes.length - layout.tagLength))
   const plaintext = decipher.update(bytes.subarray(layout.ciphertext, bytes.length - layout.tagLength))
   try {

@@ -103,9 +103,7 @@ const withTenantKeys = (
             : yield* keys.opening(yield* rings.opening, context.tenant, id)
           const opened = openWith(key, context, sealed)
           if (opened === undefined) return yield* new CipherError({ code: "integrity_error" })
-          const plaintext = Redacted.make(opened.toString("utf8"))
-          opened.fill(0)
-          return plaintext
+          return textOf(opened)
         })
   })
 }
@@ -133,6 +131,26 @@ const make = (
     return opened
   }
 
+  /** What did not open: with the key that may have been added to the source meanwhile, or for good. */
+  const again = Effect.fnUntraced(function*(
+    current: KeyRing,
+    first: ReturnType<typeof openWith>,
+    context: SealContext,
+    sealed: Sealed
+  ) {
+    let opened = first
+    if (Result.isFailure(opened) && opened.failure === "key_unavailable") {
+      // On another replica, or to the file.
+      const renewed = yield* Effect.result(renewing)
+      opened = openWith(Result.isSuccess(renewed) ? renewed.success : current, context, sealed)
+      // An id that this installation never gave to a key is a damaged envelope, not a key that somebody forgot.
+      if (Result.isSuccess(renewed) && !knows(Envelope.keyIdOf(sealed) ?? -1)) opened = Result.fail("format")
+    }
+    if (Result.isSuccess(opened)) return textOf(opened.success)
+    const code = opened.failure === "key_unavailable" ? "encryption_key_unavailable" : "integrity_error"
+    return yield* new CipherError({ code })
+  })
+
   return Cipher.of({
     seal: (context, plaintext) =>
       Effect.map(sealing, ({ primary }) => {
@@ -141,23 +159,19 @@ const make = (
         bytes.fill(0)
         return sealed as Sealed
       }),
-    open: Effect.fnUntraced(function*(context, sealed) {
-      const current = yield* opening
-      let opened = openWith(current, context, sealed)
-      if (Result.isFailure(opened) && opened.failure === "key_unavailable") {
-        // The key may have been added to the source after it was read: on another replica, or to the file.
-        const renewed = yield* Effect.result(renewing)
-        opened = openWith(Result.isSuccess(renewed) ? renewed.success : current, context, sealed)
-        // An id that this installation never gave to a key is a damaged envelope, not a key that somebody forgot.
-        if (Result.isSuccess(renewed) && !knows(Envelope.keyIdOf(sealed) ?? -1)) opened = Result.fail("format")
-      }
-      if (Result.isFailure(opened)) {
-        const code = opened.failure === "key_unavailable" ? "encryption_key_unavailable" : "integrity_error"
-        return yield* new CipherError({ code })
-      }
-      const plaintext = Redacted.make(opened.success.toString("utf8"))
-      opened.success.fill(0)
-      return plaintext
-    })
+    open: (context, sealed) =>
+      Effect.flatMap(opening, (current) => {
+        const opened = openWith(current, context, sealed)
+        return Result.isSuccess(opened)
+          ? Effect.succeed(textOf(opened.success))
+          : again(current, opened, context, sealed)
+      })
   })
+}
+
+/** The text of what was opened, which is wiped. */
+const textOf = (opened: Buffer): Redacted.Redacted => {
+  const text = Redacted.make(opened.toString("utf8"))
+  opened.fill(0)
+  return text
 }

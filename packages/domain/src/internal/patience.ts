@@ -8,8 +8,10 @@ export const withPatience = <A, E, R, B, E2>(
   effect: Effect.Effect<A, E, R>,
   options: { readonly duration: Duration.Input; readonly orElse: () => Effect.Effect<B, E2> }
 ): Effect.Effect<A | B, E | E2, R> =>
-  Effect.flatMap(Effect.forkChild(effect, { startImmediately: true }), (fiber) =>
-    fiber.pollUnsafe() ?? Effect.onExit(
+  Effect.contextWith((context) => {
+    const fiber = Effect.runForkWith(context)(effect)
+    return fiber.pollUnsafe() ?? Effect.onExit(
       Effect.timeoutOrElse(Fiber.join(fiber), options),
       () => Fiber.interrupt(fiber)
-    ))
+    )
+  })
