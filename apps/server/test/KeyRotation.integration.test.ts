@@ -153,7 +153,7 @@ describe(`rotation of the root key of ${connections} connections on three replic
         })
         yield* program.pipe(Effect.provide(before))
       })),
-    600_000
+    1_200_000
   )
 })
 
