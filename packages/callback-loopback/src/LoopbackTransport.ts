@@ -1,4 +1,5 @@
 import { type CallbackTransport, type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import { FlowLanguages, inLanguageOf } from "@valetkey/domain/FlowTexts"
 import { Duration, Effect, FiberSet, Result, type Scope } from "effect"
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http"
 import { admit, type Expected } from "./internal/admission.ts"
@@ -32,6 +33,7 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
       maxSockets: options.maxSockets ?? 32
     }
     const run = yield* FiberSet.makeRuntime<never>()
+    const languages = yield* FlowLanguages
 
     const open = Effect.fnUntraced(function*(request: OpenRequest) {
       for (const endpoint of endpoints(request.preferred)) {
@@ -50,19 +52,22 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
       incoming: IncomingMessage,
       response: ServerResponse
     ): void => {
+      const texts = inLanguageOf(incoming.headers["accept-language"], languages)
       const admission = admit(incoming, expected)
       if (admission._tag === "Refused") {
-        return respond(response, Page.rejected(admission.status), admission.headers)
+        return respond(response, Page.rejected(texts, admission.status), admission.headers)
       }
       // What was let in is delivered to the end, whether or not its browser stays.
       run(
         Effect.uninterruptible(request.deliver(admission.received)).pipe(
           Effect.flatMap(({ onward, settled }) =>
-            onward === undefined ? Effect.map(settled, Page.settled) : Effect.succeed(Page.onward(onward))
+            onward === undefined
+              ? Effect.map(settled, (flow) => Page.settled(texts, flow))
+              : Effect.succeed(Page.onward(onward))
           ),
-          Effect.catchTag("CallbackRejected", () => Effect.succeed(Page.rejected(400))),
-          Effect.catchCause(() => Effect.succeed(Page.untold)),
-          Effect.flatMap((page) => Effect.sync(() => respond(response, page, page.headers))),
+          Effect.catchTag("CallbackRejected", () => Effect.succeed(Page.rejected(texts, 400))),
+          Effect.catchCause(() => Effect.succeed(Page.untold(texts))),
+          Effect.flatMap((page) => Effect.sync(() => respond(response, page))),
           Effect.ensuring(Effect.sync(() => response.headersSent || response.destroy()))
         )
       )
@@ -79,6 +84,6 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
 
 const respond = (response: ServerResponse, page: Page.Page, headers: Readonly<Record<string, string>> = {}): void => {
   if (response.destroyed || response.headersSent) return
-  response.writeHead(page.status, { ...Page.headers, connection: "close", ...headers })
+  response.writeHead(page.status, { ...Page.headers, ...page.headers, connection: "close", ...headers })
   response.end(page.status === 204 || response.req.method === "HEAD" ? undefined : page.html)
 }

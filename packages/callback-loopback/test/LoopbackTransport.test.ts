@@ -291,6 +291,19 @@ describe("LoopbackTransport", () => {
       }
     }).pipe(Effect.scoped))
 
+  it.live("speaks the language of the browser", () =>
+    Effect.gen(function*() {
+      const opened = yield* open()
+      yield* opened.flow.settle("expired")
+      const headers = { "accept-language": "de-CH, fr;q=0.5" }
+      for (const target of [right(opened.redirectUri), new URL("/nowhere", opened.redirectUri)]) {
+        const page = yield* visit(target, { headers })
+        assert.include(page.body, "<html lang=\"de\" dir=\"ltr\">")
+        assert.strictEqual(page.headers["content-language"], "de")
+        assert.match(page.body, /Die Zeit zum Verbinden ist vorbei|Diese Anfrage gehört zu keiner Verbindung/)
+      }
+    }).pipe(Effect.scoped))
+
   it.live("S1.41 LOOP-05 writes the page that it owes and refuses connections once the flow has closed it", () =>
     Effect.gen(function*() {
       for (const failure of [undefined, "code_rejected"] as const) {

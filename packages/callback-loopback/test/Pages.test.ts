@@ -1,15 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FlowFailure, FlowState } from "@valetkey/domain/Flow"
+import { english, german } from "@valetkey/domain/FlowTexts"
 import * as Page from "../src/internal/page.ts"
 
 /** Every page of the listener. */
-const pages: ReadonlyArray<Page.Page> = [
+const pages: ReadonlyArray<Page.Page> = [english, german].flatMap((texts) => [
   ...FlowState.literals.flatMap((state) =>
-    [undefined, ...FlowFailure.literals].map((failure) => Page.settled({ state, failure } as never))
+    [undefined, ...FlowFailure.literals].map((failure) => Page.settled(texts, { state, failure } as never))
   ),
-  ...[204, 400, 404, 405, 414, 421].map(Page.rejected),
-  Page.untold
-]
+  ...[204, 400, 404, 405, 414, 421].map((status) => Page.rejected(texts, status)),
+  Page.untold(texts)
+])
 
 describe("the pages of the listener", () => {
   it("LOOP-16 fetch nothing and lead nowhere: no script, no resource, no link", () => {

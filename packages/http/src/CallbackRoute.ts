@@ -9,7 +9,9 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as BrowserCookie from "./BrowserCookie.ts"
+import * as Languages from "./Languages.ts"
 import * as Page from "./Page.ts"
+import type { PageTexts } from "./PageTexts.ts"
 
 /** How long the result page waits for the flow before it asks the browser to come back. */
 const patience = "8 seconds"
@@ -24,12 +26,13 @@ const patience = "8 seconds"
 export const layerCallback = (options: { readonly basePath: string }) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const flows = yield* Flows
-    const complete = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+    const languages = yield* Languages.Languages
+    const complete = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest, texts: PageTexts) {
       const refused = refusal(request)
       if (refused !== undefined) return refused
       const { context } = yield* HttpRouter.params
       const received = CallbackReceived.parse(new URL(request.url, "http://localhost").searchParams)
-      if (Result.isFailure(received) || context === undefined) return notAnAnswer
+      if (Result.isFailure(received) || context === undefined) return notAnAnswer(texts)
       const browser = BrowserCookie.secretsOf(request)
       const { onward, receipt } = yield* flows.complete(received.success, { context, browser })
       const location = onward === undefined ? `${options.basePath}/done/${receipt}` : Redacted.value(onward)
@@ -39,26 +42,34 @@ export const layerCallback = (options: { readonly basePath: string }) =>
     yield* router.add(
       "*",
       "/callback/:context",
-      (request) =>
-        complete(request).pipe(
-          Effect.catchTag("CallbackRejected", () => Effect.succeed(notAnAnswer)),
-          Effect.catchCause((cause) => Effect.as(Effect.logError("callback failed", cause), notNow))
+      (request) => {
+        const texts = Languages.of(request, languages)
+        return complete(request, texts).pipe(
+          Effect.catchTag("CallbackRejected", () => Effect.succeed(notAnAnswer(texts))),
+          Effect.catchCause((cause) => Effect.as(Effect.logError("callback failed", cause), notNow(texts)))
         )
+      }
     )
   }))
 
 /** Layer of the result page. Its address is the receipt of the delivery: it opens nothing and tells nothing but how the flow ended. */
 export const layerDone = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const flows = yield* Flows
-  const show = Effect.gen(function*() {
+  const languages = yield* Languages.Languages
+  const show = Effect.fnUntraced(function*(texts: PageTexts) {
     const receipt = decodeReceipt((yield* HttpRouter.params)["receipt"])
     const found = Option.isNone(receipt) ? Option.none<Flow>() : yield* flows.ofReceipt(receipt.value, patience)
-    return Option.isNone(found) ? unknown : resultOf(found.value)
+    return Option.isNone(found) ? unknown(texts) : resultOf(texts, found.value)
   })
   yield* router.add(
     "GET",
     "/done/:receipt",
-    show.pipe(Effect.catchCause((cause) => Effect.as(Effect.logError("result page failed", cause), notNow)))
+    (request) => {
+      const texts = Languages.of(request, languages)
+      return show(texts).pipe(
+        Effect.catchCause((cause) => Effect.as(Effect.logError("result page failed", cause), notNow(texts)))
+      )
+    }
   )
 }))
 
@@ -77,24 +88,23 @@ const refusal = (request: HttpServerRequest.HttpServerRequest): HttpServerRespon
 
 const decodeReceipt = Schema.decodeUnknownOption(Digest)
 
-const notAnAnswer = Page.sentence(
-  "Not an answer",
-  "This request does not belong to a connection that is being made in this browser. Nothing was changed. If you are connecting something, begin and finish in the same browser, with cookies allowed.",
-  { status: 400 }
-)
+const notAnAnswer = (texts: PageTexts) =>
+  Page.sentence(texts.arrival.stray, texts.arrival.strayText, { texts, status: 400 })
 
-const unknown = Page.sentence("Not known", "There is nothing to show here.", { status: 404 })
+const unknown = (texts: PageTexts) =>
+  Page.sentence(texts.arrival.unknown, texts.arrival.unknownText, { texts, status: 404 })
 
-const notNow = Page.sentence(
-  "Not now",
-  "The answer could not be taken right now. Reload this page in a moment; if it repeats, start again.",
-  { status: 503, headers: { "retry-after": "2" } }
-)
+const notNow = (texts: PageTexts) =>
+  Page.sentence(texts.arrival.notNow, texts.arrival.notNowText, {
+    texts,
+    status: 503,
+    headers: { "retry-after": "2" }
+  })
 
-const resultOf = (flow: Flow): HttpServerResponse.HttpServerResponse => {
-  const { sentence, title } = outcomeOf(flow)
+const resultOf = (texts: PageTexts, flow: Flow): HttpServerResponse.HttpServerResponse => {
+  const { sentence, title } = outcomeOf(flow, texts.flow)
   const isOnItsWay = flow.state === "pending" || flow.state === "exchanging"
-  return Page.sentence(title, sentence, isOnItsWay ? { headers: { refresh: "1" } } : {})
+  return Page.sentence(title, sentence, { texts, ...(isOnItsWay ? { headers: { refresh: "1" } } : {}) })
 }
 
 /** Layer of where a browser arrives when it comes back. */

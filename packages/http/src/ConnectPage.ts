@@ -4,30 +4,36 @@ import { outcomeOf } from "@valetkey/domain/FlowOutcome"
 import { Redacted } from "effect"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Page from "./Page.ts"
+import type { PageTexts } from "./PageTexts.ts"
 
 /** The page that says who connects what to whom, before the browser leaves. `token` is what its form sends back. */
-export const offer = (offered: ConnectOffer, token: string): HttpServerResponse.HttpServerResponse => {
+export const offer = (
+  texts: PageTexts,
+  offered: ConnectOffer,
+  token: string
+): HttpServerResponse.HttpServerResponse => {
+  const { connect } = texts
   const { key, snapshot } = offered.flow
-  const provider = hostOf(snapshot?.authorizationEndpoint)
+  const host = (url: string | undefined) => hostOf(url) ?? connect.unknownHost
+  const provider = host(snapshot?.authorizationEndpoint)
   const resource = snapshot?.resource
-  const whose = `${key.subject} of ${key.tenant}`
+  const whose = Page.fillPlain(connect.whose, { subject: key.subject, tenant: key.tenant })
   const scopes = snapshot?.scopes ?? []
   return Page.page(
-    `Connect ${key.server}`,
-    `<p>${text(whose)} asks for access to your account at ${text(hostOf(resource))}. ` +
-      "Go on only if that is you, and you started this yourself.</p>" +
+    Page.fillPlain(connect.title, { server: key.server }),
+    `<p>${Page.fill(connect.asks, { whose: text(whose), resource: text(host(resource)) })}</p>` +
       facts([
-        ["Connect to", resource ?? key.server],
-        ["The connection will belong to", whose],
-        ["You sign in at", provider],
-        ["It may then use", scopes.length === 0 ? "what the provider grants by itself" : scopes.join(" ")],
-        ["You come back to", hostOf(snapshot?.redirectUri)]
+        [connect.server, resource ?? key.server],
+        [connect.owner, whose],
+        [connect.provider, provider],
+        [connect.scopes, scopes.length === 0 ? connect.noScopes : scopes.join(" ")],
+        [connect.back, host(snapshot?.redirectUri)]
       ]) +
-      `<p>The program that you started shows this code:<strong>${text(offered.compareCode)}</strong></p>` +
-      "<p>If it shows another one, or if you started nothing, close this page: somebody may be after your account.</p>" +
+      `<p>${Page.escape(connect.code)}<strong>${text(offered.compareCode)}</strong></p>` +
+      `<p>${Page.escape(connect.otherCode)}</p>` +
       `<form method="post"><input type="hidden" name="token" value="${Page.escape(token)}">` +
-      `<button type="submit">Continue to ${text(provider)}</button></form>`,
-    { headers: Page.formHeaders }
+      `<button type="submit">${Page.fill(connect.go, { provider: text(provider) })}</button></form>`,
+    { texts, headers: Page.formHeaders }
   )
 }
 
@@ -35,51 +41,49 @@ export const offer = (offered: ConnectOffer, token: string): HttpServerResponse.
  * The page that sends the browser to the provider. It is no redirect of the form, which would have the form's policy name
  * every provider; and no script, so there is a link as well.
  */
-export const departure = (flow: Flow, authorizationUrl: Redacted.Redacted): HttpServerResponse.HttpServerResponse => {
+export const departure = (
+  texts: PageTexts,
+  flow: Flow,
+  authorizationUrl: Redacted.Redacted
+): HttpServerResponse.HttpServerResponse => {
+  const { connect } = texts
   const { href } = new URL(Redacted.value(authorizationUrl))
+  const provider = hostOf(flow.snapshot?.authorizationEndpoint) ?? connect.unknownHost
   return Page.page(
-    "One moment",
-    `<p><a href="${Page.escape(href)}">Continue to ${text(hostOf(flow.snapshot?.authorizationEndpoint))}</a></p>`,
-    { headers: { refresh: `0; url=${href}` } }
+    connect.leaving,
+    `<p><a href="${Page.escape(href)}">${Page.fill(connect.go, { provider: text(provider) })}</a></p>`,
+    { texts, headers: { refresh: `0; url=${href}` } }
   )
 }
 
 /** How a flow stands whose ticket leads no further. */
-export const outcome = (flow: Flow): HttpServerResponse.HttpServerResponse => {
-  const { sentence, title } = outcomeOf(flow)
-  return Page.sentence(title, sentence)
+export const outcome = (texts: PageTexts, flow: Flow): HttpServerResponse.HttpServerResponse => {
+  const { sentence, title } = outcomeOf(flow, texts.flow)
+  return Page.sentence(title, sentence, { texts })
 }
 
 /** A ticket that leads nowhere: never given out, or too old. */
-export const gone = Page.sentence(
-  "Not known",
-  "This link is not valid, or its time is over. Start again in the program that gave it to you.",
-  { status: 404 }
-)
+export const gone = (texts: PageTexts): HttpServerResponse.HttpServerResponse =>
+  Page.sentence(texts.connect.gone, texts.connect.goneText, { texts, status: 404 })
 
 /** A ticket that another browser has taken. */
-export const taken = Page.sentence(
-  "Opened elsewhere",
-  "This link was used in another browser, and works there alone. If that was not you, cancel in the program and start again.",
-  { status: 403 }
-)
+export const taken = (texts: PageTexts): HttpServerResponse.HttpServerResponse =>
+  Page.sentence(texts.connect.taken, texts.connect.takenText, { texts, status: 403 })
 
 /** A form that was not sent by the page of this browser. */
-export const refused = Page.sentence(
-  "Not sent from here",
-  "The browser did not say that it comes from this page, or keeps no cookies. Nothing was changed: allow cookies, open the link again and go on from there.",
-  { status: 403 }
-)
+export const refused = (texts: PageTexts): HttpServerResponse.HttpServerResponse =>
+  Page.sentence(texts.connect.refused, texts.connect.refusedText, { texts, status: 403 })
 
 /** A store or a key that is away. */
-export const notNow = Page.sentence(
-  "Not now",
-  "The connection could not be begun right now. Open the link again in a moment; if it repeats, start again.",
-  { status: 503, headers: { "retry-after": "2" } }
-)
+export const notNow = (texts: PageTexts): HttpServerResponse.HttpServerResponse =>
+  Page.sentence(texts.connect.notNow, texts.connect.notNowText, {
+    texts,
+    status: 503,
+    headers: { "retry-after": "2" }
+  })
 
 /** As it is looked up, so that letters of another alphabet that look alike are seen. */
-const hostOf = (url: string | undefined): string => (url === undefined ? undefined : URL.parse(url)?.host) ?? "unknown"
+const hostOf = (url: string | undefined): string | undefined => url === undefined ? undefined : URL.parse(url)?.host
 
 // Isolated, because a name may hold letters that turn the direction of what follows.
 const text = (value: string): string => `<bdi>${Page.escape(value)}</bdi>`

@@ -10,7 +10,9 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { hash, timingSafeEqual } from "node:crypto"
 import * as BrowserCookie from "./BrowserCookie.ts"
 import * as ConnectPage from "./ConnectPage.ts"
+import * as Languages from "./Languages.ts"
 import * as Page from "./Page.ts"
+import type { PageTexts } from "./PageTexts.ts"
 
 /** The largest form that is read: ours has one field. */
 const maxForm = ByteSize.fromInputUnsafe("4 KiB")
@@ -29,63 +31,70 @@ export const layer = ({ origin }: ConnectOptions) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const flows = yield* Flows
     const entropy = yield* Entropy
+    const languages = yield* Languages.Languages
 
     const show = Effect.fnUntraced(function*(
       request: HttpServerRequest.HttpServerRequest,
-      ticket: Redacted.Redacted
+      ticket: Redacted.Redacted,
+      texts: PageTexts
     ) {
       const browser = BrowserCookie.secretsOf(request)
       const offered = yield* flows.offer(ticket, browser)
-      if (Option.isNone(offered)) return ConnectPage.gone
+      if (Option.isNone(offered)) return ConnectPage.gone(texts)
       const { flow, receipt } = offered.value
-      if (flow.state !== "pending") return ConnectPage.outcome(flow)
-      if (offered.value.browser === "another") return ConnectPage.taken
+      if (flow.state !== "pending") return ConnectPage.outcome(texts, flow)
+      if (offered.value.browser === "another") return ConnectPage.taken(texts)
       const secret = browser(receipt) ?? (yield* entropy.secret)
       // Both by the clock of the store: that of this host may be minutes ahead, and the cookie would be over at once.
       const maxAge = DateTime.distance(flow.createdAt, flow.expiresAt)
-      const page = ConnectPage.offer(offered.value, tokenOf(secret, ticket))
+      const page = ConnectPage.offer(texts, offered.value, tokenOf(secret, ticket))
       return BrowserCookie.keep(page, request, { receipt, secret, maxAge })
     })
 
     const take = Effect.fnUntraced(function*(
       request: HttpServerRequest.HttpServerRequest,
-      ticket: Redacted.Redacted
+      ticket: Redacted.Redacted,
+      texts: PageTexts
     ) {
-      if (!comesFromHere(request.headers, origin)) return ConnectPage.refused
+      if (!comesFromHere(request.headers, origin)) return ConnectPage.refused(texts)
       const browser = BrowserCookie.secretsOf(request)
       const offered = yield* flows.offer(ticket, browser)
       // Before the body: nobody keeps a request open without a ticket.
-      if (Option.isNone(offered)) return ConnectPage.gone
+      if (Option.isNone(offered)) return ConnectPage.gone(texts)
       const form = yield* Effect.option(Effect.provideService(request.urlParamsBody, MaxBodySize, maxForm))
       const { flow, receipt } = offered.value
-      if (flow.state !== "pending") return ConnectPage.outcome(flow)
+      if (flow.state !== "pending") return ConnectPage.outcome(texts, flow)
       const secret = browser(receipt)
       const tokens = Option.match(form, { onNone: () => [], onSome: ({ params }) => params })
         .flatMap(([name, value]) =>
           name === "token" ? [Redacted.isRedacted(value) ? Redacted.value(value) : value] : []
         )
       if (secret === undefined || tokens.length !== 1 || !equal(tokens[0] ?? "", tokenOf(secret, ticket))) {
-        return ConnectPage.refused
+        return ConnectPage.refused(texts)
       }
       const departure = yield* flows.depart(ticket, secret)
       return Option.match(departure, {
-        onNone: () => ConnectPage.taken,
-        onSome: ({ authorizationUrl, flow }) => ConnectPage.departure(flow, authorizationUrl)
+        onNone: () => ConnectPage.taken(texts),
+        onSome: ({ authorizationUrl, flow }) => ConnectPage.departure(texts, flow, authorizationUrl)
       })
     })
 
-    yield* router.add("*", "/connect/:ticket", (request) =>
-      Effect.gen(function*() {
+    yield* router.add("*", "/connect/:ticket", (request) => {
+      const texts = Languages.of(request, languages)
+      return Effect.gen(function*() {
         const refused = refusal(request)
         if (refused !== undefined) return refused
         const ticket = ticketOf((yield* HttpRouter.params)["ticket"])
-        if (ticket === undefined) return ConnectPage.gone
-        return yield* request.method === "POST" ? take(request, ticket) : show(request, ticket)
+        if (ticket === undefined) return ConnectPage.gone(texts)
+        return yield* request.method === "POST" ? take(request, ticket, texts) : show(request, ticket, texts)
       }).pipe(
-        Effect.catchCause((cause) => Effect.as(Effect.logError("connect page failed", cause), ConnectPage.notNow)),
+        Effect.catchCause((cause) =>
+          Effect.as(Effect.logError("connect page failed", cause), ConnectPage.notNow(texts))
+        ),
         // An access log would hold the ticket, which stands in the path.
         HttpMiddleware.withLoggerDisabled
-      ))
+      )
+    })
   }))
 
 /** What is answered by its shape alone. */

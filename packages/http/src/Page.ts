@@ -1,5 +1,7 @@
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { hash } from "node:crypto"
+import { english } from "./internal/english.ts"
+import { type PageTexts, slot } from "./PageTexts.ts"
 
 const style = [
   ":root{color-scheme:light dark}",
@@ -37,28 +39,41 @@ export const formHeaders: Readonly<Record<string, string>> = {
   "referrer-policy": "same-origin"
 }
 
-/** A page of a title and sections of markup that is already escaped. */
-export const page = (title: string, body: string, options: {
+/** What a page has besides its title and its body. */
+export interface PageOptions {
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
-} = {}): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.text(
-    `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(title)} · Valetkey</title>` +
+  /** In whose language it is written. Default English. */
+  readonly texts?: PageTexts
+}
+
+/** A page of a title and sections of markup that is already escaped. */
+export const page = (title: string, body: string, options: PageOptions = {}): HttpServerResponse.HttpServerResponse => {
+  const { direction, language } = (options.texts ?? english).flow
+  return HttpServerResponse.text(
+    `<!doctype html><html lang="${escape(language)}" dir="${escape(direction)}"><head><meta charset="utf-8">` +
+      `<title>${escape(title)} · Valetkey</title>` +
       `<meta name="viewport" content="width=device-width"><style>${style}</style></head>` +
       `<body><main><h1>${escape(title)}</h1>${body}</main></body></html>`,
     {
       status: options.status ?? 200,
       contentType: "text/html; charset=utf-8",
-      headers: { ...headers, ...options.headers }
+      headers: { ...headers, "content-language": language, ...options.headers }
     }
   )
+}
 
 /** A page of one sentence. */
-export const sentence = (
-  title: string,
-  text: string,
-  options?: { readonly status?: number; readonly headers?: Readonly<Record<string, string>> }
-): HttpServerResponse.HttpServerResponse => page(title, `<p>${escape(text)}</p>`, options)
+export const sentence = (title: string, text: string, options?: PageOptions): HttpServerResponse.HttpServerResponse =>
+  page(title, `<p>${escape(text)}</p>`, options)
+
+/** A text with something put in where its braces are, as it stands in markup. What is put in is markup already. */
+export const fill = (text: string, parts: Readonly<Record<string, string>>): string =>
+  escape(text).replace(slot, (_, name: string) => parts[name] ?? "")
+
+/** The same as plain text, where there is no markup. */
+export const fillPlain = (text: string, parts: Readonly<Record<string, string>>): string =>
+  text.replace(slot, (_, name: string) => parts[name] ?? "")
 
 /** Text as it stands in markup. */
 export const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character] ?? "")

@@ -10,6 +10,9 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Redacted } from "effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as ConnectPage from "../src/ConnectPage.ts"
+import { builtIn } from "../src/Languages.ts"
+
+const [english] = builtIn
 
 const offer = (change: {
   readonly tenant?: string
@@ -64,7 +67,7 @@ const attacks = [
 describe("the connect page", () => {
   it.effect("WEB-05 BIND-16 says who connects what, where one signs in, with which scopes and where one comes back", () =>
     Effect.gen(function*() {
-      const page = yield* html(ConnectPage.offer(offer(), "token"))
+      const page = yield* html(ConnectPage.offer(english, offer(), "token"))
       const facts = [...page.matchAll(/<dt>(.*?)<\/dt><dd><bdi>(.*?)<\/bdi><\/dd>/g)].map((
         [, term, fact]
       ) => [term, fact])
@@ -86,7 +89,7 @@ describe("the connect page", () => {
       ) {
         assert.include(text, words)
       }
-      const silent = shown(yield* html(ConnectPage.offer(offer({ scopes: [] }), "token")))
+      const silent = shown(yield* html(ConnectPage.offer(english, offer({ scopes: [] }), "token")))
       assert.include(silent, "what the provider grants by itself")
     }))
 
@@ -94,7 +97,11 @@ describe("the connect page", () => {
     Effect.gen(function*() {
       for (const attack of attacks) {
         const page = yield* html(
-          ConnectPage.offer(offer({ tenant: attack, subject: attack, scopes: [attack], resource: attack }), "token")
+          ConnectPage.offer(
+            english,
+            offer({ tenant: attack, subject: attack, scopes: [attack], resource: attack }),
+            "token"
+          )
         )
         assert.notMatch(page, /<(script|img|svg|meta http|form action)/i)
         assert.strictEqual(page.match(/<form /g)?.length, 1)
@@ -112,6 +119,7 @@ describe("the connect page", () => {
       // The first letter is Cyrillic.
       const page = yield* html(
         ConnectPage.offer(
+          english,
           offer({ authorizationEndpoint: "https://\u0430pple.example/authorize", subject: "\u202Eada" }),
           "t"
         )
@@ -124,7 +132,7 @@ describe("the connect page", () => {
   it.effect("WEB-06 leaves by a refresh and a link that hold the URL whole, and by nothing else", () =>
     Effect.gen(function*() {
       const url = "https://as.example/authorize?state=s&x=\"><script>&scope=a%20b"
-      const response = ConnectPage.departure(offer().flow, Redacted.make(url))
+      const response = ConnectPage.departure(english, offer().flow, Redacted.make(url))
       assert.strictEqual(response.status, 200)
       assert.strictEqual(response.headers["refresh"], `0; url=${new URL(url).href}`)
       assert.isUndefined(response.headers["location"])

@@ -1,5 +1,6 @@
 import type { Flow } from "@valetkey/domain/Flow"
-import { outcomeOf } from "@valetkey/domain/FlowOutcome"
+import { type FlowOutcome, outcomeOf } from "@valetkey/domain/FlowOutcome"
+import type { FlowTexts } from "@valetkey/domain/FlowTexts"
 import { Redacted } from "effect"
 import { hash } from "node:crypto"
 
@@ -30,15 +31,10 @@ export const headers: Readonly<Record<string, string>> = {
 }
 
 /** A request that is not the authorization response this listener waits for. */
-export const rejected = (status: number): Page =>
-  page(status, "Not an answer", "This request does not belong to a connection that is being made. Nothing was changed.")
+export const rejected = (texts: FlowTexts, status: number): Page => page(texts, status, texts.stray)
 
 /** A response that arrived, while what became of it cannot be told. */
-export const untold: Page = page(
-  500,
-  "Not known",
-  "What became of the connection could not be read. Look at the program."
-)
+export const untold = (texts: FlowTexts): Page => page(texts, 500, texts.untold)
 
 /** The way back to the application that has to confirm. */
 export const onward = (url: Redacted.Redacted): Page => ({
@@ -48,17 +44,16 @@ export const onward = (url: Redacted.Redacted): Page => ({
 })
 
 /** How the flow ended. */
-export const settled = (flow: Flow): Page => {
-  const { sentence, title } = outcomeOf(flow)
-  return page(200, title, sentence)
-}
+export const settled = (texts: FlowTexts, flow: Flow): Page => page(texts, 200, outcomeOf(flow, texts))
 
-function page(status: number, title: string, text: string): Page {
+function page({ direction, language }: FlowTexts, status: number, { sentence, title }: FlowOutcome): Page {
   return {
     status,
-    html: `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${escape(title)} · Valetkey</title>` +
+    headers: { "content-language": language },
+    html: `<!doctype html><html lang="${escape(language)}" dir="${direction}"><head><meta charset="utf-8">` +
+      `<title>${escape(title)} · Valetkey</title>` +
       `<meta name="viewport" content="width=device-width"><style>${style}</style></head>` +
-      `<body><main><h1>${escape(title)}</h1><p>${escape(text)}</p></main></body></html>`
+      `<body><main><h1>${escape(title)}</h1><p>${escape(sentence)}</p></main></body></html>`
   }
 }
 
