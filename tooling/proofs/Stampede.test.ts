@@ -105,7 +105,7 @@ describe(`a stampede of ${callers} callers on an expired connection`, () => {
   )
 
   it.live(
-    "REF-02 I1 redeems once for callers spread over three replicas on one PostgreSQL",
+    "REF-02 S4x.7 I1 redeems once for callers spread over three replicas on one PostgreSQL",
     () => Effect.flatMap(stores.PostgreSQL, (store) => stampede(store, 3)),
     20_000
   )

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { flowTtl } from "@valetkey/domain/Flows"
 import { Duration, Effect, Redacted } from "effect"
 import { readFileSync } from "node:fs"
 import { load } from "../src/Settings.ts"
@@ -181,6 +182,32 @@ describe("settings", () => {
           assert.include(error.message, `${variable} is not understood: expected`)
           assert.notInclude(`${error.message}${JSON.stringify(error)}`, "hunter2")
         }
+      }
+    }))
+
+  it.effect("S4.1 S4.6 give a person ten minutes to consent unless told otherwise", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* load({})).flowTtl, flowTtl)
+      assert.strictEqual(Duration.toMinutes(flowTtl), 10)
+      assert.strictEqual(Duration.toSeconds((yield* load({ VALETKEY_FLOW_TTL: "90s" })).flowTtl), 90)
+    }))
+
+  it.effect("S4.3 take a time to consent with its unit, and refuse what is none by the variable's name", () =>
+    Effect.gen(function*() {
+      for (const text of ["abc", "10 * 60 * 1000", "", "NaN", "1e3s", "10 minutes ago", "3601s"]) {
+        const refused = yield* Effect.flip(load({ VALETKEY_FLOW_TTL: text || " " }))
+        assert.include(refused.message, "VALETKEY_FLOW_TTL")
+        if (text !== "") assert.notInclude(refused.message, text)
+      }
+    }))
+
+  it.effect("S4x.8 are documented with the defaults that hold", () =>
+    Effect.gen(function*() {
+      const untouched = yield* load({ HOME: "/home/nobody" })
+      const durations = variables.filter(({ fallback }) => /^\d+(s|m|h|d)$/.test(fallback))
+      assert.isAtLeast(durations.length, 4)
+      for (const { fallback, name } of durations) {
+        assert.deepStrictEqual(yield* load({ HOME: "/home/nobody", [name]: fallback }), untouched, name)
       }
     }))
 

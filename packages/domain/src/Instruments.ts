@@ -55,3 +55,9 @@ export const rollbacks: Metric.Counter<number> = counter(
 export const outboxDepth: Metric.Gauge<number> = Metric.gauge("valetkey_outbox_depth", {
   description: "Revocations that are still owed to authorization servers"
 })
+
+/** How far an authorization server's clock is from this host's, by the `Date` of its token answers (RFC 9110 §6.6.1); half a minute and less is noise. */
+export const providerClockSkew: Metric.Histogram<number> = Metric.histogram("valetkey_provider_clock_skew_seconds", {
+  description: "Distance between the clock of an authorization server and this host's",
+  boundaries: [1, 5, 30, 60, 300, 900, 3600, 86_400]
+})

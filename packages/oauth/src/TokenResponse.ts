@@ -8,6 +8,8 @@ export interface TokenAnswer {
   /** The members of a JSON object or of a form; undefined when the body is neither. */
   readonly members: Readonly<Record<string, unknown>> | undefined
   readonly retryAfter: string | undefined
+  /** The server's own time, RFC 9110 §6.6.1. */
+  readonly date: string | undefined
 }
 
 /** The longest lifetime that is believed; what is beyond it, and overflowing numbers, end here. */
@@ -17,7 +19,8 @@ export const maxLifetime: Duration.Duration = Duration.days(400)
 export const read = async (response: Response): Promise<TokenAnswer> => ({
   status: response.status,
   members: members(response.headers.get("content-type") ?? "", await response.text()),
-  retryAfter: response.headers.get("retry-after") ?? undefined
+  retryAfter: response.headers.get("retry-after") ?? undefined,
+  date: response.headers.get("date") ?? undefined
 })
 
 /** The `error` code of an answer: an answer that has one is a failure whatever its status. */

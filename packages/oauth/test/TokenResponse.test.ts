@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { isFresh } from "@valetkey/domain/Credentials"
 import { TokenResponse } from "@valetkey/oauth"
-import { DateTime, Effect, Redacted } from "effect"
+import { DateTime, Duration, Effect, Redacted } from "effect"
 
 const issuedAt = DateTime.makeUnsafe(1_000_000)
 
@@ -53,6 +54,25 @@ describe("TokenResponse", () => {
       ]
       for (const [written, seconds] of table) assert.strictEqual(yield* lifetimeOf(written), seconds, written)
       assert.isUndefined((yield* json({}))?.expiresAt)
+    }))
+
+  it.effect("S4.12 S4.13 has a token expire only when it says when, and then it does", () =>
+    Effect.gen(function*() {
+      const fresh = (credentials: Parameters<typeof isFresh>[0], seconds: number) =>
+        isFresh(credentials, Duration.zero, DateTime.add(issuedAt, { seconds }))
+      const unknown = [undefined, null, "soon", "NaN", true, {}, [], [3600]]
+      for (const expires_in of unknown) {
+        assert.isTrue(fresh((yield* json({ expires_in }))!, 10 * 365 * 86_400), JSON.stringify(expires_in))
+      }
+      for (const expires_in of [60, "60"]) {
+        const credentials = (yield* json({ expires_in }))!
+        assert.deepStrictEqual([59, 60, 61, 3600].map((seconds) => fresh(credentials, seconds)), [
+          true,
+          false,
+          false,
+          false
+        ])
+      }
     }))
 
   it.effect("S1x.12 TOK-06 takes a missing token type as Bearer, whatever its case", () =>

@@ -21,7 +21,7 @@ const at = (minutes: number) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 describe("replicas whose clocks differ", () =>
   it.layer(TestDatabase.layer, { timeout: "60 seconds" })((it) => {
-    it.effect("DB-15 respect each other's leases and deadlines, which end by the clock of the database alone", () =>
+    it.effect("DB-15 TIME-03 respect each other's leases and deadlines, which end by the clock of the database alone", () =>
       Effect.gen(function*() {
         const [slow, fast] = [yield* replica, yield* replica]
         const key = newKey()

@@ -4,7 +4,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { endingOf, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { ServerSlug } from "@valetkey/domain/Server"
-import { Duration, Effect, type Layer, Option } from "effect"
+import { DateTime, Duration, Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import * as ConnectionRefresh from "./internal/connectionRefreshCases.ts"
 import {
@@ -38,6 +38,19 @@ export const cases = <R>(
   options: Fixture.ContractOptions<R>
 ): void => {
   describe("deposit, get and list", () => {
+    it.effect("TIME-06 keeps moments to the millisecond, beyond 2038 and up to the year 9999", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        for (const moment of ["2038-01-19T03:14:08.001Z", "2106-02-07T06:28:16.999Z", "9999-12-31T23:59:59.999Z"]) {
+          const key = Fixture.newKey()
+          const write = Fixture.newWrite(0)
+          const expiresAt = DateTime.makeUnsafe(moment)
+          yield* connections.deposit(key, { ...write, credentials: { ...write.credentials, expiresAt } })
+          const { credentials } = Option.getOrThrow(yield* connections.get(key))
+          assert.strictEqual(DateTime.formatIso(credentials.expiresAt!), moment)
+        }
+      }))
+
     it.effect("gives back what was deposited, as generation 1", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore

@@ -187,6 +187,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     persist(settle(flow, failure)).pipe(
       Effect.catchCause((cause) => Effect.logError("flow not settled; its lease settles it", cause)),
       Effect.ensuring(listeners.close(flow.id)),
+      Effect.annotateLogs({ "valetkey.flow": flow.id }),
       Effect.uninterruptible
     )
 
@@ -220,6 +221,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       }),
       Effect.catchCause((cause) => Effect.logError("flow not settled; its lease settles it", cause)),
       Effect.ensuring(listeners.close(flow.id)),
+      Effect.annotateLogs({ "valetkey.flow": flow.id }),
       Effect.withSpan("Flows.exchange", { attributes: { "valetkey.flow": flow.id } }),
       Effect.uninterruptible
     )

@@ -1,8 +1,9 @@
 import { RedemptionError, RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
 import type { Grant } from "@valetkey/domain/Connection"
 import type { Credentials } from "@valetkey/domain/Credentials"
+import * as Instruments from "@valetkey/domain/Instruments"
 import { findEgressError } from "@valetkey/egress/EgressFetch"
-import { Clock, DateTime, Effect, type Redacted } from "effect"
+import { Clock, DateTime, Effect, Metric, type Redacted } from "effect"
 import type {
   AuthorizationServer,
   Client,
@@ -62,6 +63,7 @@ export const redeem = (
         ),
       catch: unanswered
     })
+    yield* noteSkew(answer.date)
     const isSuccess = answer.status < 300 && errorOf(answer) === undefined
     const strict = isSuccess ? normalize(answer) : undefined
     if (strict === undefined) {
@@ -78,6 +80,15 @@ export const redeem = (
       catch: unusable
     })
     return toCredentials(accepted, issuedAt)
+  })
+
+/** Lifetimes are counted from our own clock, so a skew harms nothing; but it tells an operator which clock to set. */
+const noteSkew = (date: string | undefined): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const theirs = Date.parse(date ?? "")
+    return Number.isNaN(theirs)
+      ? Effect.void
+      : Metric.update(Instruments.providerClockSkew, Math.abs(theirs - now) / 1000)
   })
 
 const unanswered = (thrown: unknown): RedemptionError => {

@@ -164,7 +164,7 @@ export const cases = <R>(
         assert.deepStrictEqual([latest.id, latest.state], [second.id, "pending"])
       }))
 
-    it.effect("keeps what start froze, to be read with the flow", () =>
+    it.effect("S4.17 keeps what start froze, to be read with the flow", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const key = Fixture.newKey()

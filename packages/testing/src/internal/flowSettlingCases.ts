@@ -168,6 +168,28 @@ export const cases = <R>(
         assert.strictEqual(Option.getOrThrow(yield* connections.get(key)).generation, Fixture.generation(1))
       }))
 
+    it.effect("S4x.5 ends in one terminal state when completing and failing race", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const connections = yield* ConnectionStore
+        for (const order of ["complete first", "fail first"]) {
+          const key = Fixture.newKey()
+          const { claimed, id } = yield* Fixture.exchangingFlow(key)
+          const complete = Effect.map(
+            flows.complete(id, claimed.fence, Fixture.newWrite(0)),
+            ({ _tag }) => _tag === "Completed"
+          )
+          const fail = flows.fail(id, claimed.fence, "code_rejected")
+          const steps = order === "complete first" ? [complete, fail] : [fail, complete]
+          const won = yield* Effect.all([...steps, ...steps], { concurrency: "unbounded" })
+          assert.strictEqual(won.filter((one) => one).length, 1)
+          const flow = Option.getOrThrow(yield* flows.latest(key))
+          const written = Option.isSome(yield* connections.get(key))
+          assert.strictEqual(flow.state, written ? "completed" : "failed")
+          assert.strictEqual(flow.failure, written ? undefined : "code_rejected")
+        }
+      }))
+
     it.effect("completes an exchange that outlived its lease while nobody settled it", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
@@ -204,7 +226,7 @@ export const cases = <R>(
         assert.strictEqual((yield* Fixture.reserve(key))._tag, "Reserved")
       }))
 
-    it.effect("S1.15 S4.40 FLOW-39 I8 never changes a terminal flow", () =>
+    it.effect("S1.15 S4.40 S4x.4 FLOW-39 I8 never changes a terminal flow", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
         const settle = [
