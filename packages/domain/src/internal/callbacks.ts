@@ -1,50 +1,26 @@
-import { Duration, Effect, FiberSet, Option, Redacted, Result, Schedule } from "effect"
+import { Duration, Effect, FiberSet, Option, Redacted, Result } from "effect"
 import { CallbackAccepted, type CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
 import type { Delivery } from "../CallbackTransport.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
-import { type ConnectionKey, Epoch, sealContext as connectionContext, type SealedCredentials } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
-import type { Credentials } from "../Credentials.ts"
+import type { ConnectionKey } from "../Connection.ts"
 import { type Digest, Entropy } from "../Entropy.ts"
 import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
 import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
-import { RegistrationStore } from "../RegistrationStore.ts"
-import { RevocationOutbox } from "../RevocationOutbox.ts"
-import type { Sealed } from "../Sealed.ts"
-import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
-import { StoreError } from "../StoreError.ts"
-import { makeAuditing } from "./auditing.ts"
+import { flowTopic, Signals } from "../Signals.ts"
 import type { Listeners } from "./listeners.ts"
-import { sealCredentials } from "./sealing.ts"
+import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
 
 /** How long an exchange may hold the claim: the request, the storing and a reserve. */
 const exchangeLease = Duration.seconds(75)
 const exchangeDeadline = Duration.seconds(45)
-const storingDeadline = Duration.seconds(15)
-const reserve = Duration.seconds(5)
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
 /** Backstop for a lost signal while waiting for a flow. */
 const pollInterval = Duration.seconds(1)
-const storeRetries = Schedule.max([
-  Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]),
-  Schedule.during(storingDeadline)
-])
-
-/** Tries for the storing deadline to write what may not be lost; a store that hangs counts as one that is away. */
-const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A, E | StoreError> =>
-  write.pipe(
-    Effect.retry({ schedule: storeRetries, while: (error) => error instanceof StoreError }),
-    Effect.timeoutOrElse({
-      duration: Duration.sum(storingDeadline, reserve),
-      orElse: () => Effect.fail(new StoreError({ code: "store_unavailable", operation: "Flows.exchange" }))
-    }),
-    Effect.interruptible
-  )
 
 /**
  * Builds `Flows.complete` and `Flows.finalize`, and what `Flows.paste` shares with them: the claim, the exchange in an
@@ -52,14 +28,11 @@ const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A
  */
 export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
   const flows = yield* FlowStore
-  const connections = yield* ConnectionStore
-  const registrations = yield* RegistrationStore
-  const outbox = yield* RevocationOutbox
+  const storing = yield* makeStoring
   const server = yield* AuthorizationServer
   const cipher = yield* Cipher
   const entropy = yield* Entropy
   const signals = yield* Signals
-  const audit = yield* makeAuditing
   const fibers = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() =>
     FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(exchangeDeadline), Effect.ignore)
@@ -207,11 +180,9 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
         Effect.result
       )
       yield* Checkpoint.reach("flow.tokens_received")
-      if (Result.isSuccess(answer)) return yield* store(flow, answer.success, secrets.clientSecret)
+      if (Result.isSuccess(answer)) return yield* storing.store(grantedOf(flow), answer.success, secrets.clientSecret)
       yield* Effect.logWarning("code exchange failed", answer.failure)
-      yield* forgetRefusedClient(flow, answer.failure).pipe(
-        Effect.catch((error) => Effect.logWarning("refused client not forgotten", error))
-      )
+      yield* storing.forgetRefusedClient(grantedOf(flow), answer.failure)
       yield* persist(settle(flow, failureOf(answer.failure)))
     }).pipe(
       Effect.catchTags({
@@ -238,119 +209,20 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     }
   })
 
-  /** Seals for the generation that follows the current one and completes; seals again when a refresh was faster. */
-  const store = Effect.fnUntraced(function*(
-    flow: ClaimedFlow,
-    answer: Credentials,
-    clientSecret: Redacted.Redacted | undefined
-  ) {
-    const { authorization, fence, id, key } = flow
-    const granted: Credentials = { ...answer, scopes: answer.scopes ?? authorization.snapshot.scopes }
-    const epoch = Epoch.make(yield* entropy.id)
-    const write = Effect.fnUntraced(function*(previous: number) {
-      return {
-        epoch,
-        previous,
-        grant: authorization.grant,
-        ...(clientSecret === undefined
-          ? {}
-          : { clientSecret: yield* cipher.seal(connectionContext(key, epoch, "client_secret", 0), clientSecret) }),
-        credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, granted)
-      }
-    })
-    yield* Checkpoint.reach("flow.before_commit")
-    const attempt = Effect.gen(function*() {
-      let previous = Option.match(yield* connections.get(key), {
-        onNone: () => 0,
-        onSome: (c) => c.generation as number
-      })
-      while (true) {
-        const connection = yield* write(previous)
-        const completion = yield* flows.complete(id, fence, connection)
-        if (completion._tag !== "GenerationMoved") return { completion, connection }
-        previous = completion.current
-      }
-    })
-    const { completion, connection } = yield* persist(attempt)
-    yield* Checkpoint.reach("flow.after_commit")
-    if (completion._tag === "Completed") {
-      yield* signals.notify(connectionTopic(key))
-      yield* settled(flow, "completed")
-      return
-    }
-    // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
-    const now = yield* persist(connections.get(key))
-    if (Option.isSome(now) && now.value.epoch === epoch) return yield* settled(flow, "completed")
-    yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
-    yield* persist(revokeUnstored(flow, connection.epoch, connection))
-  })
-
-  const revokeUnstored = Effect.fnUntraced(function*(
-    flow: ClaimedFlow,
-    epoch: Epoch,
-    write: {
-      readonly previous: number
-      readonly clientSecret?: Sealed
-      readonly credentials: SealedCredentials
-    }
-  ) {
-    const { key } = flow
-    const secret = (
-      sealed: Sealed | undefined,
-      field: "access_token" | "refresh_token" | "client_secret",
-      generation: number
-    ) => sealed === undefined ? undefined : { sealed, context: connectionContext(key, epoch, field, generation) }
-    yield* outbox.enqueue({
-      id: epoch,
-      key,
-      grant: flow.authorization.grant,
-      issuedAt: write.credentials.issuedAt,
-      accessToken: secret(write.credentials.accessToken, "access_token", write.previous + 1),
-      refreshToken: secret(write.credentials.refreshToken, "refresh_token", write.previous + 1),
-      clientSecret: secret(write.clientSecret, "client_secret", 0)
-    })
-  })
-
-  /** A registration that the server does not know any more is not offered to the next flow. */
-  const forgetRefusedClient = (flow: ClaimedFlow, error: RedemptionError) => {
-    const { reason } = error
-    if (reason._tag !== "Configuration" || !["invalid_client", "unauthorized_client"].includes(reason.error)) {
-      return Effect.void
-    }
-    const { grant } = flow.authorization
-    return registrations.remove(
-      { tenant: flow.key.tenant, server: flow.key.server, issuer: grant.issuer, transport: flow.transport },
-      grant.clientId
-    )
-  }
-
   const settle = (flow: ClaimedFlow, failure: FlowFailure | "outcome_unknown") =>
     Effect.gen(function*() {
-      if (yield* flows.fail(flow.id, flow.fence, failure)) yield* settled(flow, failure)
+      if (yield* flows.fail(flow.id, flow.fence, failure)) yield* storing.settled(flow, failure)
       yield* listeners.close(flow.id)
-    })
-
-  const settled = (flow: ClaimedFlow, outcome: string) =>
-    Effect.gen(function*() {
-      yield* signals.notify(flowTopic(flow.id))
-      yield* audit(flow.key, "flow.settled", outcome)
     })
 
   return { claim, complete, finalize, take, untilSettled }
 })
 
+const grantedOf = ({ authorization: { grant, snapshot }, ...flow }: ClaimedFlow): Granted => ({
+  ...flow,
+  grant,
+  scopes: snapshot.scopes
+})
+
 /** What callbacks are made of. */
 export type Callbacks = Effect.Success<ReturnType<typeof makeCallbacks>>
-
-const failureOf = ({ reason }: RedemptionError): FlowFailure | "outcome_unknown" => {
-  switch (reason._tag) {
-    case "Terminal":
-      return "code_rejected"
-    case "Configuration":
-      return "client_misconfigured"
-    case "Transient":
-      return "authorization_server_unavailable"
-    case "UnknownOutcome":
-      return "outcome_unknown"
-  }
-}

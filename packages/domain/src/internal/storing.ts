@@ -1,0 +1,188 @@
+import { Duration, Effect, Option, type Redacted, Schedule } from "effect"
+import type { RedemptionError } from "../AuthorizationServer.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import { Cipher } from "../Cipher.ts"
+import {
+  type ConnectionKey,
+  Epoch,
+  type Grant,
+  sealContext as connectionContext,
+  type SealedCredentials
+} from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import type { Credentials } from "../Credentials.ts"
+import { Entropy } from "../Entropy.ts"
+import type { FlowFailure, FlowId, TransportKind } from "../Flow.ts"
+import { FlowStore } from "../FlowStore.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
+import { RevocationOutbox } from "../RevocationOutbox.ts"
+import type { Sealed } from "../Sealed.ts"
+import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
+import { StoreError } from "../StoreError.ts"
+import { makeAuditing } from "./auditing.ts"
+import { sealCredentials } from "./sealing.ts"
+
+const storingDeadline = Duration.seconds(15)
+const reserve = Duration.seconds(5)
+const storeRetries = Schedule.max([
+  Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]),
+  Schedule.during(storingDeadline)
+])
+
+/** Tries for the storing deadline to write what may not be lost; a store that hangs counts as one that is away. */
+export const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A, E | StoreError> =>
+  write.pipe(
+    Effect.retry({ schedule: storeRetries, while: (error) => error instanceof StoreError }),
+    Effect.timeoutOrElse({
+      duration: Duration.sum(storingDeadline, reserve),
+      orElse: () => Effect.fail(new StoreError({ code: "store_unavailable", operation: "Flows.exchange" }))
+    }),
+    Effect.interruptible
+  )
+
+/** A flow for which credentials were granted. */
+export interface Granted {
+  readonly id: FlowId
+  readonly key: ConnectionKey
+  readonly fence: number
+  readonly transport: TransportKind
+  readonly grant: Grant
+  /** The scopes that were asked for: what was granted, when the answer names none. */
+  readonly scopes: ReadonlyArray<string>
+}
+
+/** Builds what becomes of granted credentials: they are stored with their flow, or their revocation is owed. */
+export const makeStoring = Effect.gen(function*() {
+  const flows = yield* FlowStore
+  const connections = yield* ConnectionStore
+  const registrations = yield* RegistrationStore
+  const outbox = yield* RevocationOutbox
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const audit = yield* makeAuditing
+
+  const seal = Effect.fnUntraced(function*(
+    flow: Granted,
+    answer: Credentials,
+    clientSecret: Redacted.Redacted | undefined,
+    epoch: Epoch,
+    previous: number
+  ) {
+    const { grant, key } = flow
+    const granted: Credentials = { ...answer, scopes: answer.scopes ?? flow.scopes }
+    return {
+      epoch,
+      previous,
+      grant,
+      ...(clientSecret === undefined
+        ? {}
+        : { clientSecret: yield* cipher.seal(connectionContext(key, epoch, "client_secret", 0), clientSecret) }),
+      credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, granted)
+    }
+  })
+
+  /** Seals for the generation that follows the current one and completes; seals again when a refresh was faster. */
+  const store = Effect.fnUntraced(function*(
+    flow: Granted,
+    answer: Credentials,
+    clientSecret: Redacted.Redacted | undefined
+  ) {
+    const { fence, id, key } = flow
+    const epoch = Epoch.make(yield* entropy.id)
+    yield* Checkpoint.reach("flow.before_commit")
+    const attempt = Effect.gen(function*() {
+      let previous = Option.match(yield* connections.get(key), {
+        onNone: () => 0,
+        onSome: (c) => c.generation as number
+      })
+      while (true) {
+        const connection = yield* seal(flow, answer, clientSecret, epoch, previous)
+        const completion = yield* flows.complete(id, fence, connection)
+        if (completion._tag !== "GenerationMoved") return { completion, connection }
+        previous = completion.current
+      }
+    })
+    const { completion, connection } = yield* persist(attempt)
+    yield* Checkpoint.reach("flow.after_commit")
+    if (completion._tag === "Completed") {
+      yield* signals.notify(connectionTopic(key))
+      yield* settled(flow, "completed")
+      return
+    }
+    // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
+    const now = yield* persist(connections.get(key))
+    if (Option.isSome(now) && now.value.epoch === epoch) return yield* settled(flow, "completed")
+    yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
+    yield* persist(revokeUnstored(flow, connection))
+  })
+
+  /** Owes the revocation of credentials that belong nowhere. */
+  const drop = Effect.fnUntraced(function*(
+    flow: Granted,
+    answer: Credentials,
+    clientSecret: Redacted.Redacted | undefined
+  ) {
+    yield* persist(revokeUnstored(flow, yield* seal(flow, answer, clientSecret, Epoch.make(yield* entropy.id), 0)))
+  })
+
+  const revokeUnstored = Effect.fnUntraced(function*(
+    flow: Granted,
+    { epoch, ...write }: {
+      readonly epoch: Epoch
+      readonly previous: number
+      readonly clientSecret?: Sealed
+      readonly credentials: SealedCredentials
+    }
+  ) {
+    const { key } = flow
+    const secret = (
+      sealed: Sealed | undefined,
+      field: "access_token" | "refresh_token" | "client_secret",
+      generation: number
+    ) => sealed === undefined ? undefined : { sealed, context: connectionContext(key, epoch, field, generation) }
+    yield* outbox.enqueue({
+      id: epoch,
+      key,
+      grant: flow.grant,
+      issuedAt: write.credentials.issuedAt,
+      accessToken: secret(write.credentials.accessToken, "access_token", write.previous + 1),
+      refreshToken: secret(write.credentials.refreshToken, "refresh_token", write.previous + 1),
+      clientSecret: secret(write.clientSecret, "client_secret", 0)
+    })
+  })
+
+  /** A registration that the server does not know any more is not offered to the next flow. */
+  const forgetRefusedClient = (
+    { grant, key, transport }: Pick<Granted, "grant" | "key" | "transport">,
+    { reason }: RedemptionError
+  ): Effect.Effect<void> =>
+    reason._tag !== "Configuration" || !["invalid_client", "unauthorized_client"].includes(reason.error)
+      ? Effect.void
+      : registrations.remove(
+        { tenant: key.tenant, server: key.server, issuer: grant.issuer, transport },
+        grant.clientId
+      ).pipe(Effect.catch((error) => Effect.logWarning("refused client not forgotten", error)))
+
+  const settled = ({ id, key }: { readonly id: FlowId; readonly key: ConnectionKey }, outcome: string) =>
+    Effect.gen(function*() {
+      yield* signals.notify(flowTopic(id))
+      yield* audit(key, "flow.settled", outcome)
+    })
+
+  return { drop, forgetRefusedClient, settled, store }
+})
+
+/** What a redemption that gives no credentials makes of a flow. */
+export const failureOf = ({ reason }: RedemptionError): FlowFailure | "outcome_unknown" => {
+  switch (reason._tag) {
+    case "Terminal":
+      return "code_rejected"
+    case "Configuration":
+      return "client_misconfigured"
+    case "Transient":
+      return "authorization_server_unavailable"
+    case "UnknownOutcome":
+      return "outcome_unknown"
+  }
+}
