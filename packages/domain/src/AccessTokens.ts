@@ -20,6 +20,7 @@ import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { RevocationReceipts } from "./RevocationReceipts.ts"
+import type { ServerStore } from "./ServerStore.ts"
 import type { Signals } from "./Signals.ts"
 import type { Spool } from "./Spool.ts"
 
@@ -52,6 +53,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
     | Entropy
     | RevocationOutbox
     | RevocationReceipts
+    | ServerStore
     | Signals
     | Spool
   > =>
@@ -69,19 +71,24 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.refresh), Effect.ignore)
         )
         const flights = new Map<string, Flight>()
+        const count = Effect.suspend(() => Metric.update(Instruments.refreshesInFlight, flights.size))
 
         const join = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
           const running = flights.get(key.path)
           if (running !== undefined) return running
           const flight: Flight = { minValidity, token: Deferred.makeUnsafe() }
           flights.set(key.path, flight)
+          yield* count
           yield* FiberSet.run(
             fibers,
             refresher.refresh(key, minValidity).pipe(
               Effect.onExit((exit) =>
                 Effect.suspend(() => {
                   flights.delete(key.path)
-                  return Deferred.done(flight.token, exit)
+                  return Effect.andThen(
+                    count,
+                    Deferred.done(flight.token, exit)
+                  )
                 })
               ),
               Effect.exit,
@@ -139,6 +146,13 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           }
         })
 
+        /** What is stored, if it is not over: a caller that named no validity of its own is better off with it than without. */
+        const lastResort = Effect.fnUntraced(function*(key: ConnectionKey, error: AccessTokenError) {
+          const { credentials, rejected, ...current } = yield* Effect.mapError(read(key), () => error)
+          if (rejected || !isFresh(credentials, Duration.zero, yield* DateTime.now)) return yield* Effect.fail(error)
+          return yield* Effect.tap(open({ ...current, credentials, rejected }), countStored)
+        })
+
         const get = (key: ConnectionKey, demand: TokenDemand = {}) => {
           const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? defaultValidity)
           const rejected = demand.rejected && entropy.digest(demand.rejected)
@@ -146,7 +160,10 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             Effect.flatMap(DateTime.now, (now) =>
               rejected === undefined && !current.rejected && isFresh(current.credentials, minValidity, now)
                 ? Effect.tap(open(current), countStored)
-                : refreshed(key, current, minValidity, rejected)))
+                : Effect.catch(refreshed(key, current, minValidity, rejected), (error) =>
+                  demand.minValidity === undefined && rejected === undefined && isElsewhere(error)
+                    ? lastResort(key, error)
+                    : Effect.fail(error))))
           return withPatience(
             Effect.tap(token, (token) =>
               trail.used(key, token)),
@@ -164,6 +181,10 @@ export class AccessTokens extends Context.Service<AccessTokens, {
       })
     )
 }
+
+/** Whether it is not the connection that fails but the way to the authorization server. */
+const isElsewhere = (error: AccessTokenError): boolean =>
+  error.code === "authorization_server_unavailable" || error.code === "client_misconfigured"
 
 const countStored = Metric.update(Instruments.storedReads, 1)
 const countRefreshed = Metric.update(Instruments.refreshedReads, 1)

@@ -38,6 +38,11 @@ export const storedReads: Metric.Counter<number> = reads({ source: "stored" })
 /** Counts tokens that a refresh brought. */
 export const refreshedReads: Metric.Counter<number> = reads({ source: "refreshed" })
 
+/** Refreshes that are under way in this process. */
+export const refreshesInFlight: Metric.Gauge<number> = Metric.gauge("valetkey_refreshes_in_flight", {
+  description: "Refreshes that are under way in this process"
+})
+
 /** Counts a round of housekeeping, by its piece and whether it failed. */
 export const housekeepingRound = (piece: string, outcome: "ok" | "failed"): Metric.Counter<number> =>
   rounds({ piece, outcome })

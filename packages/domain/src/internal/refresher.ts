@@ -18,9 +18,11 @@ import { Instance } from "../Instance.ts"
 import * as Instruments from "../Instruments.ts"
 import type { RefreshFailure } from "../Refresh.ts"
 import type { RedemptionPolicy } from "../Server.ts"
+import { ServerStore } from "../ServerStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
+import { makeClientSecrets } from "./clientSecrets.ts"
 import { makeLateResults } from "./lateResults.ts"
 import { sealCredentials } from "./sealing.ts"
 
@@ -57,6 +59,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const signals = yield* Signals
   const spool = yield* Spool
   const audit = yield* makeAuditing
+  const clientSecretOf = makeClientSecrets(cipher, yield* ServerStore)
   const instance = yield* Effect.serviceOption(Instance)
 
   /** What another instance may have redeemed as well gets a second attempt, and its failure says why it is no surprise. */
@@ -145,9 +148,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
     const secrets: Secrets = {
       refreshToken: yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
-      clientSecret: connection.clientSecret === undefined
-        ? undefined
-        : yield* cipher.open(sealContext(key, epoch, "client_secret", 0), connection.clientSecret)
+      clientSecret: yield* clientSecretOf(connection)
     }
     return secrets
   })

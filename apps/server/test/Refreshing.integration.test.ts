@@ -1,0 +1,114 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Canary from "@valetkey/testing/Canary"
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect } from "effect"
+import * as Replica from "./support/Replica.ts"
+
+const clientId = "notes-client"
+
+/** Two replicas on one Postgres, and a person who consented to a client that authenticates with a secret. */
+const connected = Effect.gen(function*() {
+  const database = yield* EmbeddedPostgres.database
+  const publicPort = yield* Replica.freePort
+  const secrets = [Canary.makeText("client_secret")]
+  const provider = yield* FakeProvider.make({ clients: [{ clientId, secrets }] })
+  const { env, token } = Replica.deployment({
+    databaseUrl: Replica.text(database.url),
+    publicPort,
+    allowEgress: new URL(provider.origin).host
+  })
+  const [one, other] = yield* Effect.all([
+    Replica.start({ ...env, VALETKEY_PUBLIC_LISTEN: `127.0.0.1:${publicPort}` }, token),
+    Replica.start(env, token)
+  ], { concurrency: 2 })
+  const describeServer = (clientSecret: string, changes: Record<string, unknown> = {}) =>
+    one.call("PUT", "/v1/servers/notes", {
+      resource: provider.resource,
+      scopes: ["read"],
+      client: { clientId, authMethod: "client_secret_basic", clientSecret },
+      ...changes
+    })
+  assert.strictEqual((yield* describeServer(secrets[0]!)).status, 201)
+  const started = yield* one.call("POST", "/v1/flows", { server: "notes" })
+  yield* UserAgent.make().authorize(String(started.body["connectUrl"]))
+  const settled = yield* one.call("GET", `/v1/flows/${String(started.body["flowId"])}?wait=30`)
+  assert.strictEqual(settled.body["status"], "completed")
+  const ask = (replica: Replica.Replica, rejectedToken?: unknown) =>
+    Effect.map(
+      replica.call("POST", "/v1/connections/notes/token", rejectedToken === undefined ? undefined : { rejectedToken }),
+      ({ body, status }) => {
+        assert.strictEqual(status, 200, String(body["code"]))
+        return body
+      }
+    )
+  const refreshes = () =>
+    provider.requests("token").filter(({ body }) => body.includes("grant_type=refresh_token"))
+      .map(({ body, headers }) => ({ form: new URLSearchParams(body), basic: basicOf(headers) }))
+  return { provider, one, other, secrets, describeServer, ask, refreshes }
+})
+
+const basicOf = (headers: { readonly authorization?: string | undefined }): string | undefined => {
+  const encoded = headers.authorization?.replace(/^Basic /, "")
+  return encoded === undefined
+    ? undefined
+    : decodeURIComponent(Buffer.from(encoded, "base64").toString().split(":")[1] ?? "")
+}
+
+describe("a refresh", () => {
+  it.live("REF-26 is seen by a replica that has handed out the token before it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ask, one, other, refreshes } = yield* connected
+      const first = yield* ask(one)
+      for (const replica of [other, other, one]) {
+        assert.strictEqual((yield* ask(replica))["accessToken"], first["accessToken"])
+      }
+      const second = yield* ask(one, first["accessToken"])
+      assert.notStrictEqual(second["accessToken"], first["accessToken"])
+      for (const rejected of [undefined, first["accessToken"], undefined]) {
+        assert.deepStrictEqual(yield* ask(other, rejected), second)
+      }
+      assert.lengthOf(refreshes(), 1)
+    })))
+
+  it.live("REF-19 REF-20 names the resource and no scope, and proves the client by the secret that it has today", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ask, describeServer, one, other, provider, refreshes, secrets } = yield* connected
+      const old = secrets[0]!
+      const fresh = Canary.makeText("client_secret")
+      const rejected = (replica: Replica.Replica) =>
+        Effect.flatMap(ask(replica), (token) => ask(replica, token["accessToken"]))
+
+      yield* rejected(one)
+      // The provider takes both for a while, and the operator changes over in that time.
+      provider.clients.set(clientId, { clientId, secrets: [fresh, old] })
+      yield* rejected(other)
+      assert.strictEqual((yield* describeServer(fresh)).status, 200)
+      yield* rejected(other)
+      provider.clients.set(clientId, { clientId, secrets: [fresh] })
+      yield* rejected(one)
+      assert.deepStrictEqual(refreshes().map(({ basic }) => basic), [old, old, fresh, fresh])
+      for (const { form } of refreshes()) {
+        assert.strictEqual(form.get("resource"), provider.resource)
+        assert.isFalse(form.has("scope"))
+      }
+    })))
+
+  it.live("shows the secret of a description to the token endpoint that it is meant for, and to no other", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { ask, describeServer, one, refreshes, secrets } = yield* connected
+      const elsewhere = Canary.makeText("client_secret")
+      const others = [
+        { issuer: "https://other.example" },
+        { resource: "https://other.example/mcp" },
+        { endpoints: { authorization: "https://other.example/authorize", token: "https://other.example/token" } },
+        { client: { clientId: "other", authMethod: "client_secret_basic", clientSecret: elsewhere } }
+      ]
+      for (const changes of others) {
+        assert.strictEqual((yield* describeServer(elsewhere, changes)).status, 200)
+        yield* ask(one, (yield* ask(one))["accessToken"])
+      }
+      assert.deepStrictEqual(refreshes().map(({ basic }) => basic), others.map(() => secrets[0]))
+    })))
+})
