@@ -50,6 +50,15 @@ describe("CallbackAccepted", () => {
     assert.isTrue(Result.isSuccess(accept(`state=s&code=c&${iss}`, false)))
   })
 
+  it("DISC-03 refuses an issuer that is another one, also where the metadata promised none", () => {
+    for (const issRequired of [true, false]) {
+      for (const iss of ["https://evil.example", "https://as.example/", "https://AS.example", ""]) {
+        const query = new URLSearchParams({ state: "s", code: "c", iss })
+        assert.deepStrictEqual(accept(query.toString(), issRequired), Result.fail("issuer_mismatch"), iss)
+      }
+    }
+  })
+
   it("FLOW-11 FLOW-14 refuses in the order issuer, error, code", () => {
     const refusals: ReadonlyArray<readonly [string, boolean, string]> = [
       ["state=s&code=c", true, "issuer_mismatch"],

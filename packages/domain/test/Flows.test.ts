@@ -1,12 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { CallbackReceived } from "@valetkey/domain/Authorization"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowId } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { Deferred, Effect, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, Vault } from "./World.ts"
+
+/** The same response without one of its parameters. */
+const without = (received: CallbackReceived, name: "iss"): CallbackReceived =>
+  Object.assign(Object.create(Object.getPrototypeOf(received)), received, { [name]: undefined })
 
 describe("Flows.complete", () => {
   it.effect("S1.6 S1.43 success stores the credentials, completes the flow and activates the connection", () =>
@@ -103,17 +109,47 @@ describe("Flows.complete", () => {
       assert.strictEqual((yield* (yield* Flows).start(key))._tag, "Started")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("an answer of another issuer ends the flow before its code or error is looked at", () =>
+  it.effect("DISC-01 DISC-02 DISC-04 an answer that is not of the issuer, to the letter, is exchanged nowhere", () =>
     Effect.gen(function*() {
-      for (
-        const parameters of [{ iss: "https://evil.example" }, { iss: "https://evil.example", error: "access_denied" }]
-      ) {
-        const { authorizationUrl, flow } = yield* begin(`mcp-${Object.keys(parameters).length}`)
-        const settled = yield* (yield* comeBack(flow.id, response(authorizationUrl, parameters))).settled
-        assert.strictEqual(settled.failure, "issuer_mismatch")
+      const others = {
+        "DISC-01": ["https://evil.example", "https://as.example.evil.example", ""],
+        "DISC-02": [undefined],
+        "DISC-04": [
+          "https://as.example/",
+          "https://as.example:443",
+          "https://AS.example",
+          "HTTPS://as.example",
+          "https://as.ex%61mple",
+          "https://as.example?",
+          " https://as.example"
+        ]
+      }
+      for (const iss of Object.values(others).flat()) {
+        const { authorizationUrl, flow } = yield* begin("mcp")
+        const received = response(authorizationUrl, iss === undefined ? {} : { iss })
+        const settled = yield* (yield* comeBack(flow.id, iss === undefined ? without(received, "iss") : received))
+          .settled
+        assert.deepStrictEqual([settled.state, settled.failure], ["failed", "issuer_mismatch"], iss)
       }
       assert.strictEqual((yield* Provider).exchanged.length, 0)
     }).pipe(Effect.provide(layer)))
+
+  it.effect("DISC-05 an error of another issuer is neither acted on nor told", () =>
+    Effect.gen(function*() {
+      for (const error of ["access_denied", "server_error", "evil_text"]) {
+        const { authorizationUrl, flow } = yield* begin("mcp")
+        const received = response(authorizationUrl, {
+          iss: "https://evil.example",
+          error,
+          error_description: "evil_text"
+        })
+        const settled = yield* (yield* comeBack(flow.id, received)).settled
+        assert.strictEqual(settled.failure, "issuer_mismatch")
+        const told = JSON.stringify([settled, yield* (yield* LogRecorder).lines])
+        for (const theirs of ["evil_text", "evil.example", error]) assert.notInclude(told, theirs)
+      }
+      assert.strictEqual((yield* Provider).exchanged.length, 0)
+    }).pipe(Effect.provide(layer), Effect.provide(LogRecorder.layer)))
 
   it.effect("FLOW-04 FLOW-05 I2 fifty duplicates of a callback post the code once and all see the outcome", () =>
     Effect.gen(function*() {

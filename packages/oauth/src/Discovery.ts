@@ -32,12 +32,16 @@ export const discover = (
 
     // An issuer that is asked as its own resource speaks for itself; its host may describe resources that are others.
     const protectedResource = resource === issuer
-      ? { resource, authorizationServers: [], scopes: undefined }
+      ? { resource, authorizationServers: [], scopes: undefined, isProtected: false }
       : yield* ProtectedResource.find(outbound, resource)
     const named = yield* chooseIssuer(protectedResource.authorizationServers, issuer)
     const { origin } = new URL(resource)
     const found = yield* IssuerMetadata.find(outbound, named === undefined ? [origin, `${origin}/`] : [named], resource)
-    if (found === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
+    if (found === undefined) {
+      return named === undefined && protectedResource.isProtected
+        ? yield* checkEndpoints(customary(origin, protectedResource), resource)
+        : yield* new DiscoveryError({ code: "metadata_invalid" })
+    }
     // Methods that are named without S256 are a refusal; a quirk can only fill in for silence.
     const methods = found.code_challenge_methods_supported
     if (methods === undefined ? quirks.assumePkceSupport !== true : !methods.includes("S256")) {
@@ -56,6 +60,25 @@ export const discover = (
       resource: protectedResource.resource
     }, found.issuer)
   })
+
+/**
+ * Where a resource that wants a token and says nothing of where to get one has its endpoints: on its own origin, by the
+ * custom of the first revision of the MCP authorization specification (2025-03-26, "Fallbacks for Servers without Metadata
+ * Discovery"), which requires PKCE of every client.
+ */
+const customary = (
+  origin: string,
+  { resource, scopes }: ProtectedResource.ProtectedResource
+): AuthorizationServerMetadata => ({
+  issuer: origin,
+  authorizationEndpoint: `${origin}/authorize`,
+  tokenEndpoint: `${origin}/token`,
+  registrationEndpoint: `${origin}/register`,
+  issRequired: false,
+  authMethods: ["none", ...defaultAuthMethods, "client_secret_post"],
+  ...(scopes === undefined ? {} : { scopes }),
+  resource
+})
 
 /** RFC 8414 §2: what an omitted `token_endpoint_auth_methods_supported` means. */
 const defaultAuthMethods: ReadonlyArray<string> = ["client_secret_basic"]

@@ -13,6 +13,8 @@ export interface ProtectedResource {
   /** Empty when the resource publishes no metadata. */
   readonly authorizationServers: ReadonlyArray<string>
   readonly scopes: ReadonlyArray<string> | undefined
+  /** Whether it answered 401 to a request without a token: it wants one, whatever it says of where to get it. */
+  readonly isProtected: boolean
 }
 
 /**
@@ -23,7 +25,7 @@ export interface ProtectedResource {
  */
 export const find = (outbound: Outbound, resource: string): Effect.Effect<ProtectedResource, DiscoveryError> =>
   Effect.gen(function*() {
-    const challenge = yield* probe(outbound, resource)
+    const { challenge, isProtected } = yield* probe(outbound, resource)
     const challenged = challenge?.scope === undefined ? undefined : parseScopes(challenge.scope)
     for (const candidate of candidates(resource, challenge?.resourceMetadata)) {
       const document = yield* Effect.mapError(
@@ -38,10 +40,11 @@ export const find = (outbound: Outbound, resource: string): Effect.Effect<Protec
       return {
         resource: metadata.resource,
         authorizationServers: metadata.authorization_servers ?? [],
-        scopes: challenged ?? parseScopes(metadata.scopes_supported?.join(" ") ?? "")
+        scopes: challenged ?? parseScopes(metadata.scopes_supported?.join(" ") ?? ""),
+        isProtected
       }
     }
-    return { resource, authorizationServers: [], scopes: challenged }
+    return { resource, authorizationServers: [], scopes: challenged, isProtected }
   })
 
 /** Whether metadata for one resource speaks for another: the same origin, and a path at or above it. */
@@ -61,19 +64,66 @@ const decode = Schema.decodeUnknownOption(ResourceMetadata)
 
 const isHttpUrl = Schema.is(HttpUrl)
 
-/** Without a token the resource answers 401 and may say where to get one. Any other answer says nothing. */
-const probe = (outbound: Outbound, resource: string): Effect.Effect<Challenge | undefined, DiscoveryError> =>
+interface Answer {
+  readonly challenge?: Challenge | undefined
+  readonly isProtected: boolean
+}
+
+/**
+ * Without a token the resource answers 401 and may say where to get one. Where nothing can be read, as at most MCP
+ * endpoints, it is asked as an MCP client begins. Any other answer says nothing.
+ */
+const probe = (outbound: Outbound, resource: string): Effect.Effect<Answer, DiscoveryError> =>
+  Effect.gen(function*() {
+    const read = yield* ask(outbound, resource, { method: "GET" })
+    return nothingToRead.includes(read.status)
+      ? answerOf(yield* ask(outbound, resource, { method: "POST", body: initialize }))
+      : answerOf(read)
+  }).pipe(Effect.flatten)
+
+/** What a server answers that has no representation to give at the URL: RFC 9110 §15.5.5, §15.5.6, §15.5.7. */
+const nothingToRead: ReadonlyArray<number> = [404, 405, 406]
+
+const initialize = JSON.stringify({
+  jsonrpc: "2.0",
+  id: 1,
+  method: "initialize",
+  params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "valetkey", version: "1" } }
+})
+
+interface Head {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+}
+
+const ask = (
+  outbound: Outbound,
+  resource: string,
+  request: { readonly method: "GET" } | { readonly method: "POST"; readonly body: string }
+): Effect.Effect<Head, DiscoveryError> =>
   outbound.egress.stream(
-    { method: "GET", url: resource, headers: { accept: "application/json, text/event-stream" } },
+    {
+      ...request,
+      url: resource,
+      headers: {
+        accept: "application/json, text/event-stream",
+        ...(request.method === "POST" ? { "content-type": "application/json" } : {})
+      }
+    },
     { ...egressOptions(resource, outbound.discovery), redirect: "response" }
   ).pipe(
     // The body may be an endless stream of events: the head is enough, and leaving the scope ends the rest.
     Effect.scoped,
-    Effect.mapError(resourceFailure),
-    Effect.flatMap(({ headers, status }) =>
-      status === 401 ? Effect.promise(() => parseChallenge(headers["www-authenticate"])) : Effect.succeed(undefined)
-    )
+    Effect.mapError(resourceFailure)
   )
+
+const answerOf = ({ headers, status }: Head): Effect.Effect<Answer> =>
+  status === 401
+    ? Effect.map(Effect.promise(() => parseChallenge(headers["www-authenticate"])), (challenge) => ({
+      challenge,
+      isProtected: true
+    }))
+    : Effect.succeed({ isProtected: false })
 
 const candidates = (resource: string, named: string | undefined): ReadonlyArray<string> => {
   const { origin, pathname, search } = new URL(resource)

@@ -47,7 +47,7 @@ describe("Discovery", () => {
   it.live("DISC-08 asks for resource metadata at the path, then at the root", () =>
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
-      provider.always("resource", Reply.raw({ status: 405 }))
+      provider.always("resource", Reply.raw({ status: 200 }))
       provider.script("resourceMetadata", [notFound])
       yield* discover(provider)
       assert.deepStrictEqual(paths(provider).slice(0, 3), [
@@ -55,6 +55,49 @@ describe("Discovery", () => {
         "/.well-known/oauth-protected-resource/api",
         "/.well-known/oauth-protected-resource"
       ])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("DISC-08 asks as an MCP client begins where nothing can be read, and goes where the challenge leads", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      for (const status of [404, 405, 406]) {
+        const place = `${provider.origin}/.well-known/oauth-protected-resource/elsewhere-${status}`
+        provider.script("resource", [
+          Reply.raw({ status }),
+          challenge(`Bearer resource_metadata="${place}", scope="mcp:write"`)
+        ])
+        const before = provider.log.length
+        assert.deepStrictEqual((yield* discover(provider)).scopes, ["mcp:write", "offline_access"])
+        const asked = provider.log.slice(before)
+        assert.deepStrictEqual(asked.slice(0, 3).map(({ method, url }) => [method, url.pathname]), [
+          ["GET", "/api"],
+          ["POST", "/api"],
+          ["GET", `/.well-known/oauth-protected-resource/elsewhere-${status}`]
+        ])
+        assert.isUndefined(asked[1]!.headers["authorization"])
+      }
+      provider.script("resource", [Reply.raw({ status: 200 })])
+      yield* discover(provider)
+      assert.lengthOf(provider.requests("resource"), 7)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("takes the customary endpoints of a resource that wants a token and says nothing of where to get one", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      provider.always("resourceMetadata", notFound)
+      provider.always("serverMetadata", notFound)
+      provider.always("resource", challenge("Bearer"))
+      const metadata = yield* discover(provider)
+      assert.deepInclude(metadata, {
+        issuer: provider.origin,
+        authorizationEndpoint: `${provider.origin}/authorize`,
+        tokenEndpoint: `${provider.origin}/token`,
+        registrationEndpoint: `${provider.origin}/register`
+      })
+      provider.always("resource", Reply.raw({ status: 200 }))
+      assert.strictEqual(yield* refusal(provider), "metadata_invalid")
+      provider.always("resource", challenge("Bearer"))
+      assert.strictEqual(yield* refusal(provider, { issuer: provider.issuer }), "metadata_invalid")
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.live("DISC-08 asks an issuer with a path in the order of the specification", () =>

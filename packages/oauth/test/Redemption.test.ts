@@ -104,7 +104,7 @@ describe("Refreshing", () => {
       assert.notProperty(body(provider), "resource")
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
-  it.live("S3x.9 encodes id and secret before it joins them for Basic", () =>
+  it.live("REG-10 S3x.9 encodes id and secret before it joins them for Basic", () =>
     Effect.gen(function*() {
       const clientSecret = "s:ec%r et+/=ü"
       const provider = yield* FakeProvider.make({ clients: [{ clientId: "id:with%", secrets: [clientSecret] }] })
@@ -116,10 +116,29 @@ describe("Refreshing", () => {
       assert.strictEqual(id, "id%3Awith%25")
       assert.strictEqual(encoded, "s%3Aec%25r+et%2B%2F%3D%C3%BC")
       assert.notProperty(body(provider), "client_secret")
+      assert.notProperty(body(provider), "client_id")
       const post = { ...grant, authMethod: "client_secret_post" } as const
       yield* refresh(post, credentials.refreshToken!, Redacted.make(clientSecret))
       assert.strictEqual(body(provider)["client_secret"], clientSecret)
       assert.isUndefined(provider.requests("token").at(-1)?.headers["authorization"])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("REG-10 writes ids that need no encoding as they are, for servers that do not decode", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make({
+        clients: [{ clientId: "pre-registered.client_1*", secrets: ["s-e.c_r*"] }]
+      })
+      const grant = grantAt(provider.origin, {
+        clientId: "pre-registered.client_1*",
+        authMethod: "client_secret_basic"
+      })
+      const { refreshToken } = provider.grant({ clientId: "pre-registered.client_1*" })
+      yield* refresh(grant, refreshToken, Redacted.make("s-e.c_r*"))
+      const header = String(provider.requests("token")[0]?.headers["authorization"])
+      assert.strictEqual(
+        Buffer.from(header.replace(/^Basic /, ""), "base64").toString(),
+        "pre-registered.client_1*:s-e.c_r*"
+      )
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.live("sends nothing when the client's secret is missing: a person must mend that", () =>
