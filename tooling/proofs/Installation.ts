@@ -24,6 +24,7 @@ import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
+import * as KeyRingStateTags from "@valetkey/keyring/KeyRingStateTags"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
@@ -70,6 +71,7 @@ export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys(
       OAuth.layer,
       KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingFingerprints.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
+      KeyRingStateTags.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       CallbackTransports.layer([LoopbackTransport.make(), GatewayTransport.make({ publicUrl })]),
       NodeEntropy.layer
     )),

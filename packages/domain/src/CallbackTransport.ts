@@ -1,5 +1,6 @@
 import { Context, Effect, Layer, type Redacted, Schema, type Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
+import type { CipherError } from "./Cipher.ts"
 import type { Digest } from "./Entropy.ts"
 import { type Flow, type FlowId, TransportKind } from "./Flow.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -43,7 +44,7 @@ export interface OpenRequest {
   /** The redirect URI of an earlier registration; the transport opens it again when it can, and another when it cannot. */
   readonly preferred: string | undefined
   /** Hands over what arrived. A rejected response changes nothing and must not close the transport. */
-  deliver(received: CallbackReceived): Effect.Effect<Delivery, CallbackRejected | StoreError>
+  deliver(received: CallbackReceived): Effect.Effect<Delivery, CallbackRejected | CipherError | StoreError>
 }
 
 /** A way that is open. */

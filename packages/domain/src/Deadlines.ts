@@ -1,4 +1,5 @@
 import { Duration, Result, Schema } from "effect"
+import { outOfOrder } from "./internal/order.ts"
 
 /** Error of deadlines in the wrong order. */
 export class DeadlinesOutOfOrder extends Schema.TaggedError<DeadlinesOutOfOrder>("valetkey/DeadlinesOutOfOrder")(
@@ -46,13 +47,10 @@ export class Deadlines {
       ["lease", Duration.fromInputUnsafe(input.lease)],
       ["waiter", Duration.fromInputUnsafe(input.waiter)]
     ] as const
-    for (const [index, [shorter, duration]] of steps.entries()) {
-      const next = steps[index + 1]
-      if (next !== undefined && !Duration.isLessThan(duration, next[1])) {
-        return Result.fail(new DeadlinesOutOfOrder({ shorter, longer: next[0] }))
-      }
-    }
-    return Result.succeed(new Deadlines(steps[0][1], steps[1][1], steps[2][1], steps[3][1]))
+    const found = outOfOrder(steps)
+    return found === undefined
+      ? Result.succeed(new Deadlines(steps[0][1], steps[1][1], steps[2][1], steps[3][1]))
+      : Result.fail(new DeadlinesOutOfOrder(found))
   }
 
   /** 30 s for the request, 45 s with storing, 60 s of lease, 75 s of waiting. */

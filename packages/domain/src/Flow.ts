@@ -58,6 +58,10 @@ export const FlowFailure = Schema.Literals([
   "authorization_server_unavailable",
   "token_response_invalid",
   "encryption_key_missing",
+  "encryption_key_unavailable",
+  "encryption_key_mismatch",
+  "instance_mismatch",
+  "integrity_error",
   "storage_failed"
 ])
 export type FlowFailure = typeof FlowFailure.Type
@@ -77,6 +81,14 @@ export const failureSentence: { readonly [Code in FlowFailure]: string } = {
   authorization_server_unavailable: "The provider could not be reached or is unavailable. Try again later.",
   token_response_invalid: "The provider's token answer could not be understood. The server's log has the cause.",
   encryption_key_missing: "No encryption key is available, so nothing was stored. Restore the key, then start again.",
+  encryption_key_unavailable:
+    "The encryption key of this attempt is not on the server that took the answer. Add it there, then start again.",
+  encryption_key_mismatch:
+    "An encryption key of the server is not the one that the installation knows. Restore the right key, then start again.",
+  instance_mismatch:
+    "The database belongs to another installation than the server that took the answer. Nothing was exchanged.",
+  integrity_error:
+    "What was stored for this attempt was altered, so nothing was exchanged. Start again, and find out who changes the database.",
   storage_failed: "The credentials could not be stored. Check the database, then start again."
 }
 

@@ -100,6 +100,14 @@ export const german: FlowTexts = {
       "Die Antwort des Anbieters war nicht zu verstehen. Die Ursache steht im Protokoll des Servers.",
     encryption_key_missing:
       "Es ist kein Schlüssel zum Verschlüsseln da, deshalb wurde nichts gespeichert. Stellen Sie den Schlüssel wieder her und beginnen Sie von vorn.",
+    encryption_key_unavailable:
+      "Der Schlüssel dieses Versuchs ist nicht auf dem Server, der die Antwort bekam. Fügen Sie ihn dort hinzu und beginnen Sie von vorn.",
+    encryption_key_mismatch:
+      "Ein Schlüssel des Servers ist nicht der, den die Installation kennt. Stellen Sie den richtigen wieder her und beginnen Sie von vorn.",
+    instance_mismatch:
+      "Die Datenbank gehört zu einer anderen Installation als der Server, der die Antwort bekam. Es wurde nichts eingelöst.",
+    integrity_error:
+      "Was zu diesem Versuch gespeichert war, wurde verändert, deshalb wurde nichts eingelöst. Beginnen Sie von vorn, und stellen Sie fest, wer die Datenbank ändert.",
     storage_failed:
       "Die Zugangsdaten konnten nicht gespeichert werden. Prüfen Sie die Datenbank und beginnen Sie von vorn."
   },

@@ -27,6 +27,7 @@ import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { ServerStore } from "./ServerStore.ts"
 import { type ServerNotFound } from "./ServerStore.ts"
 import { flowTopic, Signals } from "./Signals.ts"
+import type { StateTags } from "./StateTags.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
@@ -115,9 +116,13 @@ export class Flows extends Context.Service<Flows, {
   wait(owner: FlowOwner, atMost: Duration.Input): Effect.Effect<Flow, FlowNotFound | StoreError>
   /**
    * Takes an authorization response. A response that does not match changes nothing. One that matches is claimed at once;
-   * the exchange goes on in a fiber of the application, and the delivery tells when it is settled.
+   * the exchange goes on in a fiber of the application, and the delivery tells when it is settled. A `state` that this
+   * installation never made is rejected at constant cost and without a look at the store; without a key nothing is claimed.
    */
-  complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
+  complete(
+    received: CallbackReceived,
+    place: CallbackPlace
+  ): Effect.Effect<Delivery, CallbackRejected | CipherError | StoreError>
   /**
    * Takes the address where a browser ended from the flow's owner, when that browser reaches no listener, and returns the
    * settled flow. It claims and is checked like any response; an address that is not this flow's, to the letter and with
@@ -153,6 +158,7 @@ export class Flows extends Context.Service<Flows, {
     | RevocationOutbox
     | ServerStore
     | Signals
+    | StateTags
   > =>
     Layer.effect(
       Flows,

@@ -12,6 +12,7 @@ const refreshes = counter("refreshes", "Redemptions of refresh tokens")
 const claims = counter("lease_claims", "Claims of the right to redeem")
 const reads = counter("token_reads", "Access tokens that were handed out")
 const rounds = counter("housekeeping_rounds", "Rounds of housekeeping")
+const dropped = counter("callbacks_dropped", "Callbacks that were answered without a look at the store")
 const revocations = counter("revocations", "Revocations that were settled at authorization servers")
 
 /** Counts a flow that was started, by its transport. */
@@ -19,6 +20,9 @@ export const flowStarted = (transport: string): Metric.Counter<number> => flowsS
 
 /** Counts a flow that ended, by its terminal state or failure code. */
 export const flowSettled = (outcome: string): Metric.Counter<number> => flowsSettled({ outcome })
+
+/** Counts a callback that was dropped for its state: nobody here made it, or too many came that only the store can tell. */
+export const callbackDropped = (verdict: "foreign" | "undecided"): Metric.Counter<number> => dropped({ verdict })
 
 /** Counts a redemption, by `ok` or the kind of its failure. */
 export const refreshed = (outcome: string): Metric.Counter<number> => refreshes({ outcome })

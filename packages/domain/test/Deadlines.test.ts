@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deadlines } from "@valetkey/domain/Deadlines"
+import { ExchangeDeadlines } from "@valetkey/domain/ExchangeDeadlines"
 import { Duration, Result } from "effect"
 import fc from "fast-check"
 
@@ -24,6 +25,32 @@ describe("Deadlines", () => {
     assert.strictEqual(
       Result.isFailure(made) && made.failure.message,
       "The refresh deadline must be shorter than the lease deadline"
+    )
+  })
+})
+
+describe("ExchangeDeadlines", () => {
+  it("are made only in the order exchange < settle < lease", () => {
+    fc.assert(
+      fc.property(fc.tuple(fc.nat(9), fc.nat(9), fc.nat(9)), ([exchange, settle, lease]) => {
+        const made = ExchangeDeadlines.make({
+          exchange: Duration.seconds(exchange),
+          settle: Duration.seconds(settle),
+          lease: Duration.seconds(lease)
+        })
+        assert.strictEqual(Result.isSuccess(made), exchange < settle && settle < lease)
+      }),
+      { numRuns: 1000 }
+    )
+  })
+
+  it("leave time for storing what the request brought, and say which two are in the wrong order", () => {
+    const { exchange, settle, storing } = ExchangeDeadlines.standard
+    assert.isTrue(Duration.Equivalence(Duration.sum(exchange, storing), settle))
+    const made = ExchangeDeadlines.make({ exchange: "45 seconds", settle: "75 seconds", lease: "75 seconds" })
+    assert.strictEqual(
+      Result.isFailure(made) && made.failure.message,
+      "The settle deadline must be shorter than the lease deadline"
     )
   })
 })

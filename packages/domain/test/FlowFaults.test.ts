@@ -166,6 +166,25 @@ describe("an exchange", () => {
       assert.includeMembers(provider.revoked, provider.issued)
     }).pipe(Effect.provide(layer)))
 
+  for (
+    const code of [
+      "encryption_key_missing",
+      "encryption_key_unavailable",
+      "encryption_key_mismatch",
+      "instance_mismatch",
+      "integrity_error"
+    ] as const
+  ) {
+    it.effect(`whose secrets the cipher refuses says ${code} and posts nothing`, () =>
+      Effect.gen(function*() {
+        const { authorizationUrl, flow } = yield* begin("mcp")
+        Object.assign(yield* Cipher, { open: () => Effect.fail(new CipherError({ code })) })
+        const { settled } = yield* comeBack(flow.id, response(authorizationUrl))
+        assert.strictEqual((yield* settled).failure, code)
+        assert.strictEqual((yield* Provider).redemptions.size, 0)
+      }).pipe(Effect.provide(layer)))
+  }
+
   it.effect("keeps its own failure when the refused client cannot be forgotten", () =>
     Effect.gen(function*() {
       const { authorizationUrl, flow } = yield* begin("mcp")
@@ -276,9 +295,9 @@ describe("a held code", () => {
       for (
         const [slug, failure, broken] of [
           ["store", "storage_failed", () => Object.assign(store, { hold: () => Effect.fail(outage) })],
-          ["cipher", "encryption_key_missing", () =>
+          ["cipher", "encryption_key_mismatch", () =>
             Object.assign(cipher, {
-              seal: () => Effect.fail(new CipherError({ code: "encryption_key_missing" }))
+              seal: () => Effect.fail(new CipherError({ code: "encryption_key_mismatch" }))
             })]
         ] as const
       ) {

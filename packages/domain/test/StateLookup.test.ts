@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Digest } from "@valetkey/domain/Entropy"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
+import { StateTags } from "@valetkey/domain/StateTags"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Context, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { createHash } from "node:crypto"
@@ -56,7 +57,9 @@ describe("the lookup of a flow", () => {
       const state = Redacted.value(received.state)
       const browser = () => Redacted.make(secret)
       yield* flows.offer(Redacted.make(ticket), browser)
-      const forged = response(Redacted.make(`https://as.example/authorize?state=${state.slice(0, 40)}xyz`))
+      // What was forged never comes so far; what this installation made for nothing does.
+      const unused = Redacted.value(yield* (yield* StateTags).issue)
+      const forged = response(Redacted.make(`https://as.example/authorize?state=${unused}`))
       yield* Effect.flip(flows.complete(forged, { context, browser }))
       yield* (yield* flows.complete(received, { context, browser })).settled
       yield* (yield* flows.complete(received, { context, browser })).settled

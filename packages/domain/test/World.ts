@@ -25,12 +25,14 @@ import { ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
+import * as KeyRingStateTags from "@valetkey/keyring/KeyRingStateTags"
+import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Context, DateTime, Effect, Layer, Redacted, Result } from "effect"
-import { hash } from "node:crypto"
+import { hash, randomBytes } from "node:crypto"
 
 /** The provider as the domain sees it: counts what arrives and answers what the test scripts, or issues tokens. */
 export class Provider extends Context.Service<Provider, {
@@ -219,12 +221,20 @@ const layerFingerprints = Layer.succeed(Fingerprints)({
   of: (purpose, secret) => Effect.succeed(`1:${hash("sha256", purpose + Redacted.value(secret)).slice(0, 16)}`)
 })
 
+const layerStateTags = Layer.suspend(() =>
+  KeyRingStateTags.layer({
+    instanceId: "test",
+    source: KeySource.fromText(Redacted.make(`1:${randomBytes(32).toString("base64")}`))
+  })
+)
+
 const layerPorts = Layer.mergeAll(
   layerAuthorizationServer,
   layerCipher,
   layerTransports,
   NodeEntropy.layer,
   layerFingerprints,
+  layerStateTags,
   MemoryStore.layer
 )
   .pipe(

@@ -45,7 +45,11 @@ export const layerCallback = (options: { readonly basePath: string }) =>
       (request) => {
         const texts = Languages.of(request, languages)
         return complete(request, texts).pipe(
-          Effect.catchTag("CallbackRejected", () => Effect.succeed(notAnAnswer(texts))),
+          Effect.catchTags({
+            CallbackRejected: () => Effect.succeed(notAnAnswer(texts)),
+            // No line for each: whoever floods this endpoint does not fill the log, and the source of the keys has said it.
+            CipherError: () => Effect.succeed(notNow(texts))
+          }),
           Effect.catchCause((cause) => Effect.as(Effect.logError("callback failed", cause), notNow(texts)))
         )
       }

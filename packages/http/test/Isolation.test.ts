@@ -130,6 +130,7 @@ const observed = ({ headers, status, text }: Answer): string =>
     .replaceAll(/callback%2F[\w-]+/g, "<callback>")
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
     .replaceAll(/\d+:[0-9a-f]{16}/g, "<fingerprint>")
+    .replaceAll(/[A-Za-z0-9_-]{70}/g, "<state>")
     .replaceAll(/[A-Za-z0-9_-]{43}/g, "<digest>")
     .replaceAll(/[B-Z]{4}-[B-Z]{4}/g, "<code>")
 

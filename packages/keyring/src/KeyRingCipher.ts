@@ -3,12 +3,14 @@ import { HeldKeys } from "@valetkey/domain/HeldKeys"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import { isUnderTenantKey, type SealContext, type Sealed } from "@valetkey/domain/Sealed"
 import { Signals } from "@valetkey/domain/Signals"
+import { StateTags } from "@valetkey/domain/StateTags"
 import { TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
 import { Context, Effect, Layer, Redacted, Result } from "effect"
 import * as Envelope from "./Envelope.ts"
 import * as DataKeys from "./internal/dataKeys.ts"
 import * as RegisteredRing from "./internal/registeredRing.ts"
 import type { KeyRing } from "./KeyRing.ts"
+import * as KeyRingStateTags from "./KeyRingStateTags.ts"
 import type { KeySource } from "./KeySource.ts"
 
 /** What the cipher is bound to, and where its keys come from. */
@@ -33,14 +35,14 @@ export const layer = (options: KeyRingCipherOptions): Layer.Layer<Cipher> =>
 
 /**
  * Layer of the Cipher port over a key ring whose states the installation's register keeps, with the keys that this
- * process holds. Building it reads nothing.
+ * process holds, and of the StateTags port under the key that seals. Building it reads nothing.
  */
 export const layerRegistered = (
   options: KeyRingCipherOptions
-): Layer.Layer<Cipher | HeldKeys, never, KeyRegister> =>
+): Layer.Layer<Cipher | HeldKeys | StateTags, never, KeyRegister> =>
   Layer.effectContext(Effect.gen(function*() {
     const registered = yield* RegisteredRing.make(options.source)
-    return Context.make(Cipher, make(options, registered)).pipe(Context.add(HeldKeys, registered.held))
+    return Context.make(Cipher, make(options, registered)).pipe(besides(options, registered))
   }))
 
 /**
@@ -49,7 +51,7 @@ export const layerRegistered = (
  */
 export const layerTenantKeys = (
   options: KeyRingCipherOptions & { readonly sealing: boolean }
-): Layer.Layer<Cipher | HeldKeys, never, KeyRegister | Signals | TenantKeyStore> =>
+): Layer.Layer<Cipher | HeldKeys | StateTags, never, KeyRegister | Signals | TenantKeyStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const registered = yield* RegisteredRing.make(options.source)
     const root = make(options, registered)
@@ -59,10 +61,19 @@ export const layerTenantKeys = (
       signals: yield* Signals,
       derivedKeys: options.derivedKeys
     })
-    return Context.make(Cipher, withTenantKeys(options, registered, root, keys)).pipe(
-      Context.add(HeldKeys, registered.held)
-    )
+    return Context.make(Cipher, withTenantKeys(options, registered, root, keys)).pipe(besides(options, registered))
   }))
+
+/** What else works with the rings of a registered cipher. */
+const besides = (
+  options: KeyRingCipherOptions,
+  { held, sealing }: RegisteredRing.Rings & { readonly held: HeldKeys["Service"] }
+) =>
+<R>(context: Context.Context<R>) =>
+  context.pipe(
+    Context.add(HeldKeys, held),
+    Context.add(StateTags, KeyRingStateTags.make(options, sealing))
+  )
 
 /** A cipher that leaves to `root` what is not under a tenant's key. */
 const withTenantKeys = (

@@ -15,6 +15,8 @@ export interface TcpProxy {
   resetAll(): void
   /** Bytes a black hole swallowed so far. */
   readonly swallowed: () => number
+  /** Bytes that were passed on to the target so far: of a database, whatever was asked of it. */
+  readonly asked: () => number
   /** Connections accepted so far. */
   readonly accepted: () => number
   /** Connections open now. */
@@ -33,6 +35,7 @@ export const make = (target: { readonly host?: string; readonly port: number }):
       let mode: Mode = "forward"
       let accepted = 0
       let swallowed = 0
+      let asked = 0
       const resetAll = () => {
         for (const [near, far] of pairs) {
           near.resetAndDestroy()
@@ -47,8 +50,11 @@ export const make = (target: { readonly host?: string; readonly port: number }):
         pairs.add(pair)
         for (const [from, to] of [pair, [far, near] as const]) {
           from.on("data", (chunk) => {
-            if (mode === "forward") to.write(chunk)
-            else swallowed += chunk.length
+            if (mode !== "forward") swallowed += chunk.length
+            else {
+              if (to === far) asked += chunk.length
+              to.write(chunk)
+            }
           })
           from.on("end", () => {
             if (mode === "forward") to.end()
@@ -77,6 +83,7 @@ export const make = (target: { readonly host?: string; readonly port: number }):
           },
           resetAll,
           swallowed: () => swallowed,
+          asked: () => asked,
           accepted: () => accepted,
           open: () => pairs.size
         }

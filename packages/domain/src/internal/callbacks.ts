@@ -6,17 +6,17 @@ import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
 import type { ConnectionKey } from "../Connection.ts"
 import { type Digest, Entropy } from "../Entropy.ts"
+import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
 import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
 import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import type { Listeners } from "./listeners.ts"
+import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
 
-/** How long an exchange may hold the claim: the request, the storing and a reserve. */
-const exchangeLease = Duration.seconds(75)
-const exchangeDeadline = Duration.seconds(45)
+const deadlines = ExchangeDeadlines.standard
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
 /** Backstop for a lost signal while waiting for a flow. */
@@ -33,12 +33,14 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
   const cipher = yield* Cipher
   const entropy = yield* Entropy
   const signals = yield* Signals
+  const worthALook = yield* makeStateGate
   const fibers = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() =>
-    FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(exchangeDeadline), Effect.ignore)
+    FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.settle), Effect.ignore)
   )
 
   const complete = Effect.fn("Flows.complete")(function*(received: CallbackReceived, place: CallbackPlace) {
+    yield* worthALook(received.state)
     const stateHash = entropy.digest(received.state)
     const claimed = yield* claim(stateHash, place)
     if (Option.isSome(claimed)) return yield* take(received, stateHash, claimed.value)
@@ -56,7 +58,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       stateHash,
       bindingHash: secret === undefined ? undefined : entropy.digest(secret),
       context: place.context,
-      lease: exchangeLease
+      lease: deadlines.lease
     })
   }
 
@@ -108,7 +110,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
 
   const finalize = Effect.fnUntraced(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
     const completionHash = entropy.digest(completionCode)
-    const held = yield* flows.resume({ ...owner, completionHash, lease: exchangeLease })
+    const held = yield* flows.resume({ ...owner, completionHash, lease: deadlines.lease })
     if (Option.isNone(held)) {
       const flow = yield* flows.get(owner)
       if (Option.isNone(flow)) return yield* new FlowNotFound()
@@ -119,7 +121,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     }
     const { code, flow } = held.value
     const opened = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
-      Effect.tapError(() => settle(flow, "encryption_key_missing"))
+      Effect.tapError(({ code }) => settle(flow, code))
     )
     yield* FiberSet.run(fibers, exchange(CallbackAccepted.resume(flow, opened)))
   }, Effect.uninterruptible)
@@ -137,10 +139,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       ),
       // The code is lost with this request; nothing was sent.
       Effect.tapErrorTag("StoreError", () => Effect.ignore(settle(flow, "storage_failed"))),
-      Effect.catchTag("CipherError", () => Effect.as(settle(flow, "encryption_key_missing"), undefined))
+      Effect.catchTag("CipherError", ({ code }) => Effect.as(settle(flow, code), { error: code }))
     )
     yield* listeners.close(flow.id)
-    if (isHeld === undefined) return { error: "encryption_key_missing" }
+    if (typeof isHeld === "object") return isHeld
     return isHeld ? { completion_code: Redacted.value(completionCode) } : { error: "flow_cancelled" }
   })
 
@@ -173,7 +175,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       yield* Checkpoint.reach("flow.code_sent")
       const answer = yield* server.exchange(accepted, secrets).pipe(
         Effect.timeoutOrElse({
-          duration: exchangeDeadline,
+          duration: deadlines.exchange,
           orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))
         }),
         Effect.interruptible,
@@ -187,7 +189,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     }).pipe(
       Effect.catchTags({
         CipherError: (error) =>
-          Effect.andThen(Effect.logError("flow stopped by the cipher", error), settle(flow, "encryption_key_missing")),
+          Effect.andThen(Effect.logError("flow stopped by the cipher", error), settle(flow, error.code)),
         StoreError: (error) => Effect.andThen(Effect.logError("flow not stored", error), settle(flow, "storage_failed"))
       }),
       Effect.catchCause((cause) => Effect.logError("flow not settled; its lease settles it", cause)),

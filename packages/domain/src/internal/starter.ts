@@ -3,7 +3,7 @@ import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, type AuthorizationServerMetadata } from "../AuthorizationServer.ts"
 import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
 import * as Checkpoint from "../Checkpoint.ts"
-import { Cipher } from "../Cipher.ts"
+import { Cipher, type CipherError } from "../Cipher.ts"
 import * as CompareCode from "../CompareCode.ts"
 import type { ConnectionKey } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
@@ -17,6 +17,7 @@ import { RegistrationStore } from "../RegistrationStore.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
+import { StateTags } from "../StateTags.ts"
 import type { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
 import { callbackContext } from "./callbackContext.ts"
@@ -29,7 +30,10 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
   readonly listeners: Listeners
   /** What `returnTo` may be, to the letter. */
   readonly returnUrls: ReadonlyArray<string>
-  complete(received: CallbackReceived, place: CallbackPlace): Effect.Effect<Delivery, CallbackRejected | StoreError>
+  complete(
+    received: CallbackReceived,
+    place: CallbackPlace
+  ): Effect.Effect<Delivery, CallbackRejected | CipherError | StoreError>
 }) {
   const { listeners, returnUrls, ttl } = options
   const servers = yield* ServerStore
@@ -40,6 +44,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
   const cipher = yield* Cipher
   const entropy = yield* Entropy
   const signals = yield* Signals
+  const states = yield* StateTags
   const audit = yield* makeAuditing
   const clients = makeClients({ authorizationServer, cipher, registrations: yield* RegistrationStore })
 
@@ -126,7 +131,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
         redirectUri,
         scopes: [...new Set([...registered?.scopes ?? [], ...scopes])]
       })
-    const state = yield* entropy.secret
+    const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
     const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({

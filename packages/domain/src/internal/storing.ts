@@ -12,6 +12,7 @@ import {
 import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Credentials } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
+import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
 import type { FlowFailure, FlowId, TransportKind } from "../Flow.ts"
 import { FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
@@ -22,11 +23,12 @@ import { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
 import { sealCredentials } from "./sealing.ts"
 
-const storingDeadline = Duration.seconds(15)
-const reserve = Duration.seconds(5)
+const { storing } = ExchangeDeadlines.standard
+/** In how much of the time an attempt may begin; the rest is the last one's. */
+const share = 0.75
 const storeRetries = Schedule.max([
   Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]),
-  Schedule.during(storingDeadline)
+  Schedule.during(Duration.times(storing, share))
 ])
 
 /** Tries for the storing deadline to write what may not be lost; a store that hangs counts as one that is away. */
@@ -34,7 +36,7 @@ export const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.E
   write.pipe(
     Effect.retry({ schedule: storeRetries, while: (error) => error instanceof StoreError }),
     Effect.timeoutOrElse({
-      duration: Duration.sum(storingDeadline, reserve),
+      duration: storing,
       orElse: () => Effect.fail(new StoreError({ code: "store_unavailable", operation: "Flows.exchange" }))
     }),
     Effect.interruptible
