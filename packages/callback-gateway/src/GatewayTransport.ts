@@ -17,6 +17,7 @@ export interface GatewayOptions {
 export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTransport> =>
   Effect.succeed({
     kind: "gateway",
+    stateless: true,
     open: ({ context }) =>
       publicUrl === undefined
         ? Effect.fail(new TransportError({ code: "public_url_missing", transport: "gateway" }))

@@ -137,7 +137,10 @@ export interface AuthorizationRequest {
 
 /** Port: what an authorization server is asked, in the messages of RFC 6749 and its extensions. Every request has a deadline of its own. */
 export class AuthorizationServer extends Context.Service<AuthorizationServer, {
-  /** Finds the authorization server of a resource (RFC 9728, RFC 8414, OpenID Connect Discovery) and validates what it says of itself. */
+  /**
+   * Finds the authorization server of a resource (RFC 9728, RFC 8414, OpenID Connect Discovery) and validates what it says
+   * of itself. For a server with configured endpoints nobody is asked.
+   */
   discover(server: Server): Effect.Effect<AuthorizationServerMetadata, DiscoveryError>
   /** Registers a client for one redirect URI (RFC 7591). */
   register(metadata: AuthorizationServerMetadata, input: {

@@ -60,6 +60,8 @@ export interface OpenTransport {
 /** Port: one way for the authorization response to come back. */
 export interface CallbackTransport {
   readonly kind: TransportKind
+  /** `open` only says where: it holds nothing, may be called for a flow that is not there yet, and ends with no scope. */
+  readonly stateless?: boolean | undefined
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
   open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }

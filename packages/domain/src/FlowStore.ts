@@ -61,6 +61,12 @@ export interface TicketedFlow {
   readonly bindingHash?: Digest | undefined
 }
 
+/** What a start decided, when it was all decided before the reservation. */
+export interface Frozen {
+  readonly authorization: FrozenAuthorization
+  readonly ticket?: FrozenTicket | undefined
+}
+
 /** What a reservation gives: a new flow that holds the slot, or the running one that the caller joins. */
 export type Reservation =
   | { readonly _tag: "Reserved"; readonly flow: Flow; readonly superseded?: FlowId | undefined }
@@ -86,7 +92,9 @@ export type Completion =
 export class FlowStore extends Context.Service<FlowStore, {
   /**
    * Takes the connection's slot in one atomic step: at most one flow per connection is open, whatever races. An open flow
-   * past its deadline is expired first. `supersede` settles the running one as `superseded` in the same step.
+   * past its deadline is expired first. `supersede` settles the running one as `superseded` in the same step. With
+   * `frozen` the new flow is frozen in this step too, as by `freeze`; durable when it returns. One that fails, or whose
+   * caller leaves, is not felt by those that are made at the same time.
    */
   reserve(input: {
     readonly id: FlowId
@@ -95,6 +103,7 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly confirmation: Confirmation
     readonly onConflict: OnConflict
     readonly ttl: Duration.Duration
+    readonly frozen?: Frozen | undefined
   }): Effect.Effect<Reservation, FlowConflict | StoreError>
   /** Records what `start` decided; durable when it returns. False when the flow is not pending any more. Called once per flow. */
   freeze(id: FlowId, authorization: FrozenAuthorization, ticket?: FrozenTicket): Effect.Effect<boolean, StoreError>

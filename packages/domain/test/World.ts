@@ -207,6 +207,7 @@ const layerTransports = CallbackTransports.layer([
   })),
   Effect.succeed({
     kind: "gateway" as const,
+    stateless: true,
     open: ({ context }: OpenRequest) =>
       Effect.succeed({
         redirectUri: `https://valetkey.example/callback/${context}`,

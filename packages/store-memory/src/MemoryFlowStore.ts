@@ -1,7 +1,7 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { FlowId } from "@valetkey/domain/Flow"
-import { type ClaimedFlow, FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
+import { type ClaimedFlow, FlowConflict, FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -46,7 +46,9 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
             }
             world.flows.set(flow.id, { flow, fence: 0, leaseUntil: 0 })
             world.slots.set(input.key.path, flow.id)
-            return Effect.succeed({ _tag: "Reserved", flow, superseded: running?.flow.id })
+            if (input.frozen !== undefined) freeze(world, flow.id, input.frozen)
+            const begun = world.flows.get(flow.id)?.flow ?? flow
+            return Effect.succeed({ _tag: "Reserved", flow: begun, superseded: running?.flow.id })
           })
         ),
 
@@ -54,11 +56,7 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
         atomically((now) => {
           const row = world.flows.get(id)
           if (row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined) return false
-          const { bindingHash, snapshot, stateHash } = authorization
-          const hashes = { stateHash, bindingHash }
-          world.flows.set(id, { ...row, flow: { ...row.flow, snapshot }, authorization, ticket, hashes })
-          world.states.set(authorization.stateHash, id)
-          if (ticket !== undefined) world.tickets.set(ticket.ticketHash, id)
+          freeze(world, id, { authorization, ticket })
           return true
         }),
 
@@ -185,6 +183,16 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
 )
 
 type World = MemoryWorld["Service"]
+
+const freeze = (world: World, id: FlowId, { authorization, ticket }: Frozen): void => {
+  const row = world.flows.get(id)
+  if (row === undefined) return
+  const { bindingHash, snapshot, stateHash } = authorization
+  const hashes = { stateHash, bindingHash }
+  world.flows.set(id, { ...row, flow: { ...row.flow, snapshot }, authorization, ticket, hashes })
+  world.states.set(stateHash, id)
+  if (ticket !== undefined) world.tickets.set(ticket.ticketHash, id)
+}
 
 const rowOfState = (world: World, stateHash: Digest): FlowRow | undefined => {
   const id = world.states.get(stateHash)

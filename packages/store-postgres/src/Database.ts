@@ -35,7 +35,7 @@ export type Work<A, E> = (sql: Sql) => Effect.Effect<A, E>
 export interface Operations {
   /** Runs reads, pipelined with those of others; once more when the connection was lost. */
   read<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
-  /** Runs one statement that commits by itself. */
+  /** Runs one statement that commits by itself; again, at most three times, when the database asks for it. */
   write<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
   /** Runs statements that commit together; again, at most three times, when the database asks for it (deadlock, serialization). */
   transaction<A, E>(operation: string, work: Work<A, E>): Effect.Effect<A, Exclude<E, SqlError> | StoreError>
@@ -57,6 +57,10 @@ export class Database extends Context.Service<
      * guesses names the row, or housekeeping that belongs to no tenant.
      */
     readonly acrossTenants: Operations
+    /** Divides work on rows of several tenants into as few pieces as the policies allow: one of all, or one of each tenant. */
+    readonly partition: RowSecurity.Partition
+    /** How long an operation may take. */
+    readonly deadline: Duration.Duration
     /** Opens a session of its own past any pooler, for LISTEN. */
     readonly session: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
     /** Whether `session` may leave through a pooler, where LISTEN hears nothing. */
@@ -151,7 +155,7 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
         const used = reads.current()
         return run(operation, retryOnce(Effect.suspend(() => work(used.sql))), reads.replace(used))
       }),
-    write: (operation, work) => run(operation, Effect.suspend(() => work(writes))),
+    write: (operation, work) => run(operation, retryConflicts(Effect.suspend(() => work(writes)))),
     transaction: (operation, work) =>
       run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes)))))
   }
@@ -160,6 +164,7 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
   return Database.of({
     ...plain,
     ...scoped,
+    deadline,
     session: PgConnection.make(directOptions(options)),
     deaf: options.pooler === true && options.directUrl === undefined
   })

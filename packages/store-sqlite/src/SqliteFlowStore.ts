@@ -1,5 +1,5 @@
 import type { FlowId } from "@valetkey/domain/Flow"
-import { FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
+import { FlowConflict, FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { after, sealedOf } from "./internal/columns.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -39,6 +39,7 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
               now,
               expiresAt
             )
+            if (input.frozen !== undefined) freeze(session, input.id, input.frozen, now)
             return Effect.succeed({
               _tag: "Reserved",
               flow: {
@@ -47,6 +48,7 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
                 state: "pending",
                 transport: input.transport,
                 confirmation: input.confirmation,
+                snapshot: input.frozen?.authorization.snapshot,
                 createdAt: DateTime.makeUnsafe(now),
                 expiresAt: DateTime.makeUnsafe(expiresAt)
               },
@@ -56,23 +58,7 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
         ),
 
       freeze: (id, authorization, ticket) =>
-        database.write("freeze", (session, now) =>
-          session.run(
-            `UPDATE flows SET snapshot = ?, grant_json = ?, state_hash = ?, binding_hash = ?, context = ?,
-               code_verifier = ?, client_secret = ?, ticket_hash = ?, authorization_url = ?
-             WHERE id = ? AND state = 'pending' AND expires_at > ?`,
-            JSON.stringify(authorization.snapshot),
-            JSON.stringify(authorization.grant),
-            authorization.stateHash,
-            authorization.bindingHash ?? null,
-            authorization.context,
-            authorization.codeVerifier,
-            authorization.clientSecret ?? null,
-            ticket?.ticketHash ?? null,
-            ticket?.authorizationUrl ?? null,
-            id,
-            now
-          ) === 1),
+        database.write("freeze", (session, now) => freeze(session, id, { authorization, ticket }, now)),
 
       findByTicket: ({ ticketHash, within }) =>
         database.read("findByTicket", (session, now) => {
@@ -261,6 +247,24 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
         })
     }))
 )
+
+const freeze = (session: Session, id: FlowId, { authorization, ticket }: Frozen, now: number): boolean =>
+  session.run(
+    `UPDATE flows SET snapshot = ?, grant_json = ?, state_hash = ?, binding_hash = ?, context = ?,
+       code_verifier = ?, client_secret = ?, ticket_hash = ?, authorization_url = ?
+     WHERE id = ? AND state = 'pending' AND expires_at > ?`,
+    JSON.stringify(authorization.snapshot),
+    JSON.stringify(authorization.grant),
+    authorization.stateHash,
+    authorization.bindingHash ?? null,
+    authorization.context,
+    authorization.codeVerifier,
+    authorization.clientSecret ?? null,
+    ticket?.ticketHash ?? null,
+    ticket?.authorizationUrl ?? null,
+    id,
+    now
+  ) === 1
 
 /** The begin of a duration that ends now, in whole milliseconds. */
 const before = (now: number, duration: Duration.Duration): number => now - Math.floor(Duration.toMillis(duration))

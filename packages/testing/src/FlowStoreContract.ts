@@ -3,6 +3,7 @@ import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { Layer } from "effect"
 import type * as Fixture from "./internal/contractFixtures.ts"
+import * as FlowGroup from "./internal/flowGroupCases.ts"
 import * as FlowOpening from "./internal/flowOpeningCases.ts"
 import * as FlowSettling from "./internal/flowSettlingCases.ts"
 import * as FlowTicket from "./internal/flowTicketCases.ts"
@@ -22,6 +23,7 @@ export const cases = <R>(
   options: Fixture.ContractOptions<R>
 ): void => {
   FlowOpening.cases(it, options)
+  FlowGroup.cases(it, options)
   FlowTicket.cases(it, options)
   FlowSettling.cases(it, options)
 }

@@ -207,6 +207,21 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.strictEqual(yield* refusal(Fixture.reserve(key)), "tenant_deleted")
     }))
 
+  it.effect("LIFE-02 refuses a start of a marked tenant, and none of those that come at the same time", () =>
+    Effect.gen(function*() {
+      const tenants = yield* TenantStore
+      const marked = Fixture.newTenant()
+      yield* tenants.begin(marked)
+      const keys = Array.from({ length: 12 }, (_, n) => Fixture.newKey(n % 4 === 0 ? { tenant: marked } : {}))
+      const results = yield* Effect.all(keys.map((key) => Effect.result(Fixture.reserve(key))), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(
+        results.map((result) => result._tag === "Success" ? result.success._tag : result.failure.code),
+        keys.map(({ tenant }) => tenant === marked ? "tenant_deleted" : "Reserved")
+      )
+    }))
+
   it.effect("LIFE-02 gives the name back with nothing behind it, and not before the tenant is gone", () =>
     Effect.gen(function*() {
       const tenants = yield* TenantStore

@@ -1,7 +1,7 @@
 import { DateTime, Duration, Effect, Exit, Option, type Redacted, Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, type AuthorizationServerMetadata } from "../AuthorizationServer.ts"
-import { type CallbackTransport, CallbackTransports, type Delivery } from "../CallbackTransport.ts"
+import { type CallbackTransport, CallbackTransports, type Delivery, type OpenTransport } from "../CallbackTransport.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher, type CipherError } from "../Cipher.ts"
 import * as CompareCode from "../CompareCode.ts"
@@ -12,7 +12,7 @@ import { Entropy } from "../Entropy.ts"
 import { ReturnUrlError } from "../Finalization.ts"
 import { type Flow, FlowId, sealContext } from "../Flow.ts"
 import type { CallbackPlace, Started, StartOptions } from "../Flows.ts"
-import { FlowPreempted, FlowStore } from "../FlowStore.ts"
+import { FlowPreempted, FlowStore, type Frozen } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { ServerNotFound, ServerStore } from "../ServerStore.ts"
@@ -21,7 +21,7 @@ import { StateTags } from "../StateTags.ts"
 import type { StoreError } from "../StoreError.ts"
 import { makeAuditing } from "./auditing.ts"
 import { callbackContext } from "./callbackContext.ts"
-import { makeClients, suits } from "./clients.ts"
+import { type Client, makeClients, suits } from "./clients.ts"
 import type { Listeners } from "./listeners.ts"
 
 /** Builds `Flows.start`. */
@@ -57,18 +57,20 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const connected = yield* connectedAlready(key, choice)
     if (connected !== undefined) return connected
     const transport = yield* transports.get(choice.transport ?? transports.preferred)
-    const id = FlowId.make(yield* entropy.id)
+    const attempt: Attempt = { id: FlowId.make(yield* entropy.id), key, server: server.value, transport, choice }
+    const foreseen = yield* foresee(attempt)
     return yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const reservation = yield* flows.reserve({
-          id,
+          id: attempt.id,
           key,
           transport: transport.kind,
           confirmation: choice.confirmation ?? "none",
           onConflict: choice.onConflict ?? "reject",
-          ttl
+          ttl,
+          frozen: foreseen?.frozen
           // Whoever does not hear the store's answer may hold the slot all the same.
-        }).pipe(Effect.tapErrorTag("StoreError", () => undo(id)))
+        }).pipe(Effect.tapErrorTag("StoreError", () => undo(attempt.id)))
         if (reservation._tag === "Joined") return { _tag: "Joined", flow: reservation.flow } satisfies Started
         const { flow, superseded } = reservation
         if (superseded !== undefined) {
@@ -77,10 +79,10 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
         }
         return yield* restore(Effect.gen(function*() {
           yield* Checkpoint.reach("flow.reserved")
-          const ready = yield* prepare(flow, server.value, transport, choice)
+          const decided = foreseen ?? (yield* prepare(flow, attempt))
           yield* audit(key, "flow.started", flow.transport)
-          return ready
-        })).pipe(Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(id)))
+          return decided.started(flow)
+        })).pipe(Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : undo(attempt.id)))
       })
     )
   })
@@ -106,31 +108,63 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
       Effect.andThen(settledElsewhere(id))
     )
 
-  /** Everything between the reservation and the URL; the scope of what it opens is closed by `undo` or by the flow's end. */
-  const prepare = Effect.fnUntraced(function*(
-    flow: Flow,
-    server: Server,
-    transport: CallbackTransport,
-    choice: StartOptions
-  ) {
-    const { id, key } = flow
-    const scope = yield* listeners.open(flow)
+  /**
+   * What a flow is made of when nobody has to be asked and nothing opened for it: then it is reserved and frozen in one
+   * step. Undefined when that takes more, which comes after the reservation.
+   */
+  const foresee = Effect.fnUntraced(function*(attempt: Attempt) {
+    const { choice, server, transport } = attempt
+    if (transport.stateless !== true || server.endpoints === undefined) return undefined
     const metadata = yield* authorizationServer.discover(server)
-    const context = callbackContext(entropy, key)
+    const context = callbackContext(entropy, attempt.key)
     const registered = yield* clients.known(server, metadata, transport.kind)
-    const { connectUrl, redirectUri } = yield* transport.open({
+    const opened = yield* openOf(attempt, context, registered)
+    const scopes = scopesOf(choice, server, metadata)
+    return registered !== undefined && suits(registered, { redirectUri: opened.redirectUri, scopes })
+      ? yield* decide(attempt, { metadata, context, client: registered, opened, scopes })
+      : undefined
+    // What goes wrong here goes wrong again after the reservation, which comes first for whoever joins or meets another.
+  }, (foreseeing) => Effect.catch(Effect.scoped(foreseeing), () => Effect.undefined))
+
+  /** Everything between the reservation and the URL; the scope of what it opens is closed by `undo` or by the flow's end. */
+  const prepare = Effect.fnUntraced(function*(flow: Flow, attempt: Attempt) {
+    const { choice, server, transport } = attempt
+    const scope = transport.stateless === true ? undefined : yield* listeners.open(flow)
+    const metadata = yield* authorizationServer.discover(server)
+    const context = callbackContext(entropy, attempt.key)
+    const registered = yield* clients.known(server, metadata, transport.kind)
+    const opening = openOf(attempt, context, registered)
+    const opened = yield* scope === undefined ? Effect.scoped(opening) : Scope.provide(opening, scope)
+    const scopes = scopesOf(choice, server, metadata)
+    const client = registered !== undefined && suits(registered, { redirectUri: opened.redirectUri, scopes })
+      ? registered
+      : yield* clients.register(server, metadata, transport.kind, {
+        redirectUri: opened.redirectUri,
+        scopes: [...new Set([...registered?.scopes ?? [], ...scopes])]
+      })
+    const decided = yield* decide(attempt, { metadata, context, client, opened, scopes })
+    const { authorization, ticket } = decided.frozen
+    if (!(yield* flows.freeze(flow.id, authorization, ticket))) return yield* new FlowPreempted({ id: flow.id })
+    return decided
+  })
+
+  const openOf = ({ id, transport }: Attempt, context: string, registered: Client | undefined) =>
+    transport.open({
       flowId: id,
       context,
       preferred: registered?.redirectUri,
       deliver: (received) => options.complete(received, { context })
-    }).pipe(Scope.provide(scope))
-    const scopes = choice.scopes ?? server.scopes ?? metadata.scopes ?? []
-    const client = registered !== undefined && suits(registered, { redirectUri, scopes })
-      ? registered
-      : yield* clients.register(server, metadata, transport.kind, {
-        redirectUri,
-        scopes: [...new Set([...registered?.scopes ?? [], ...scopes])]
-      })
+    })
+
+  /** Makes what only this flow has: state, verifier, ticket. Asks nobody. */
+  const decide = Effect.fnUntraced(function*({ choice, id, key, server }: Attempt, found: {
+    readonly metadata: AuthorizationServerMetadata
+    readonly context: string
+    readonly client: Client
+    readonly opened: OpenTransport
+    readonly scopes: ReadonlyArray<string>
+  }) {
+    const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
     const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource
@@ -145,12 +179,11 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
       parameters: server.quirks.authorizationParameters ?? {}
     })
     // An embedding application binds the person by itself, with the completion code.
-    const offer = connectUrl === undefined || flow.confirmation === "finalize"
+    const offer = connectUrl === undefined || choice.confirmation === "finalize"
       ? undefined
       : { connectUrl, ticket: yield* entropy.secret }
-    const frozen = yield* flows.freeze(
-      id,
-      {
+    const frozen: Frozen = {
+      authorization: {
         snapshot: {
           authorizationEndpoint: metadata.authorizationEndpoint,
           redirectUri,
@@ -167,24 +200,37 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
           ? {}
           : { clientSecret: yield* cipher.seal(sealContext(key.tenant, id, "client_secret"), client.clientSecret) })
       },
-      offer && {
+      ticket: offer && {
         ticketHash: entropy.digest(offer.ticket),
         authorizationUrl: yield* cipher.seal(sealContext(key.tenant, id, "authorization_url"), authorizationUrl)
       }
-    )
-    if (!frozen) return yield* new FlowPreempted({ id })
-    return offer === undefined
-      ? { _tag: "Started", flow, authorizationUrl } satisfies Started
-      : {
-        _tag: "Offered",
-        flow,
-        connectUrl: offer.connectUrl(offer.ticket),
-        compareCode: CompareCode.ofTicket(entropy, offer.ticket)
-      } satisfies Started
+    }
+    return {
+      frozen,
+      started: (flow: Flow): Started =>
+        offer === undefined ? { _tag: "Started", flow, authorizationUrl } : {
+          _tag: "Offered",
+          flow,
+          connectUrl: offer.connectUrl(offer.ticket),
+          compareCode: CompareCode.ofTicket(entropy, offer.ticket)
+        }
+    }
   })
 
   return { start }
 })
+
+/** One start, from the choice on. */
+interface Attempt {
+  readonly id: FlowId
+  readonly key: ConnectionKey
+  readonly server: Server
+  readonly transport: CallbackTransport
+  readonly choice: StartOptions
+}
+
+const scopesOf = (choice: StartOptions, server: Server, metadata: AuthorizationServerMetadata): ReadonlyArray<string> =>
+  choice.scopes ?? server.scopes ?? metadata.scopes ?? []
 
 /** A browser is sent nowhere but to a URL that the operator registered, and only where an application waits for it. */
 const refuseReturn = (

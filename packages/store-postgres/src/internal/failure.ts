@@ -10,8 +10,11 @@ export const conflict = "40001"
 /** What the database said, without its words: those may carry values, hosts and names. */
 export class DatabaseFailure extends Error {
   override readonly name = "DatabaseFailure"
+  /** SQLSTATE, or the name of a system error. */
+  readonly detail: string | undefined
   constructor(kind: string, detail?: string) {
     super(detail === undefined ? kind : `${kind} (${detail})`)
+    this.detail = detail
   }
 }
 
@@ -29,6 +32,14 @@ export const storeError = (operation: string, error: unknown): StoreError => {
       cause: new DatabaseFailure("a row does not have the expected shape")
     })
 }
+
+/**
+ * Whether a statement failed because of what a row holds or whose it is, and changed nothing: a tenant that is deleted, a
+ * transaction that it met, a value that the database refuses. Its other rows may do well without it.
+ */
+export const isFaultOfRow = ({ cause, code }: StoreError): boolean =>
+  code === "tenant_deleted" ||
+  cause instanceof DatabaseFailure && /^(22|23|40)/.test(cause.detail ?? "") && cause.detail !== "40003"
 
 /** The port's error for an operation that the database did not answer in time. */
 export const tooLate = (operation: string): StoreError =>

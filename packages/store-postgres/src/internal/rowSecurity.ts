@@ -20,6 +20,7 @@ const believed = 5000
 export const make = (plain: Operations): {
   readonly forTenant: (tenant: string) => Operations
   readonly acrossTenants: Operations
+  readonly partition: Partition
 } => {
   let active: boolean | undefined
   let asked = 0
@@ -44,11 +45,26 @@ export const make = (plain: Operations): {
   }
 
   const acrossTenants = scoped((sql) => sql`SELECT set_config('valetkey.across_tenants', 'on', true)`)
+  const forTenant = (tenant: string) => scoped((sql) => sql`SELECT set_config('valetkey.tenant', ${tenant}, true)`)
   return {
-    forTenant: (tenant) => scoped((sql) => sql`SELECT set_config('valetkey.tenant', ${tenant}, true)`),
-    acrossTenants
+    forTenant,
+    acrossTenants,
+    partition: (items, tenantOf) =>
+      Effect.map(isActive, (wanted) =>
+        wanted
+          ? [...Map.groupBy(items, tenantOf)].map(([tenant, items]) => ({ items, operations: forTenant(tenant) }))
+          : [{ items, operations: plain }])
   }
 }
+
+/** Divides work on rows of several tenants into as few pieces as the policies allow, each with its operations. */
+export type Partition = <Item>(
+  items: ReadonlyArray<Item>,
+  tenantOf: (item: Item) => string
+) => Effect.Effect<
+  ReadonlyArray<{ readonly items: ReadonlyArray<Item>; readonly operations: Operations }>,
+  StoreError
+>
 
 /** Whether the policies apply to this role. A schema that is not there yet has none. */
 const isForced = (sql: Sql) =>
