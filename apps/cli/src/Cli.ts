@@ -16,6 +16,7 @@ import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { Export } from "./Export.ts"
+import { History } from "./History.ts"
 import { Import } from "./Import.ts"
 import * as Interrupts from "./Interrupts.ts"
 import { Keys } from "./Keys.ts"
@@ -38,6 +39,7 @@ const Valetkey = Command.make("valetkey").pipe(
     Exec,
     List,
     Status,
+    History,
     Disconnect,
     Export,
     Import,

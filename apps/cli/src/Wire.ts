@@ -1,6 +1,6 @@
 import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
-import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
+import type { ConnectionView, DepositPayload, HistoryView } from "@valetkey/api/ConnectionsApi"
 import type { ExportPayload, ExportView } from "@valetkey/api/ExportsApi"
 import type {
   AlreadyConnected,
@@ -24,6 +24,9 @@ import { Redacted } from "effect"
 
 /** A connection on the wire. */
 export type Connection = typeof ConnectionView.Encoded
+
+/** What became of a connection on the wire. */
+export type History = typeof HistoryView.Encoded
 
 /** A flow on the wire. */
 export type Flow = typeof FlowView.Encoded
@@ -119,6 +122,16 @@ export const operations = {
     path: (server) => `/v1/connections/${encodeURIComponent(server)}`,
     accepts: (answer): answer is Connection => has(answer, { server: "string", status: "string" })
   }),
+  history: operation<{ readonly server: string; readonly limit: number; readonly before: string | undefined }, History>(
+    {
+      method: "GET",
+      path: ({ before, limit, server }) =>
+        `/v1/connections/${encodeURIComponent(server)}/history?limit=${limit}${
+          before === undefined ? "" : `&before=${encodeURIComponent(before)}`
+        }`,
+      accepts: (answer): answer is History => has(answer, { events: "object" }) && Array.isArray(answer["events"])
+    }
+  ),
   disconnect: operation<string, undefined>({
     method: "DELETE",
     path: (server) => `/v1/connections/${encodeURIComponent(server)}`,

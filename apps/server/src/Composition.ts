@@ -8,6 +8,7 @@ import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
+import { Histories } from "@valetkey/domain/Histories"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
@@ -87,6 +88,7 @@ const layerUseCases = (settings: Settings) =>
         ),
         AccessTokens.layer(),
         Connections.layer,
+        Histories.layer,
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Revocations.layer,
         Revocations.layerRetention({ retention: settings.receiptRetention }),

@@ -1,4 +1,6 @@
+import { AuditEvent } from "@valetkey/domain/AuditEvent"
 import { Generation, ReauthReason } from "@valetkey/domain/Connection"
+import { Digest } from "@valetkey/domain/Entropy"
 import { RedemptionPolicy, ScopeToken, ServerSlug, TokenEndpointAuthMethod } from "@valetkey/domain/Server"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
@@ -26,6 +28,27 @@ export const ConnectionView = Schema.Struct({
   updatedAt: Instant
 }).annotate({ identifier: "Connection" })
 export type ConnectionView = typeof ConnectionView.Type
+
+const { server: _, subject: __, target: ___, tenant: ____, ...event } = AuditEvent.fields
+
+/** Schema for one event in the history of a connection: what happened, and what came of it. No secret. */
+export const HistoryEvent = Schema.Struct({
+  /** Its hash in the tenant's chain. */
+  id: Digest,
+  at: Instant,
+  ...event
+}).annotate({ identifier: "HistoryEvent" })
+export type HistoryEvent = typeof HistoryEvent.Type
+
+/** Schema for a part of the history of a connection, the latest event first. */
+export const HistoryView = Schema.Struct({
+  events: Schema.Array(HistoryEvent),
+  /** When a token was last handed out, to within a minute; absent when no use is on record. */
+  lastUsedAt: Schema.optionalKey(Instant),
+  /** What to send as `before` for what was earlier. */
+  next: Schema.optionalKey(Digest)
+}).annotate({ identifier: "History" })
+export type HistoryView = typeof HistoryView.Type
 
 /** Schema for credentials that were obtained elsewhere, with what a refresh must know. Unknown keys are refused. */
 export const DepositPayload = Schema.Struct({
@@ -107,6 +130,15 @@ export class ConnectionsApi extends group(
       error: problems(404, 503)
     })
       .annotate(OpenApi.Summary, "One connection")
+  ),
+  guarded(
+    ["connections:read"],
+    HttpApiEndpoint.get("history", "/v1/connections/:server/history", {
+      params,
+      query: { limit: Schema.optionalKey(PageLimit), before: Schema.optionalKey(Digest) },
+      success: HistoryView,
+      error: problems(503)
+    }).annotate(OpenApi.Summary, "What became of a connection, the latest first; also of one that is gone")
   ),
   guarded(
     ["connections:write"],

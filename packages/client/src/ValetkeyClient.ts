@@ -2,7 +2,7 @@ import { type ApiKeyCreated, ApiKeyPayload, type ApiKeyView } from "@valetkey/ap
 import { ApiProblem } from "@valetkey/api/ApiProblem"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import { Authorization } from "@valetkey/api/Authorization"
-import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
+import type { ConnectionView, DepositPayload, HistoryEvent, HistoryView } from "@valetkey/api/ConnectionsApi"
 import {
   type AlreadyConnected,
   type FlowJoined,
@@ -50,6 +50,11 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   /** Every connection, through all pages. */
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionView>, ClientError>
   connection(server: string): Effect.Effect<ConnectionView, ClientError>
+  /** What became of a connection, the latest first, 50 events at a time; what was before a place with `before`. */
+  history(server: string, page?: { readonly before?: HistoryEvent["id"]; readonly limit?: number }): Effect.Effect<
+    HistoryView,
+    ClientError
+  >
   /** Stores credentials obtained elsewhere; true when there was no connection. One that is there is overwritten with `replace`, or when it is at `ifGeneration`. */
   deposit(
     server: string,
@@ -147,6 +152,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
             (page) => ({ items: page.connections, next: page.next })
           )
         ),
+        history: (name, page = {}) => named(name, (server) => connections.history({ params: { server }, query: page })),
         connection: (name) => named(name, (server) => connections.get({ params: { server } })),
         deposit: (name, payload, options) =>
           Effect.map(

@@ -16,7 +16,8 @@ export const empty: AuditHead = { seq: 0, hash: genesis, anchor: { seq: 0, hash:
 
 /**
  * The canonical text of an event, the hash of the one before it included: an array in JSON, in this order. A target is
- * one element more, so that the hashes of events without one are what they were before there were targets.
+ * one element more, and a provider's answer another one after it, so that the hashes of events without them are what they
+ * were before there were any.
  */
 export const canonical = (entry: Omit<AuditEntry, "hash">): string =>
   JSON.stringify([
@@ -34,7 +35,8 @@ export const canonical = (entry: Omit<AuditEntry, "hash">): string =>
     entry.generation ?? null,
     entry.fingerprint ?? null,
     entry.count ?? null,
-    ...(entry.target === undefined ? [] : [entry.target])
+    ...(entry.target === undefined && entry.answer === undefined ? [] : [entry.target ?? null]),
+    ...(entry.answer === undefined ? [] : [entry.answer])
   ])
 
 /** Links events to the end of a chain. Stores run it in the step that holds the chain's head. */

@@ -5,6 +5,14 @@ import { ServerSlug } from "./Server.ts"
 import { SubjectId } from "./Subject.ts"
 import { TenantId } from "./Tenant.ts"
 
+/** Schema for the error code of a provider's answer: small letters and underscores, as no token is written. */
+export const ProviderAnswer = Schema.String.check(
+  Schema.isPattern(/^[a-z][a-z_]{0,39}$/, { expected: "an error code" })
+)
+
+/** The error code of an answer as it may be kept: any other text than a short word is `unknown`. */
+export const providerAnswerOf = (error: string): string => Schema.is(ProviderAnswer)(error) ? error : "unknown"
+
 /**
  * Schema for one event worth keeping: who did what to which connection or to what an operator is in charge of, from
  * where, with which secret. Never a secret.
@@ -24,6 +32,7 @@ export const AuditEvent = Schema.Struct({
     "connection.disconnected",
     "connection.exported",
     "connection.forgotten",
+    "connection.needs_consent",
     "connection.revoked",
     "connection.rolled_back",
     "server.stored",
@@ -45,6 +54,8 @@ export const AuditEvent = Schema.Struct({
   target: Schema.optionalKey(Schema.String),
   ...AuditOrigin.fields,
   generation: Schema.optionalKey(Schema.Natural),
+  /** What a provider said, as the error code of its answer (RFC 6749 §5.2). Nothing that it wrote besides. */
+  answer: Schema.optionalKey(ProviderAnswer),
   /** Keyed fingerprint of the secret that was used; see `Fingerprints`. */
   fingerprint: Schema.optionalKey(Schema.String),
   /** How many uses, rows or events the event stands for. */

@@ -1,7 +1,9 @@
-import { Context, type Duration, type Effect } from "effect"
+import { Context, type DateTime, type Duration, type Effect } from "effect"
 import type { AuditEntry, AuditEvent } from "./AuditEvent.ts"
 import type { Digest } from "./Entropy.ts"
+import type { ServerSlug } from "./Server.ts"
 import type { StoreError } from "./StoreError.ts"
+import type { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
 
 /** Where a tenant's chain ends, and where it begins since older events were removed by retention. */
@@ -31,6 +33,27 @@ export class AuditLog extends Context.Service<AuditLog, {
     readonly after: number
     readonly limit: number
   }): Effect.Effect<ReadonlyArray<AuditEntry>, StoreError>
+  /**
+   * Events that concern one connection, the latest first, those before the one of the given hash; none when that is
+   * none of its events. Uses of its tokens are left out: there may be thousands between two events that tell how
+   * it stands. What was done to the server is not its history.
+   */
+  history(input: {
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+    readonly server: ServerSlug
+    readonly before: Digest | undefined
+    readonly limit: number
+  }): Effect.Effect<ReadonlyArray<AuditEntry>, StoreError>
+  /**
+   * When tokens of a subject's connections were last handed out, as far as that is recorded and kept. A connection of
+   * which no use is known is not in the answer.
+   */
+  lastUses(input: {
+    readonly tenant: TenantId
+    readonly subject: SubjectId
+    readonly servers: ReadonlyArray<ServerSlug>
+  }): Effect.Effect<ReadonlyMap<ServerSlug, DateTime.Utc>, StoreError>
   /** The ends of a tenant's chain; those of an empty one when nothing was ever recorded. */
   head(tenant: TenantId): Effect.Effect<AuditHead, StoreError>
   /**

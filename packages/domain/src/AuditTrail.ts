@@ -1,6 +1,6 @@
 import { Context, Deferred, Duration, Effect, Layer, type Redacted } from "effect"
 import type { AccessToken } from "./AccessToken.ts"
-import type { AuditEvent } from "./AuditEvent.ts"
+import { type AuditEvent, providerAnswerOf } from "./AuditEvent.ts"
 import { AuditLog } from "./AuditLog.ts"
 import { type AuditOrigin, CurrentOrigin } from "./AuditOrigin.ts"
 import type { ConnectionKey } from "./Connection.ts"
@@ -14,6 +14,8 @@ export interface AuditRecord {
   readonly outcome: string
   readonly target?: string | undefined
   readonly generation?: number | undefined
+  /** The error code of a provider's answer, as it came. */
+  readonly answer?: string | undefined
   readonly count?: number | undefined
   /** The secret that was used; only its fingerprint is kept. */
   readonly secret?: { readonly purpose: FingerprintPurpose; readonly value: Redacted.Redacted } | undefined
@@ -87,7 +89,7 @@ export class AuditTrail extends Context.Service<AuditTrail, {
             )
 
         const record = Effect.fnUntraced(
-          function*({ action, count, generation, key, outcome, secret, target }: AuditRecord) {
+          function*({ action, answer, count, generation, key, outcome, secret, target }: AuditRecord) {
             const done = Deferred.makeUnsafe<void>()
             waiting.push({
               done,
@@ -100,6 +102,7 @@ export class AuditTrail extends Context.Service<AuditTrail, {
                 ...(target === undefined ? {} : { target }),
                 ...(yield* CurrentOrigin),
                 ...(generation === undefined ? {} : { generation }),
+                ...(answer === undefined ? {} : { answer: providerAnswerOf(answer) }),
                 ...(count === undefined ? {} : { count }),
                 ...(yield* fingerprintOf(secret))
               }

@@ -27,8 +27,11 @@ export type ClaimOutcome =
   | { readonly _tag: "Busy"; readonly remaining: Duration.Duration }
   /** The provider asked for, or the last failure made, a pause. */
   | { readonly _tag: "Paced"; readonly remaining: Duration.Duration }
-  /** Generation or epoch is not the current one, or the connection is not active: read again. */
-  | { readonly _tag: "Moved" }
+  /**
+   * Generation or epoch is not the current one, or the connection is not active: read again. `lost` when this very claim
+   * found that no attempt is left and ended it: one caller is told, who tells why.
+   */
+  | { readonly _tag: "Moved"; readonly lost?: ReauthReason | undefined }
 
 /** How a redemption failed, as far as the next one is concerned. */
 export type RefreshFailure =
@@ -73,7 +76,8 @@ export const decideClaim = (
     return unchanged({ _tag: "Busy", remaining: Duration.millis(state.leaseUntil - input.now) })
   }
   if (state.attempts >= maxAttempts(input.policy)) {
-    return { outcome: { _tag: "Moved" }, next: idle(state, { status: needsReauth(input.lost ?? "unknown_outcome") }) }
+    const lost = input.lost ?? "unknown_outcome"
+    return { outcome: { _tag: "Moved", lost }, next: idle(state, { status: needsReauth(lost) }) }
   }
   if (state.notBefore > input.now) {
     return unchanged({ _tag: "Paced", remaining: Duration.millis(state.notBefore - input.now) })

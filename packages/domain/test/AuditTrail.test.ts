@@ -35,7 +35,7 @@ describe("AuditTrail", () => {
         found.map((one) => [one.action, one.principal, one.from, one.generation, one.fingerprint !== undefined]),
         [
           ["flow.started", "system", "process", undefined, false],
-          ["flow.settled", "system", "process", undefined, false],
+          ["flow.settled", "system", "process", 1, true],
           ["token.refreshed", "jwt", "global", 2, true],
           ["connection.disconnected", "system", "process", undefined, false],
           ["token.read", "jwt", "global", 2, true]

@@ -27,6 +27,8 @@ describe("Language.choose", () => {
       ["de-x", "de"],
       [" de ; q=1.000 ,\ten", "de"]
     ]
+    // A subtag of one letter is no end of a language.
+    assert.strictEqual(Language.choose("de-x-own", ["en", "de-x", "de"]), "de")
     for (const [header, language] of cases) assert.strictEqual(Language.choose(header, available), language, header)
   })
 

@@ -7,8 +7,10 @@ import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import type { Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { Deadlines } from "@valetkey/domain/Deadlines"
+import { Histories } from "@valetkey/domain/Histories"
 import { DateTime, Effect, Fiber, FiberSet } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import * as ConnectionHistory from "./ConnectionHistory.ts"
 import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
 import { keyOf } from "./internal/callerKey.ts"
@@ -60,6 +62,7 @@ export const layer = HttpApiBuilder.group(
   "connections",
   Effect.fnUntraced(function*(handlers) {
     const connections = yield* Connections
+    const histories = yield* Histories
     const accessTokens = yield* AccessTokens
     const authorizationServer = yield* AuthorizationServer
 
@@ -117,6 +120,9 @@ export const layer = HttpApiBuilder.group(
       }),
       get: Effect.fnUntraced(function*({ params }) {
         return viewOf(yield* orProblem(connections.get(yield* keyOf(params.server))))
+      }),
+      history: Effect.fnUntraced(function*({ params, query }) {
+        return yield* orProblem(ConnectionHistory.of(histories, yield* keyOf(params.server), query))
       }),
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)

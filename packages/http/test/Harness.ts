@@ -11,6 +11,7 @@ import type { Credentials } from "@valetkey/domain/Credentials"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
+import { Histories } from "@valetkey/domain/Histories"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
@@ -211,6 +212,7 @@ export const layerWorld = (
     AccessTokens.layer(),
     ApiKeys.layer,
     Connections.layer,
+    Histories.layer,
     Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Revocations.layer,
     Servers.layer,

@@ -98,6 +98,15 @@ const life: ReadonlyArray<readonly [string, Step]> = [
   ["exports.forget", (ada) => ada.post("/v1/connections/mail/forget", { generation: 2 })],
   ["connections.list", (ada) => ada.get("/v1/connections")],
   ["connections.disconnect", (ada) => ada.delete(path)],
+  ["connections.history", (ada) => Effect.andThen(flush, ada.get(`${path}/history?limit=3`))],
+  [
+    "connections.history",
+    (ada) =>
+      Effect.flatMap(
+        ada.get(`${path}/history?limit=1`),
+        ({ json }) => ada.get(`${path}/history?before=${json["next"]}`)
+      )
+  ],
   ["connections.get", (ada) => ada.get(path)],
   [
     "revocations.list",

@@ -33,6 +33,28 @@ export const layer: Layer.Layer<AuditLog, never, MemoryWorld> = Layer.effect(
             .slice(0, limit)
         ),
 
+      history: ({ before, limit, server, subject, tenant }) =>
+        atomically(() => {
+          const own = audit.filter((entry) =>
+            entry.tenant === tenant && entry.subject === subject && entry.server === server &&
+            entry.action !== "token.read" && !entry.action.startsWith("server.")
+          ).sort((one, other) => other.seq - one.seq)
+          if (before === undefined) return own.slice(0, limit)
+          const place = own.findIndex(({ hash }) => hash === before)
+          return place === -1 ? [] : own.slice(place + 1, place + 1 + limit)
+        }),
+
+      lastUses: ({ servers, subject, tenant }) =>
+        atomically(() =>
+          new Map(
+            audit.filter((entry) =>
+              entry.tenant === tenant && entry.subject === subject && entry.action === "token.read"
+            ).sort((one, other) => one.seq - other.seq).flatMap(({ at, server }) =>
+              server !== undefined && servers.includes(server) ? [[server, at] as const] : []
+            )
+          )
+        ),
+
       head: (tenant) => atomically(() => auditHeads.get(tenant) ?? AuditChain.empty),
 
       prune: ({ limit, olderThan }) =>

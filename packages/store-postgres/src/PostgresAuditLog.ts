@@ -36,11 +36,45 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
         database.forTenant(tenant).read(
           "AuditLog.read",
           (sql) =>
-            sql`SELECT tenant, seq::float8, at, subject, server, action, outcome, principal, origin, generation,
-              fingerprint, count, target, previous, hash
-            FROM audit WHERE tenant = ${tenant} AND seq > ${after} ORDER BY seq LIMIT ${limit}`.pipe(
+            sql`SELECT ${
+              sql.literal(entryColumns)
+            } FROM audit WHERE tenant = ${tenant} AND seq > ${after} ORDER BY seq LIMIT ${limit}`.pipe(
               Effect.flatMap((rows) => Effect.forEach(rows, read)),
               corrupt("AuditLog.read")
+            )
+        ),
+
+      history: ({ before, limit, server, subject, tenant }) =>
+        database.forTenant(tenant).read(
+          "AuditLog.history",
+          (sql) =>
+            sql`SELECT ${sql.literal(entryColumns)} FROM audit
+              WHERE tenant = ${tenant} AND subject = ${subject} AND server = ${server} AND action <> 'token.read'
+                AND action NOT LIKE 'server.%' AND (${before ?? null}::text IS NULL OR seq < (
+                  SELECT seq FROM audit
+                  WHERE tenant = ${tenant} AND subject = ${subject} AND server = ${server} AND action <> 'token.read'
+                    AND action NOT LIKE 'server.%' AND hash = ${before ?? null}
+                ))
+              ORDER BY seq DESC LIMIT ${limit}`.pipe(
+              Effect.flatMap((rows) => Effect.forEach(rows, read)),
+              corrupt("AuditLog.history")
+            )
+        ),
+
+      lastUses: ({ servers, subject, tenant }) =>
+        database.forTenant(tenant).read(
+          "AuditLog.lastUses",
+          (sql) =>
+            // One look at the end of each connection's part of the index.
+            sql`SELECT server, latest.at FROM unnest(${servers}::text[]) AS asked (server), LATERAL (
+                SELECT at FROM audit
+                WHERE tenant = ${tenant} AND subject = ${subject} AND audit.server = asked.server
+                  AND action = 'token.read'
+                ORDER BY seq DESC LIMIT 1
+              ) AS latest`.pipe(
+              Effect.flatMap((rows) => Effect.forEach(rows, (row) => readUse(row))),
+              Effect.map((uses) => new Map(uses.map(({ at, server }) => [server, at]))),
+              corrupt("AuditLog.lastUses")
             )
         ),
 
@@ -99,6 +133,9 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
   })
 )
 
+const entryColumns = "tenant, seq::float8, at, subject, server, action, outcome, principal, origin, generation, " +
+  "fingerprint, count, target, answer, previous, hash"
+
 const hasher: AuditChain.Hasher = (text) => Digest.make(createHash("sha256").update(text).digest("base64url"))
 
 const Anchor = Schema.Struct({ seq: Schema.Natural, hash: Digest })
@@ -107,8 +144,17 @@ const decodeEnd = Schema.decodeUnknownEffect(Schema.Struct({ ...Anchor.fields, n
 const decodeHead = Schema.decodeUnknownEffect(
   Schema.Struct({ ...Anchor.fields, anchorSeq: Schema.Natural, anchorHash: Digest })
 )
-const { count: _, fingerprint: __, from: origin, generation: ___, server: ____, target: _____, ...columns } =
-  AuditEntry.fields
+const {
+  answer: _,
+  count: __,
+  fingerprint: ___,
+  from: origin,
+  generation: ____,
+  server: _____,
+  target: ______,
+  ...columns
+} = AuditEntry.fields
+const readUse = Schema.decodeUnknownEffect(Schema.Struct({ server: ServerSlug, at: Schema.DateTimeUtcFromDate }))
 const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   ...columns,
   at: Schema.DateTimeUtcFromDate,
@@ -118,7 +164,8 @@ const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   count: Schema.NullOr(Schema.Natural),
   /** Empty when the event concerns none. */
   server: Schema.Union([ServerSlug, Schema.Literal("")]),
-  target: Schema.NullOr(Schema.String)
+  target: Schema.NullOr(Schema.String),
+  answer: Schema.NullOr(AuditEntry.fields.answer.schema)
 }))
 
 /** A row that does not have its shape was not written by us. */
@@ -154,14 +201,15 @@ const readHead = (row: unknown): Effect.Effect<AuditHead, Schema.SchemaError> =>
   }))
 
 const read = (row: unknown): Effect.Effect<AuditEntry, Schema.SchemaError> =>
-  Effect.map(decodeRow(row), ({ count, fingerprint, generation, origin, server, target, ...rest }) => ({
+  Effect.map(decodeRow(row), ({ answer, count, fingerprint, generation, origin, server, target, ...rest }) => ({
     ...rest,
     from: origin,
     ...(generation === null ? undefined : { generation }),
     ...(fingerprint === null ? undefined : { fingerprint }),
     ...(count === null ? undefined : { count }),
     ...(server === "" ? undefined : { server }),
-    ...(target === null ? undefined : { target })
+    ...(target === null ? undefined : { target }),
+    ...(answer === null ? undefined : { answer })
   }))
 
 const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
@@ -178,6 +226,7 @@ const rowOf = (entry: AuditEntry): Record<string, unknown> => ({
   fingerprint: entry.fingerprint ?? null,
   count: entry.count ?? null,
   target: entry.target ?? null,
+  answer: entry.answer ?? null,
   previous: entry.previous,
   hash: entry.hash
 })

@@ -157,11 +157,14 @@ const whyNot = (
       const { next, outcome } = decideClaim(state, { ...input, now })
       if (outcome._tag === "Claimed") return undefined
       if (next?.status._tag === "needs_reauth") {
-        yield* sql`UPDATE connections
+        const ended = yield* sql`UPDATE connections
           SET phase = 'idle', lease_until = NULL, ${needsReauth(sql, next.status.reason)}
           WHERE ${ofKey(sql, key)} AND generation = ${state.generation} AND epoch = ${state.epoch}
             AND fence = ${state.fence} AND status = 'active' AND attempts >= ${maxAttempts(input.policy)}
-            AND (phase = 'idle' OR lease_until <= clock_timestamp())`
+            AND (phase = 'idle' OR lease_until <= clock_timestamp())
+          RETURNING generation`
+        // Somebody else was first, and is told of it.
+        if (ended.length === 0) return { _tag: "Moved" as const }
       }
       return outcome
     }))

@@ -30,6 +30,36 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
             limit
           ).map(entryOf)),
 
+      history: ({ before, limit, server, subject, tenant }) =>
+        database.read("history", (session) =>
+          session.all<AuditColumns>(
+            `SELECT * FROM audit WHERE ${ofConnection} AND (? IS NULL OR seq < (
+               SELECT seq FROM audit WHERE ${ofConnection} AND hash = ?
+             )) ORDER BY seq DESC LIMIT ?`,
+            tenant,
+            subject,
+            server,
+            before ?? null,
+            tenant,
+            subject,
+            server,
+            before ?? null,
+            limit
+          ).map(entryOf)),
+
+      lastUses: ({ servers, subject, tenant }) =>
+        database.read("lastUses", (session) =>
+          new Map(servers.flatMap((server) => {
+            const row = session.one<Pick<AuditColumns, "at">>(
+              `SELECT at FROM audit WHERE tenant = ? AND subject = ? AND server = ? AND action = 'token.read'
+               ORDER BY seq DESC LIMIT 1`,
+              tenant,
+              subject,
+              server
+            )
+            return row === undefined ? [] : [[server, DateTime.makeUnsafe(row.at)] as const]
+          }))),
+
       head: (tenant) => database.read("head", (session) => headOf(session, tenant)),
 
       prune: ({ limit, olderThan }) =>
@@ -64,8 +94,11 @@ export const layer: Layer.Layer<AuditLog, never, SqliteDatabase> = Layer.effect(
     }))
 )
 
+const ofConnection =
+  "tenant = ? AND subject = ? AND server = ? AND action <> 'token.read' AND action NOT LIKE 'server.%'"
+
 interface AuditColumns
-  extends Omit<AuditEntry, "at" | "from" | "server" | "generation" | "fingerprint" | "count" | "target">
+  extends Omit<AuditEntry, "at" | "from" | "server" | "generation" | "fingerprint" | "count" | "target" | "answer">
 {
   /** Empty when the event concerns none. */
   readonly server: ServerSlug | ""
@@ -75,6 +108,7 @@ interface AuditColumns
   readonly fingerprint: string | null
   readonly count: number | null
   readonly target: string | null
+  readonly answer: string | null
 }
 
 interface HeadColumns {
@@ -121,8 +155,8 @@ const writeHead = (session: Session, tenant: TenantId, { anchor, hash, seq }: Au
 const insert = (session: Session, entry: AuditEntry): void => {
   session.run(
     `INSERT INTO audit (tenant, seq, at, subject, server, action, outcome, principal, origin, generation, fingerprint,
-       count, target, previous, hash)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       count, target, answer, previous, hash)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     entry.tenant,
     entry.seq,
     DateTime.toEpochMillis(entry.at),
@@ -136,12 +170,15 @@ const insert = (session: Session, entry: AuditEntry): void => {
     entry.fingerprint ?? null,
     entry.count ?? null,
     entry.target ?? null,
+    entry.answer ?? null,
     entry.previous,
     entry.hash
   )
 }
 
-const entryOf = ({ at, count, fingerprint, generation, origin, server, target, ...row }: AuditColumns): AuditEntry => ({
+const entryOf = (
+  { answer, at, count, fingerprint, generation, origin, server, target, ...row }: AuditColumns
+): AuditEntry => ({
   ...row,
   from: origin,
   at: DateTime.makeUnsafe(at),
@@ -149,5 +186,6 @@ const entryOf = ({ at, count, fingerprint, generation, origin, server, target, .
   ...(fingerprint === null ? undefined : { fingerprint }),
   ...(count === null ? undefined : { count }),
   ...(server === "" ? undefined : { server }),
-  ...(target === null ? undefined : { target })
+  ...(target === null ? undefined : { target }),
+  ...(answer === null ? undefined : { answer })
 })

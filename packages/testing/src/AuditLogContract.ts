@@ -3,6 +3,8 @@ import * as AuditChain from "@valetkey/domain/AuditChain"
 import type { AuditEntry, AuditEvent } from "@valetkey/domain/AuditEvent"
 import { AuditLog } from "@valetkey/domain/AuditLog"
 import { Digest } from "@valetkey/domain/Entropy"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, type Layer } from "effect"
 import { createHash } from "node:crypto"
@@ -27,6 +29,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
         { ...eventOf(key), action: "flow.started", outcome: "pending" },
         { ...eventOf(key), action: "flow.settled", outcome: "completed", generation: 1, principal: "system" },
         { ...eventOf(key), action: "token.read", generation: 1, fingerprint: "1:00ff", count: 7, from: "global" },
+        { ...eventOf(key), action: "token.refresh_failed", outcome: "Terminal", answer: "invalid_grant" },
         { ...eventOf(key), action: "connection.disconnected", outcome: "done" },
         { ...eventOf(key), action: "server.stored", outcome: "ok" },
         { ...withoutServer(key), action: "root_key.rewrapped", outcome: "done", target: "7", count: 100 }
@@ -35,7 +38,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
       yield* log.append(events.slice(3))
       const entries = yield* log.read({ tenant: key.tenant, after: 0, limit: 10 })
       assert.deepStrictEqual(entries.map(({ at: _, hash: __, previous: ___, seq: ____, ...event }) => event), events)
-      assert.deepStrictEqual(entries.map(({ seq }) => seq), [1, 2, 3, 4, 5, 6])
+      assert.deepStrictEqual(entries.map(({ seq }) => seq), [1, 2, 3, 4, 5, 6, 7])
       const page = yield* log.read({ tenant: key.tenant, after: 1, limit: 2 })
       assert.deepStrictEqual(page, entries.slice(1, 3))
     }))
@@ -89,6 +92,86 @@ export const cases = <R>(it: Vitest.MethodsNonLive<AuditLog | R>, options: Fixtu
         "vk_1"
       ])
       assert.strictEqual(last.hash, createHash("sha256").update(more).digest("base64url"))
+      // A provider's answer is another one, after the target or after none.
+      const answered = [
+        [{ ...eventOf(key), answer: "invalid_grant" }, key.server, [null, "invalid_grant"]],
+        [{ ...withoutServer(key), target: "vk_1", answer: "slow_down" }, null, ["vk_1", "slow_down"]]
+      ] as const
+      for (const [event, server, rest] of answered) {
+        const end = yield* log.head(key.tenant)
+        yield* log.append([event])
+        const [entry] = yield* log.read({ tenant: key.tenant, after: end.seq, limit: 1 })
+        const line = JSON.stringify([
+          "valetkey/audit/v1",
+          end.hash,
+          key.tenant,
+          end.seq + 1,
+          DateTime.toEpochMillis(entry!.at),
+          key.subject,
+          server,
+          "token.refreshed",
+          "done",
+          "local",
+          "socket",
+          null,
+          null,
+          null,
+          ...rest
+        ])
+        assert.strictEqual(entry!.hash, createHash("sha256").update(line).digest("base64url"))
+      }
+    }))
+
+  it.effect("shows what became of one connection, the latest first and page after page, without the uses of its tokens", () =>
+    Effect.gen(function*() {
+      const log = yield* AuditLog
+      const key = Fixture.newKey()
+      const read: AuditEvent = { ...eventOf(key), action: "token.read" }
+      const others: ReadonlyArray<AuditEvent> = [
+        { ...eventOf(key), subject: SubjectId.make("grace") },
+        { ...eventOf(key), server: ServerSlug.make("another") },
+        { ...eventOf(key), action: "server.stored" },
+        withoutServer(key)
+      ]
+      const own = Array.from({ length: 5 }, (_, generation): AuditEvent => ({ ...eventOf(key), generation }))
+      yield* log.append(own.flatMap((event) => [event, read, ...others]))
+      yield* log.append([eventOf(Fixture.newKey())])
+      const { server, subject, tenant } = key
+      const page = (before: Digest | undefined, limit: number) =>
+        log.history({ tenant, subject, server, before, limit })
+      const whole = yield* page(undefined, 100)
+      assert.deepStrictEqual(whole.map(({ generation }) => generation), [4, 3, 2, 1, 0])
+      const entries = yield* log.read({ tenant, after: 0, limit: 100 })
+      assert.deepStrictEqual(whole, entries.filter(({ generation }) => generation !== undefined).toReversed())
+      const first = yield* page(undefined, 2)
+      assert.deepStrictEqual(first, whole.slice(0, 2))
+      assert.deepStrictEqual(yield* page(first.at(-1)!.hash, 2), whole.slice(2, 4))
+      assert.deepStrictEqual(yield* page(whole.at(-1)!.hash, 2), [])
+      const foreign = entries.find(({ subject }) => subject === "grace")!.hash
+      assert.deepStrictEqual(yield* page(foreign, 2), [])
+      const rival = { subject, server, before: undefined, limit: 10 }
+      assert.deepStrictEqual(yield* log.history({ tenant: Fixture.newTenant(), ...rival }), [])
+    }))
+
+  it.effect("knows when tokens of connections were last handed out, and of none where nothing says so", () =>
+    Effect.gen(function*() {
+      const log = yield* AuditLog
+      const key = Fixture.newKey()
+      const { server, subject, tenant } = key
+      const [unused, foreign] = [ServerSlug.make("unused"), ServerSlug.make("foreign")]
+      const read: AuditEvent = { ...eventOf(key), action: "token.read" }
+      yield* log.append([read, { ...eventOf(key), server: unused }, {
+        ...read,
+        subject: SubjectId.make("grace"),
+        server: foreign
+      }])
+      yield* options.advance(Duration.minutes(5))
+      yield* log.append([read, eventOf(key)])
+      const latest = (yield* log.read({ tenant, after: 3, limit: 1 }))[0]!
+      const uses = yield* log.lastUses({ tenant, subject, servers: [server, unused, foreign] })
+      assert.deepStrictEqual([...uses], [[server, latest.at]])
+      assert.deepStrictEqual([...yield* log.lastUses({ tenant, subject, servers: [unused] })], [])
+      assert.deepStrictEqual([...yield* log.lastUses({ tenant: Fixture.newTenant(), subject, servers: [server] })], [])
     }))
 
   it.effect("LIFE-10 keeps one chain when many append at once", () =>

@@ -12,9 +12,10 @@ export const makeAuditing = Effect.map(
     action: AuditRecord["action"],
     outcome: string,
     generation?: number,
-    secret?: AuditRecord["secret"]
+    secret?: AuditRecord["secret"],
+    answer?: string
   ): Effect.Effect<void> =>
-    Effect.andThen(count(action, outcome), trail.record({ key, action, outcome, generation, secret }))
+    Effect.andThen(count(action, outcome), trail.record({ key, action, outcome, generation, secret, answer }))
 )
 
 const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<void> => {
@@ -32,6 +33,7 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "connection.disconnected":
     case "connection.exported":
     case "connection.forgotten":
+    case "connection.needs_consent":
     case "connection.rolled_back":
     case "server.stored":
     case "server.removed":

@@ -185,7 +185,8 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       if (Result.isSuccess(answer)) return yield* storing.store(grantedOf(flow), answer.success, secrets.clientSecret)
       yield* Effect.logWarning("code exchange failed", answer.failure)
       yield* storing.forgetRefusedClient(grantedOf(flow), answer.failure)
-      yield* persist(settle(flow, failureOf(answer.failure)))
+      const { reason } = answer.failure
+      yield* persist(settle(flow, failureOf(answer.failure), "error" in reason ? reason.error : undefined))
     }).pipe(
       Effect.catchTags({
         CipherError: (error) =>
@@ -211,9 +212,9 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     }
   })
 
-  const settle = (flow: ClaimedFlow, failure: FlowFailure | "outcome_unknown") =>
+  const settle = (flow: ClaimedFlow, failure: FlowFailure | "outcome_unknown", answer?: string) =>
     Effect.gen(function*() {
-      if (yield* flows.fail(flow.id, flow.fence, failure)) yield* storing.settled(flow, failure)
+      if (yield* flows.fail(flow.id, flow.fence, failure)) yield* storing.settled(flow, failure, { answer })
       yield* listeners.close(flow.id)
     })
 

@@ -104,6 +104,9 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
     switch (claim._tag) {
       case "Moved":
+        if (claim.lost !== undefined) {
+          yield* audit(key, "connection.needs_consent", claim.lost, connection.generation, usedBy(secrets))
+        }
         return again
       case "Busy":
         yield* Effect.raceFirst(wake, Effect.sleep(Duration.min(claim.remaining, pollInterval)))
@@ -270,14 +273,13 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
         "token.refresh_failed",
         error.reason._tag,
         connection.generation,
-        usedBy(secrets)
+        usedBy(secrets),
+        "error" in error.reason ? error.reason.error : undefined
       )
       switch (error.reason._tag) {
         case "Terminal": {
-          yield* fail(connection, fence, {
-            _tag: "Terminal",
-            reason: rulesOf(connection).lost ?? "refresh_token_rejected"
-          })
+          const reason = rulesOf(connection).lost ?? "refresh_token_rejected"
+          yield* tellLoss(connection, secrets, yield* fail(connection, fence, { _tag: "Terminal", reason }))
           // The row says why the person is asked, or what a new consent has stored meanwhile.
           return again
         }
@@ -290,7 +292,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
           return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
         }
         case "UnknownOutcome":
-          yield* fail(connection, fence, { _tag: "UnknownOutcome" })
+          yield* tellLoss(connection, secrets, yield* fail(connection, fence, { _tag: "UnknownOutcome" }))
           return again
       }
     })
@@ -307,9 +309,21 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       Effect.retry(storeRetries),
       Effect.timeout(storing),
       Effect.interruptible,
-      Effect.andThen(signals.notify(connectionTopic(connection.key))),
-      Effect.catch((error) => Effect.logError("failure of a refresh not recorded", error))
+      Effect.tap(signals.notify(connectionTopic(connection.key))),
+      Effect.catch((error) => Effect.as(Effect.logError("failure of a refresh not recorded", error), false))
     )
+
+  /** Tells why a person will be asked, if the failure that was recorded is the reason for it. */
+  const tellLoss = Effect.fnUntraced(function*(
+    { epoch, generation, key }: Connection,
+    secrets: Secrets,
+    recorded: boolean
+  ) {
+    if (!recorded) return
+    const now = Option.getOrUndefined(yield* connections.get(key))
+    if (now?.status._tag !== "needs_reauth" || now.epoch !== epoch || now.generation !== generation) return
+    yield* audit(key, "connection.needs_consent", now.status.reason, generation, usedBy(secrets))
+  }, Effect.catch((error) => Effect.logWarning("why a person is asked is not recorded", error)))
 
   const usedBy = ({ refreshToken }: Secrets) => ({ purpose: "refresh_token", value: refreshToken } as const)
 

@@ -109,12 +109,14 @@ export const makeStoring = Effect.gen(function*() {
     yield* Checkpoint.reach("flow.after_commit")
     if (completion._tag === "Completed") {
       yield* signals.notify(connectionTopic(key))
-      yield* settled(flow, "completed")
+      yield* settled(flow, "completed", { generation: connection.previous + 1, obtained: answer.refreshToken })
       return
     }
     // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
     const now = yield* persist(connections.get(key))
-    if (Option.isSome(now) && now.value.epoch === epoch) return yield* settled(flow, "completed")
+    if (Option.isSome(now) && now.value.epoch === epoch) {
+      return yield* settled(flow, "completed", { generation: now.value.generation, obtained: answer.refreshToken })
+    }
     yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
     yield* persist(revokeUnstored(flow, connection))
   })
@@ -166,10 +168,17 @@ export const makeStoring = Effect.gen(function*() {
         grant.clientId
       ).pipe(Effect.catch((error) => Effect.logWarning("refused client not forgotten", error)))
 
-  const settled = ({ id, key }: { readonly id: FlowId; readonly key: ConnectionKey }, outcome: string) =>
+  const settled = ({ id, key }: { readonly id: FlowId; readonly key: ConnectionKey }, outcome: string, told: {
+    /** The error code of a provider's answer. */
+    readonly answer?: string | undefined
+    readonly generation?: number
+    /** The refresh token that came; only its fingerprint is kept. */
+    readonly obtained?: Redacted.Redacted | undefined
+  } = {}) =>
     Effect.gen(function*() {
       yield* signals.notify(flowTopic(id))
-      yield* audit(key, "flow.settled", outcome)
+      const secret = told.obtained && { purpose: "refresh_token" as const, value: told.obtained }
+      yield* audit(key, "flow.settled", outcome, told.generation, secret, told.answer)
     })
 
   return { drop, forgetRefusedClient, settled, store }

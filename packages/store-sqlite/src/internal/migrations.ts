@@ -1,3 +1,4 @@
+import { consoleSessions } from "./consoleMigration.ts"
 import { auditChain } from "./migration2.ts"
 import { receipts } from "./receiptMigration.ts"
 import { tenants } from "./tenantMigration.ts"
@@ -172,7 +173,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   CREATE UNIQUE INDEX flows_ticket ON flows (ticket_hash) WHERE ticket_hash IS NOT NULL;
   `,
   receipts,
-  tenants
+  tenants,
+  consoleSessions
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
