@@ -54,13 +54,17 @@ export const freshKeys = (): Redacted.Redacted => {
 }
 
 /** How browsers would know an installation; nothing listens there. */
-const publicUrl = new URL("https://valetkey.example")
+export const publicUrl = new URL("https://valetkey.example")
 
 /** Where the embedding application of an installation waits for its users. */
 export const returnTo = "https://app.example/connected"
 
 /** Every use case over real adapters: OAuth through the guarded client, the key ring, both transports, a store. */
-export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys()) =>
+export const layer = <E, R>(
+  stores: Layer.Layer<Stores, E, R>,
+  keys = freshKeys(),
+  loopback: LoopbackTransport.LoopbackOptions = {}
+) =>
   Housekeeping.layer.pipe(
     Layer.provideMerge(
       Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
@@ -72,7 +76,7 @@ export const layer = <E, R>(stores: Layer.Layer<Stores, E, R>, keys = freshKeys(
       KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingFingerprints.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingStateTags.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
-      CallbackTransports.layer([LoopbackTransport.make(), GatewayTransport.make({ publicUrl })]),
+      CallbackTransports.layer([LoopbackTransport.make(loopback), GatewayTransport.make({ publicUrl })]),
       NodeEntropy.layer
     )),
     Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
@@ -92,7 +96,7 @@ export const describe = Effect.fnUntraced(function*(resource: string, tenant: st
 /** Starts a flow, consents as a person does, and returns the settled flow. */
 export const connect = Effect.fnUntraced(function*(key: ConnectionKey, person: UserAgent.UserAgent = UserAgent.make()) {
   const flows = yield* Flows
-  const started = yield* flows.start(key)
+  const started = yield* flows.start(key, { reauthorize: true })
   if (started._tag !== "Started") return yield* Effect.die(`the start was ${started._tag}`)
   yield* person.authorize(Redacted.value(started.authorizationUrl))
   const { id, key: { subject, tenant } } = started.flow

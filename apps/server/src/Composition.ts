@@ -56,7 +56,7 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
     Layer.provideMerge(RootKeys.layer(settings)),
     Layer.provide(
       CallbackTransports.layer(
-        settings.publicUrl === undefined ? [LoopbackTransport.make()] : [LoopbackTransport.make(), gateway(settings)]
+        settings.publicUrl === undefined ? [loopback(settings)] : [loopback(settings), gateway(settings)]
       )
     ),
     Layer.provideMerge(Draining.layer)
@@ -141,6 +141,8 @@ const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {
   }
   return settings.profile === "local" ? AddressPolicy.local(options) : AddressPolicy.globalOnly(options)
 }
+
+const loopback = ({ clientMetadataUrl }: Settings) => LoopbackTransport.make({ clientMetadataUrl })
 
 const gateway = (settings: Settings) =>
   GatewayTransport.make({ publicUrl: settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl) })

@@ -74,6 +74,7 @@ interface Common {
   readonly publicListen: ListenAddress | undefined
   readonly adminListen: ListenAddress | undefined
   readonly publicUrl: string | undefined
+  readonly clientMetadataUrl: string | undefined
   readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
@@ -108,6 +109,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       publicListen: yield* optional("VALETKEY_PUBLIC_LISTEN", parsed(parseAddress)),
       adminListen: yield* optional("VALETKEY_ADMIN_LISTEN", parsed(parseAddress)),
       publicUrl: yield* optional("VALETKEY_PUBLIC_URL", parsed(parsePublicUrl)),
+      clientMetadataUrl: yield* optional("VALETKEY_CLIENT_METADATA_URL", parsed(parseDocumentUrl)),
       returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
@@ -256,6 +258,13 @@ function parsePublicUrl(text: string): string | undefined {
     return undefined
   }
   return isPrivate(url) ? url.href.replace(/\/+$/, "") : undefined
+}
+
+// The spelling is the client id, so it stays.
+function parseDocumentUrl(text: string): string | undefined {
+  const url = URL.parse(text)
+  const isPlain = url !== null && url.username === "" && url.password === "" && url.search === "" && url.hash === ""
+  return isPlain && url.protocol === "https:" && url.pathname !== "/" ? text : undefined
 }
 
 // Compared to the letter with what a start asks for, so the spelling stays.

@@ -121,6 +121,12 @@ export const variables = [
     "How browsers reach VALETKEY_PUBLIC_LISTEN."
   ),
   define(
+    "VALETKEY_CLIENT_METADATA_URL",
+    "none: loopback flows register a client",
+    "an https URL",
+    "A client id metadata document that you publish with the redirect URI http://127.0.0.1/callback; it is the client id of loopback flows where an authorization server reads such documents."
+  ),
+  define(
     "VALETKEY_RETURN_URLS",
     "none: no start may ask for confirmation by finalize",
     "https URLs without fragment, http for a loopback host, separated by commas",

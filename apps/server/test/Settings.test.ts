@@ -26,6 +26,12 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   VALETKEY_PUBLIC_LISTEN: ["hunter2"],
   VALETKEY_ADMIN_LISTEN: ["hunter2"],
   VALETKEY_PUBLIC_URL: ["hunter2", "http://hunter2.example", "https://hunter2@x.example", "https://x.example/?hunter2"],
+  VALETKEY_CLIENT_METADATA_URL: [
+    "hunter2",
+    "http://hunter2.example/client.json",
+    "https://hunter2.example",
+    "https://x.example/?hunter2"
+  ],
   VALETKEY_RETURN_URLS: [
     "hunter2",
     "http://hunter2.example/",

@@ -18,6 +18,15 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
   Effect.succeed({
     kind: "gateway",
     stateless: true,
+    // Nobody but ourselves could fetch a document from elsewhere (OAuth Client ID Metadata Document, §3).
+    ...(publicUrl?.protocol === "https:"
+      ? {
+        describe: (context: string) => ({
+          clientId: clientId(publicUrl, context),
+          redirectUri: redirectUri(publicUrl, context)
+        })
+      }
+      : {}),
     open: ({ context }) =>
       publicUrl === undefined
         ? Effect.fail(new TransportError({ code: "public_url_missing", transport: "gateway" }))
@@ -30,5 +39,9 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
 /** The redirect URI of a connection context, below whatever path the public URL has. */
 export const redirectUri = (publicUrl: URL, context: string): string =>
   `${baseOf(publicUrl)}/callback/${encodeURIComponent(context)}`
+
+/** The client id metadata document of a connection context: one for each, because it names the redirect URI. */
+export const clientId = (publicUrl: URL, context: string): string =>
+  `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/client-metadata.json`
 
 const baseOf = ({ origin, pathname }: URL): string => `${origin}${pathname.replace(/\/+$/, "")}`

@@ -40,6 +40,18 @@ describe("GatewayTransport", () => {
       assert.strictEqual(redirectUri, "https://valetkey.example/callback/c")
     }).pipe(Effect.scoped))
 
+  it.effect("REG-09 is described by a document at the configured URL, and by none that nobody else could fetch", () =>
+    Effect.gen(function*() {
+      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://example.com/valetkey/") })
+      assert.deepStrictEqual(transport.describe?.("c"), {
+        clientId: "https://example.com/valetkey/oauth/c/client-metadata.json",
+        redirectUri: (yield* transport.open(request("c"))).redirectUri
+      })
+      for (const publicUrl of [undefined, new URL("http://127.0.0.1:9000")]) {
+        assert.isUndefined((yield* GatewayTransport.make({ publicUrl })).describe)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("opens nothing: a flow's scope gains no finalizer", () =>
     Effect.gen(function*() {
       const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })

@@ -13,7 +13,15 @@ export interface LoopbackOptions {
   readonly headersTimeout?: Duration.Input | undefined
   /** Sockets open at once, 32 by default. */
   readonly maxSockets?: number | undefined
+  /**
+   * URL of a client id metadata document that is published elsewhere for programs on people's machines. It has to name the
+   * redirect URI `http://127.0.0.1/callback`, which stands for every port.
+   */
+  readonly clientMetadataUrl?: string | undefined
 }
+
+/** The redirect URI that a published document names. */
+const describedRedirectUri = "http://127.0.0.1/callback"
 
 /** How long a page may still be written after the listener has closed. */
 const linger = Duration.seconds(2)
@@ -79,7 +87,14 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
         run(Effect.timeoutOption(drain(listener), linger))
       })
 
-    return { kind: "loopback", open }
+    const { clientMetadataUrl } = options
+    return {
+      kind: "loopback",
+      ...(clientMetadataUrl === undefined
+        ? {}
+        : { describe: () => ({ clientId: clientMetadataUrl, redirectUri: describedRedirectUri }) }),
+      open
+    }
   })
 
 const respond = (response: ServerResponse, page: Page.Page, headers: Readonly<Record<string, string>> = {}): void => {

@@ -12,6 +12,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   tokenEndpoint: HttpUrl,
   revocationEndpoint: Schema.optionalKey(HttpUrl),
   registrationEndpoint: Schema.optionalKey(HttpUrl),
+  /** Whether a client id may be the URL of a client id metadata document (OAuth Client ID Metadata Document, §5). */
+  readsClientMetadata: Schema.optionalKey(Schema.Boolean),
   /** RFC 9207 §3. */
   issRequired: Schema.Boolean,
   /** RFC 8414 §2; what a registration may ask for. */

@@ -57,11 +57,23 @@ export interface OpenTransport {
   readonly connectUrl?: ((ticket: Redacted.Redacted) => Redacted.Redacted) | undefined
 }
 
+/**
+ * A client that a published document describes: its URL is the client id at authorization servers that read such documents
+ * (OAuth Client ID Metadata Document, §3), and it names the redirect URI.
+ */
+export interface ClientDescription {
+  readonly clientId: string
+  /** A loopback one without port stands for any (RFC 8252 §7.3). */
+  readonly redirectUri: string
+}
+
 /** Port: one way for the authorization response to come back. */
 export interface CallbackTransport {
   readonly kind: TransportKind
   /** `open` only says where: it holds nothing, may be called for a flow that is not there yet, and ends with no scope. */
   readonly stateless?: boolean | undefined
+  /** Who this client is by a document of its own, for a context; absent where none is published. */
+  describe?(context: string): ClientDescription
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
   open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }

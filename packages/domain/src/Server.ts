@@ -50,6 +50,8 @@ export const Quirks = Schema.Struct({
   resourceParameter: Schema.optionalKey(Schema.Boolean),
   /** Go on when the metadata names no `code_challenge_methods_supported`; the challenge is sent all the same. Default false. */
   assumePkceSupport: Schema.optionalKey(Schema.Boolean),
+  /** Use our client id metadata document where the authorization server reads such documents. Default true. */
+  clientMetadataDocument: Schema.optionalKey(Schema.Boolean),
   /** Extra parameters of the authorization request, such as `prompt` or `access_type`. */
   authorizationParameters: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
 })

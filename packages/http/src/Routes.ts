@@ -8,6 +8,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as ApiKeysHandlers from "./ApiKeysHandlers.ts"
 import * as AuditHandlers from "./AuditHandlers.ts"
 import * as CallbackRoute from "./CallbackRoute.ts"
+import * as ClientMetadataRoute from "./ClientMetadataRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as ConnectRoute from "./ConnectRoute.ts"
 import * as DocsPage from "./DocsPage.ts"
@@ -83,4 +84,8 @@ export interface PublicOptions {
 
 /** Layer of the public listener: what a browser visits. */
 export const layerPublic = ({ basePath, origin }: PublicOptions = {}) =>
-  Layer.fresh(Layer.merge(CallbackRoute.layer({ basePath: basePath ?? "" }), ConnectRoute.layer({ origin })))
+  Layer.fresh(Layer.mergeAll(
+    CallbackRoute.layer({ basePath: basePath ?? "" }),
+    ClientMetadataRoute.layer({ origin, basePath: basePath ?? "" }),
+    ConnectRoute.layer({ origin })
+  ))

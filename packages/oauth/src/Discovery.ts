@@ -54,6 +54,7 @@ export const discover = (
       tokenEndpoint: found.token_endpoint,
       ...(found.revocation_endpoint === undefined ? {} : { revocationEndpoint: found.revocation_endpoint }),
       ...(found.registration_endpoint === undefined ? {} : { registrationEndpoint: found.registration_endpoint }),
+      ...(found.client_id_metadata_document_supported === true ? { readsClientMetadata: true } : {}),
       issRequired: found.authorization_response_iss_parameter_supported === true,
       authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
       ...(scopes === undefined ? {} : { scopes }),

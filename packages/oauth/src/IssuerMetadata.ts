@@ -14,6 +14,7 @@ export const IssuerMetadata = Schema.Struct({
   registration_endpoint: Schema.optionalKey(HttpUrl),
   authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
   token_endpoint_auth_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  client_id_metadata_document_supported: Schema.optionalKey(Schema.Boolean),
   scopes_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   code_challenge_methods_supported: Schema.optionalKey(Schema.Array(Schema.String))
 })

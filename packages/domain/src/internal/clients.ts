@@ -1,5 +1,6 @@
 import { Clock, DateTime, Effect, Option, type Redacted } from "effect"
 import { type AuthorizationServer, type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
+import type { CallbackTransport } from "../CallbackTransport.ts"
 import type { Cipher } from "../Cipher.ts"
 import { coversScopes } from "../Credentials.ts"
 import type { TransportKind } from "../Flow.ts"
@@ -16,11 +17,11 @@ export interface Client {
   readonly redirectUri?: string | undefined
   /** The scopes that it is registered for, when that matters. */
   readonly scopes?: ReadonlyArray<string> | undefined
-  /** Registered by a person: it is used whatever the redirect URI turns out to be. */
-  readonly preregistered: boolean
+  /** Registered by a person, or described by a document of ours: used whatever the redirect URI turns out to be. */
+  readonly needsNoRegistration: boolean
 }
 
-/** Finds or registers the client of a server: by hand first, then the registration on record, then a new one. */
+/** Finds or registers the client of a server: by hand first, then our own document, the registration on record, a new one. */
 export const makeClients = (ports: {
   readonly authorizationServer: AuthorizationServer["Service"]
   readonly cipher: Cipher["Service"]
@@ -28,11 +29,24 @@ export const makeClients = (ports: {
 }) => {
   const { authorizationServer, cipher, registrations } = ports
 
-  /** The client on record, unless its secret has expired. */
+  /** Ourselves, as a document of ours says, at authorization servers that read one. */
+  const described = (
+    server: Server,
+    metadata: AuthorizationServerMetadata,
+    transport: CallbackTransport,
+    context: string
+  ): Client | undefined => {
+    const reads = metadata.readsClientMetadata === true && server.quirks.clientMetadataDocument !== false
+    const description = reads ? transport.describe?.(context) : undefined
+    return description && { ...description, authMethod: "none", needsNoRegistration: true }
+  }
+
+  /** The client that needs no registering, or the one on record, unless its secret has expired. */
   const known = Effect.fnUntraced(function*(
     server: Server,
     metadata: AuthorizationServerMetadata,
-    transport: TransportKind
+    transport: CallbackTransport,
+    context: string
   ) {
     if (server.client !== undefined) {
       const { authMethod, clientId, clientSecret, redirectUri } = server.client
@@ -47,10 +61,12 @@ export const makeClients = (ports: {
           ? undefined
           : yield* cipher.open(serverContext(server.tenant, server.slug), clientSecret),
         redirectUri,
-        preregistered: true
+        needsNoRegistration: true
       } satisfies Client
     }
-    const key = registrationKey(server, metadata, transport)
+    const self = described(server, metadata, transport, context)
+    if (self !== undefined) return self
+    const key = registrationKey(server, metadata, transport.kind)
     const found = yield* registrations.get(key)
     if (Option.isNone(found)) return undefined
     const { authMethod, clientId, clientSecret, clientSecretExpiresAt, redirectUri, scopes } = found.value
@@ -64,7 +80,7 @@ export const makeClients = (ports: {
       clientSecret: clientSecret === undefined ? undefined : yield* cipher.open(sealContext(key), clientSecret),
       redirectUri,
       scopes,
-      preregistered: false
+      needsNoRegistration: false
     } satisfies Client
   })
 
@@ -94,7 +110,7 @@ export const makeClients = (ports: {
       clientSecret: client.clientSecret,
       redirectUri: input.redirectUri,
       scopes: input.scopes,
-      preregistered: false
+      needsNoRegistration: false
     } satisfies Client
   })
 
@@ -106,7 +122,7 @@ export const suits = (
   client: Client,
   wanted: { readonly redirectUri: string; readonly scopes: ReadonlyArray<string> }
 ): boolean =>
-  client.preregistered || client.redirectUri === wanted.redirectUri && coversScopes(client.scopes, wanted.scopes)
+  client.needsNoRegistration || client.redirectUri === wanted.redirectUri && coversScopes(client.scopes, wanted.scopes)
 
 const registrationKey = (
   server: Server,

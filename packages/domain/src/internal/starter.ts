@@ -117,7 +117,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     if (transport.stateless !== true || server.endpoints === undefined) return undefined
     const metadata = yield* authorizationServer.discover(server)
     const context = callbackContext(entropy, attempt.key)
-    const registered = yield* clients.known(server, metadata, transport.kind)
+    const registered = yield* clients.known(server, metadata, transport, context)
     const opened = yield* openOf(attempt, context, registered)
     const scopes = scopesOf(choice, server, metadata)
     return registered !== undefined && suits(registered, { redirectUri: opened.redirectUri, scopes })
@@ -132,7 +132,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const scope = transport.stateless === true ? undefined : yield* listeners.open(flow)
     const metadata = yield* authorizationServer.discover(server)
     const context = callbackContext(entropy, attempt.key)
-    const registered = yield* clients.known(server, metadata, transport.kind)
+    const registered = yield* clients.known(server, metadata, transport, context)
     const opening = openOf(attempt, context, registered)
     const opened = yield* scope === undefined ? Effect.scoped(opening) : Scope.provide(opening, scope)
     const scopes = scopesOf(choice, server, metadata)

@@ -1,0 +1,130 @@
+import { assert, describe, it } from "@effect/vitest"
+import { CallbackReceived } from "@valetkey/domain/Authorization"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Flows } from "@valetkey/domain/Flows"
+import { Servers } from "@valetkey/domain/Servers"
+import * as ClientMetadataRoute from "@valetkey/http/ClientMetadataRoute"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as McpResource from "@valetkey/testing/McpResource"
+import * as OidcProvider from "@valetkey/testing/OidcProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect, Option, Redacted, Result } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import * as Installation from "./Installation.ts"
+
+/** What this installation publishes, on a port where the provider of these tests can fetch it, and who did. */
+const publishing = Effect.gen(function*() {
+  const { dispose, handler } = HttpRouter.toWebHandler(
+    ClientMetadataRoute.layer({ origin: Installation.publicUrl.origin, basePath: "" }),
+    { disableLogger: true }
+  )
+  yield* Effect.addFinalizer(() => Effect.promise(dispose))
+  const fetched: Array<string> = []
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    fetched.push(request.url ?? "")
+    // A host that somebody else chose must not find its way into a document.
+    const answered = await handler(new Request(new URL(request.url ?? "", "https://evil.example")))
+    response.writeHead(answered.status, Object.fromEntries(answered.headers)).end(await answered.text())
+  }
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const server = createServer((request, response) => void answer(request, response))
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => void server.close())
+  )
+  return { fetched, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+})
+
+const grantOf = Effect.fnUntraced(function*(key: Parameters<typeof Installation.connect>[0]) {
+  return Option.getOrThrow(yield* (yield* ConnectionStore).get(key)).grant
+})
+
+describe("a client id metadata document", () => {
+  it.live("REG-09 is the client of a gateway flow: the provider fetches it, and its URL is the client id to the letter", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { fetched, origin } = yield* publishing
+      const documents: Record<string, string> = {}
+      const provider = yield* OidcProvider.make({ clientIdDocuments: documents })
+      const resource = yield* McpResource.make(provider)
+      yield* Effect.gen(function*() {
+        const flows = yield* Flows
+        const key = yield* Installation.describe(resource.url)
+        const started = yield* flows.start(key, { transport: "gateway" })
+        if (started._tag !== "Offered") return assert.fail(started._tag)
+        const ticket = Redacted.make(Redacted.value(started.connectUrl).split("/").at(-1)!)
+        const browser = Redacted.make("a browser's secret")
+        const { authorizationUrl } = Option.getOrThrow(yield* flows.depart(ticket, browser))
+        const asked = new URL(Redacted.value(authorizationUrl)).searchParams
+        const clientId = asked.get("client_id")!
+        documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)
+
+        const callback = yield* UserAgent.make().callbackUrl(
+          Redacted.value(authorizationUrl),
+          asked.get("redirect_uri")!
+        )
+        const received = Result.getOrThrow(CallbackReceived.parse(callback.searchParams))
+        const context = callback.pathname.split("/").at(-1)!
+        const { settled } = yield* flows.complete(received, { context, browser: () => browser })
+        assert.strictEqual((yield* settled).state, "completed")
+        assert.deepInclude(yield* grantOf(key), { clientId, authMethod: "none" })
+        assert.include(fetched, new URL(clientId).pathname)
+
+        const response = yield* Effect.promise(() => fetch(documents[clientId]!))
+        const text = yield* Effect.promise(() => response.text())
+        assert.isBelow(text.length, 5_000)
+        assert.deepInclude(JSON.parse(text), {
+          client_id: clientId,
+          redirect_uris: [asked.get("redirect_uri")],
+          token_endpoint_auth_method: "none"
+        })
+        assert.notInclude(text, "evil.example")
+        assert.notMatch(text, /secret|jwks/)
+      }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
+      assert.isEmpty(provider.log.filter(({ kind }) => kind === "registration"))
+    })))
+
+  it.live("that an operator publishes is the client of a loopback flow, on whatever port; others are registered", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const document = "https://apps.example/valetkey.json"
+      const server = yield* Effect.acquireRelease(
+        Effect.callback<ReturnType<typeof createServer>>((resume) => {
+          const server = createServer((_, response) =>
+            void response.setHeader("content-type", "application/json").end(JSON.stringify({
+              client_id: document,
+              client_name: "Valetkey",
+              application_type: "native",
+              redirect_uris: ["http://127.0.0.1/callback"],
+              grant_types: ["authorization_code", "refresh_token"],
+              response_types: ["code"],
+              token_endpoint_auth_method: "none"
+            }))
+          )
+          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+        }),
+        (server) => Effect.sync(() => void server.close())
+      )
+      const provider = yield* OidcProvider.make({
+        clientIdDocuments: { [document]: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` }
+      })
+      const resource = yield* McpResource.make(provider)
+      yield* Effect.gen(function*() {
+        const key = yield* Installation.describe(resource.url)
+        assert.strictEqual((yield* Installation.connect(key)).state, "completed")
+        assert.strictEqual((yield* grantOf(key)).clientId, document)
+
+        yield* (yield* Servers).put(key.tenant, key.server, {
+          resource: resource.url,
+          quirks: { clientMetadataDocument: false }
+        })
+        assert.strictEqual((yield* Installation.connect(key)).state, "completed")
+        assert.notStrictEqual((yield* grantOf(key)).clientId, document)
+      }).pipe(
+        Effect.provide(
+          Installation.layer(MemoryStore.layer, Installation.freshKeys(), { clientMetadataUrl: document })
+        )
+      )
+    })))
+})
