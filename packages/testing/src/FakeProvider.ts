@@ -116,6 +116,7 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
             for (const secret of entry.form.getAll(name)) counts.set(secret, (counts.get(secret) ?? 0) + 1)
           }
         }
+        if (waiters.size === 0) return Effect.void
         const seen = log.filter(({ endpoint }) => endpoint === entry.endpoint)
         const ready = [...waiters].filter(({ endpoint, nth }) => endpoint === entry.endpoint && seen.length >= nth)
         for (const waiter of ready) waiters.delete(waiter)

@@ -62,6 +62,7 @@ interface Authorized {
   readonly challenge: string | undefined
   readonly scopes: ReadonlyArray<string>
   readonly resource: string | undefined
+  readonly subject: string
   readonly expiresAt: number
   issued?: Issued
 }
@@ -226,6 +227,8 @@ export class FakeServer {
       challenge,
       scopes: this.behaviour.grantedScopes ?? scopesOf(parameters.get("scope")),
       resource: parameters.get("resource") ?? undefined,
+      // OpenID Connect Core section 3.1.2.1: here the person is whom the hint says.
+      subject: parameters.get("login_hint") ?? this.behaviour.subject,
       expiresAt: this.now() + 60_000
     })
     return back({ code })
@@ -301,9 +304,12 @@ export class FakeServer {
     return row.state === "denied" ? refuse("access_denied") : this.issued(this.open(row))
   }
 
-  open(row: Pick<Authorized, "clientId" | "scopes" | "resource">): Issued {
-    const { accessTokenTtlSeconds, refreshTokens, subject } = this.behaviour
-    return this.grants.open({ ...row, subject }, accessTokenTtlSeconds, refreshTokens)
+  open({ clientId, resource, scopes, subject = this.behaviour.subject }:
+    & Pick<Authorized, "clientId" | "scopes" | "resource">
+    & Partial<Pick<Authorized, "subject">>): Issued
+  {
+    const { accessTokenTtlSeconds, refreshTokens } = this.behaviour
+    return this.grants.open({ clientId, resource, scopes, subject }, accessTokenTtlSeconds, refreshTokens)
   }
 
   private issued({ accessToken, family, refreshToken }: Issued): Answer {
