@@ -1,73 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
-import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect, Redacted } from "effect"
-import * as Replica from "./support/Replica.ts"
-
-const appUrl = "https://app.example/connected"
-
-/** A server on Postgres, its provider, and its callers, each with a browser of their own. */
-const installed = Effect.gen(function*() {
-  const database = yield* EmbeddedPostgres.database
-  const provider = yield* FakeProvider.make()
-  const publicPort = yield* Replica.freePort
-  const deployment = Replica.deployment({
-    databaseUrl: Replica.text(database.url),
-    publicPort,
-    allowEgress: new URL(provider.origin).host
-  })
-  const env = { ...deployment.env, VALETKEY_LISTEN: `127.0.0.1:${publicPort}`, VALETKEY_RETURN_URLS: appUrl }
-  const replica = yield* Replica.start(env, deployment.token)
-  const person = (sub: string, tenant = "acme") => {
-    const call = Replica.caller(replica.api, Replica.tokenOf(deployment, { sub, tenant }))
-    const browser = UserAgent.make({ login: sub })
-    const start = Effect.fnUntraced(function*(body: object = { server: "fake" }) {
-      const { body: started, status } = yield* call("POST", "/v1/flows", body)
-      assert.strictEqual(status, 201, JSON.stringify(started))
-      return {
-        flowId: String(started["flowId"]),
-        connectUrl: String(started["connectUrl"]),
-        authorizationUrl: String(started["authorizationUrl"]),
-        settled: Effect.map(call("GET", `/v1/flows/${String(started["flowId"])}?wait=10`), ({ body }) => body)
-      }
-    })
-    return {
-      call,
-      browser,
-      start,
-      describe: (server: string) =>
-        call("PUT", `/v1/servers/${server}`, { resource: provider.resource, scopes: ["read"] }),
-      connection: Effect.map(call("GET", "/v1/connections/fake"), ({ status }) => status)
-    }
-  }
-  const mallory = person("mallory")
-  yield* mallory.describe("fake")
-  return {
-    provider,
-    person,
-    mallory,
-    victim: person("victim"),
-    /** The flows and connections as the database holds them. */
-    rows: Effect.map(
-      EmbeddedPostgres.rowsOf(database),
-      (text) => text.split("\n").filter((line) => /^public\.(flows|connections)\t/.test(line)).sort()
-    ),
-    dump: EmbeddedPostgres.rowsOf(database),
-    /** Where a replica with another public URL listens. */
-    moved: Effect.gen(function*() {
-      const port = yield* Replica.freePort
-      const origin = `http://127.0.0.1:${port}`
-      yield* Replica.start({ ...env, VALETKEY_LISTEN: `127.0.0.1:${port}`, VALETKEY_PUBLIC_URL: origin }, "")
-      return origin
-    }),
-    exchanges: () => provider.requests("token").length
-  }
-})
-
-/** The callback that a browser is sent to after its person has consented, without following it. */
-const consented = (browser: UserAgent.UserAgent, authorizationUrl: URL | string) =>
-  browser.callbackUrl(authorizationUrl, new URL(authorizationUrl).searchParams.get("redirect_uri") ?? "")
+import { appUrl, consented, installed } from "./support/People.ts"
 
 describe("whoever finishes is who started", () => {
   it.live("I9 BIND-01 BIND-02 WEB-08 a victim who consents to somebody else's flow connects nothing, and it stays as it was", () =>
@@ -100,8 +34,13 @@ describe("whoever finishes is who started", () => {
     Effect.scoped(Effect.gen(function*() {
       const { exchanges, mallory, rows, victim } = yield* installed
       const flow = yield* mallory.start()
+      const untouched = yield* rows
       const waiting = yield* victim.browser.request(flow.connectUrl)
       assert.strictEqual(waiting.status, 200)
+      // What a person who was sent the link sees before anything is bound: whose it is, and a code that nobody showed them.
+      for (const told of ["mallory", "acme", flow.compareCode]) assert.include(waiting.body, told)
+      assert.isNull(waiting.headers.get("refresh"))
+      assert.deepStrictEqual(yield* rows, untouched)
       const authorizationUrl = yield* mallory.browser.leave(flow.connectUrl)
       const before = yield* rows
       const token = /name="token" value="([^"]+)"/.exec(waiting.body)?.[1] ?? ""
@@ -132,6 +71,13 @@ describe("whoever finishes is who started", () => {
       assert.strictEqual(exchanges(), 1)
       assert.strictEqual(yield* victim.connection, 404)
       assert.strictEqual((yield* theirs.settled)["status"], "pending")
+
+      const again = yield* victim.start()
+      yield* victim.browser.request(
+        yield* consented(victim.browser, yield* victim.browser.leave(again.connectUrl))
+      )
+      assert.strictEqual((yield* again.settled)["status"], "completed")
+      assert.deepStrictEqual([yield* victim.connection, yield* mallory.connection], [200, 404])
     })))
 
   it.live("BIND-06 BIND-09 BIND-12 a response at the path of another server or tenant matches nothing", () =>

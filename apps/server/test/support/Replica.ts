@@ -83,7 +83,10 @@ export const deployment = (options: {
 }
 
 /** The credential of somebody else in the same deployment. */
-export const tokenOf = ({ env }: Deployment, claims: { readonly sub: string; readonly tenant?: string }): string =>
+export const tokenOf = (
+  { env }: Deployment,
+  claims: { readonly sub: string; readonly tenant?: string; readonly scope?: string }
+): string =>
   jwt(env["VALETKEY_JWT_SECRET"] ?? "", {
     iss: env["VALETKEY_JWT_ISSUER"],
     aud: env["VALETKEY_JWT_AUDIENCE"],
