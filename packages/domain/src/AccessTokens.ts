@@ -13,7 +13,7 @@ import { Cipher } from "./Cipher.ts"
 import type { Connection, ConnectionKey } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { isFresh } from "./Credentials.ts"
-import { Deadlines } from "./Deadlines.ts"
+import { type Deadlines, DeadlinesInForce } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
 import { withPatience } from "./internal/patience.ts"
@@ -60,7 +60,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
     Layer.effect(
       AccessTokens,
       Effect.gen(function*() {
-        const deadlines = options?.deadlines ?? Deadlines.standard
+        const deadlines = options?.deadlines ?? (yield* DeadlinesInForce)
         const connections = yield* ConnectionStore
         const cipher = yield* Cipher
         const entropy = yield* Entropy

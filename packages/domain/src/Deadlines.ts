@@ -1,4 +1,4 @@
-import { Duration, Result, Schema } from "effect"
+import { Context, Duration, Result, Schema } from "effect"
 import { outOfOrder } from "./internal/order.ts"
 
 /** Error of deadlines in the wrong order. */
@@ -11,13 +11,21 @@ export class DeadlinesOutOfOrder extends Schema.TaggedError<DeadlinesOutOfOrder>
   }
 }
 
-/** The four deadlines of a refresh, in the only order that is safe: `http < refresh < lease < waiter`. Made by `make` alone. */
+/** Long enough for one write to a store under load, short enough that nobody notices the death of an owner. */
+const shortClaim = Duration.millis(750)
+
+/** The deadlines of a refresh, in the only order that is safe: `http < refresh < lease < waiter`. Made by `make` alone. */
 export class Deadlines {
   /** One request to a token endpoint. */
   readonly http: Duration.Duration
   /** Redemption and storing of its result. */
   readonly refresh: Duration.Duration
-  /** How long the right to redeem is held. A crashed owner blocks others no longer than this. */
+  /**
+   * How long a claim is held before it is marked as sent. Nothing has left then, so anybody may take over at its end
+   * (ADR 0025). Never longer than the lease.
+   */
+  readonly claim: Duration.Duration
+  /** How long the right to redeem is held once the request may have left. A crashed owner blocks others no longer than this. */
   readonly lease: Duration.Duration
   /** How long a caller waits for somebody else's refresh before it is told to retry later. */
   readonly waiter: Duration.Duration
@@ -26,12 +34,14 @@ export class Deadlines {
     http: Duration.Duration,
     refresh: Duration.Duration,
     lease: Duration.Duration,
-    waiter: Duration.Duration
+    waiter: Duration.Duration,
+    claim: Duration.Duration
   ) {
     this.http = http
     this.refresh = refresh
     this.lease = lease
     this.waiter = waiter
+    this.claim = claim
   }
 
   /** Builds deadlines, or says which two are in the wrong order. */
@@ -40,6 +50,8 @@ export class Deadlines {
     readonly refresh: Duration.Input
     readonly lease: Duration.Input
     readonly waiter: Duration.Input
+    /** Default 750 ms, or the lease if that is shorter. */
+    readonly claim?: Duration.Input | undefined
   }): Result.Result<Deadlines, DeadlinesOutOfOrder> {
     const steps = [
       ["http", Duration.fromInputUnsafe(input.http)],
@@ -48,9 +60,10 @@ export class Deadlines {
       ["waiter", Duration.fromInputUnsafe(input.waiter)]
     ] as const
     const found = outOfOrder(steps)
-    return found === undefined
-      ? Result.succeed(new Deadlines(steps[0][1], steps[1][1], steps[2][1], steps[3][1]))
-      : Result.fail(new DeadlinesOutOfOrder(found))
+    if (found !== undefined) return Result.fail(new DeadlinesOutOfOrder(found))
+    const [[, http], [, refresh], [, lease], [, waiter]] = steps
+    const claim = Duration.min(input.claim === undefined ? shortClaim : Duration.fromInputUnsafe(input.claim), lease)
+    return Result.succeed(new Deadlines(http, refresh, lease, waiter, claim))
   }
 
   /** 30 s for the request, 45 s with storing, 60 s of lease, 75 s of waiting. */
@@ -58,3 +71,8 @@ export class Deadlines {
     Deadlines.make({ http: "30 seconds", refresh: "45 seconds", lease: "60 seconds", waiter: "75 seconds" })
   )
 }
+
+/** The deadlines of this process. The standard ones, unless a test provides others. */
+export const DeadlinesInForce = Context.Reference<Deadlines>("@valetkey/domain/DeadlinesInForce", {
+  defaultValue: () => Deadlines.standard
+})

@@ -10,6 +10,8 @@ import * as Emitted from "./Emitted.ts"
 export interface PostgresServer {
   readonly url: Redacted.Redacted
   readonly dataDir: string
+  /** Stops the server at once, as `pg_ctl -m immediate` does, and starts it again; returns when it accepts connections. */
+  readonly crash: Effect.Effect<void>
 }
 
 /** A database of its own for one test file. */
@@ -86,6 +88,12 @@ export const applicationRole = (url: Redacted.Redacted): Effect.Effect<Redacted.
   )
 }
 
+/** Runs statements in a session of their own and returns the rows of the last one. */
+export const statement = (
+  url: Redacted.Redacted,
+  text: string
+): Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>> => Effect.promise(() => query(url, text))
+
 /** Every row of every table as text, for what must not have changed any. */
 export const rowsOf = ({ url }: Database): Effect.Effect<string> => Effect.promise(() => dump(url))
 
@@ -161,6 +169,10 @@ const startGuard = async (): Promise<Guard> => {
   return {
     url: Redacted.make(String(ready["url"])),
     dataDir: String(ready["dataDir"]),
+    crash: Effect.promise(async () => {
+      child.stdin.write("crash\n")
+      await line()
+    }),
     stop: async () => {
       child.ref()
       child.stdin.write("stop\n")

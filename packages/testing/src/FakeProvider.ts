@@ -18,6 +18,8 @@ export interface Options extends Partial<Behaviour> {
   readonly clients?: ReadonlyArray<FakeClient>
   /** Another fake provider that issues the tokens for this one's resource. */
   readonly issuedBy?: FakeProvider
+  /** Keeps every request in `log`, on which `requests` and `arrived` stand. Default true; false for long runs. */
+  readonly keepLog?: boolean
 }
 
 /** One request as it arrived, secrets included: for assertions, not for printing. */
@@ -110,7 +112,7 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
 
     const arrive = (entry: Entry): Effect.Effect<void> =>
       Effect.suspend(() => {
-        log.push(entry)
+        if (options.keepLog !== false) log.push(entry)
         if (entry.endpoint === "token") {
           for (const name of ["refresh_token", "code"]) {
             for (const secret of entry.form.getAll(name)) counts.set(secret, (counts.get(secret) ?? 0) + 1)
@@ -137,6 +139,8 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
       let answer: Reply.Answer | undefined
       yield* reply({
         response,
+        form: incoming.form,
+        from: request.socket.remoteAddress ?? "",
         process: () => answer ??= server.answer(endpoint, incoming),
         send: ({ body, headers, status }) =>
           Effect.sync(() => {

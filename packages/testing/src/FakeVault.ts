@@ -104,6 +104,8 @@ export const make = (
       let answer: Reply.Answer | undefined
       yield* (plans.shift() ?? Reply.normal)({
         response,
+        form: new URLSearchParams(),
+        from: request.socket.remoteAddress ?? "",
         process: () => answer ??= answerOf(outcomeOf(arrived)),
         send: ({ body, headers, status }) =>
           Effect.sync(() => {

@@ -28,6 +28,17 @@ export interface Options {
   readonly clientIdDocuments?: Readonly<Record<string, string>>
   /** Sees every secret the provider issues. Registers it as a canary by default. */
   readonly onSecret?: (kind: string, secret: string) => void
+  /** Sees every redemption of a refresh token before it is answered, secrets included: for histories, not for printing. */
+  readonly onRefresh?: (refresh: SeenRefresh) => void
+}
+
+/** A redemption of a refresh token as the provider decided it. */
+export interface SeenRefresh {
+  readonly presented: string
+  /** The address that the request came from. */
+  readonly from: string
+  readonly accessToken: string | undefined
+  readonly refreshToken: string | undefined
 }
 
 /** One request the provider answered. Secrets appear as fingerprints only. */
@@ -50,7 +61,7 @@ export interface LoggedRequest {
 export interface OidcProvider {
   readonly issuer: string
   readonly port: number
-  /** Requests in the order they were answered; grows while the provider runs. */
+  /** Requests in the order they were answered; grows while the provider runs, and stays empty beside `onRefresh`. */
   readonly log: ReadonlyArray<LoggedRequest>
   /** Credentials of the resource server that may introspect. */
   readonly introspection: { readonly clientId: string; readonly clientSecret: Redacted.Redacted }
@@ -97,7 +108,16 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
       noticeCode(ctx, onSecret)
       const entry = observe(ctx, onSecret)
       if (entry === undefined) return
-      log.push(entry)
+      if (options.onRefresh === undefined) log.push(entry)
+      else if (entry.grantType === "refresh_token") {
+        const body: Readonly<Record<string, unknown>> = { ...ctx.body as object }
+        options.onRefresh({
+          presented: text(ctx.oidc.params?.["refresh_token"]) ?? "",
+          from: ctx.req.socket.remoteAddress ?? "",
+          accessToken: text(body["access_token"]),
+          refreshToken: text(body["refresh_token"])
+        })
+      }
       if (entry.kind !== "token" || entry.presented === undefined) return
       redemptions.set(entry.presented, (redemptions.get(entry.presented) ?? 0) + 1)
       if (entry.grantType === "refresh_token") {

@@ -5,38 +5,68 @@ import type { ChildProcess } from "node:child_process"
 /** Environment variable of a child process: the checkpoints it stops at, separated by commas. */
 export const variable = "VALETKEY_TEST_STOP_AT"
 
+/** What a child does to itself when it reaches an armed point, once: ends like a crash, stops, or spins without a break. */
+export type Misfortune = "kill" | "stop" | { readonly spinMillis: number }
+
 /** A child process as its test steers it, over the IPC channel it was started with (`stdio: [..., "ipc"]`). */
 export interface ProcessInjection {
   /** Returns as soon as the child reached the point this many times; it stands there if it was told to stop. */
   awaitReached(name: CheckpointName, times?: number): Effect.Effect<void>
   /** Lets the child go on from a point, now and whenever it comes there again. */
   release(name: CheckpointName): Effect.Effect<void>
+  /** Has the next arrival at a point do something to the whole process, in the very turn of the event loop; `undefined` disarms it. */
+  arm(name: CheckpointName, misfortune: Misfortune | undefined): void
   /** Every arrival in order. */
   readonly history: ReadonlyArray<CheckpointName>
 }
 
 /** Layer for the child: reports each checkpoint to its parent and stops at those the environment names. */
-export const layer: Layer.Layer<never> = Layer.effect(
-  CheckpointHandler,
-  Effect.gen(function*() {
-    const latches = new Map<string, Latch.Latch>()
-    for (const name of (process.env[variable] ?? "").split(",")) latches.set(name, Latch.makeUnsafe())
-    const listener = (message: unknown): void => {
-      const name = member(message, "release")
-      if (name !== undefined) latches.get(name)?.openUnsafe()
-    }
-    // While somebody listens the channel keeps the child alive, exactly as long as the layer lives.
-    yield* Effect.acquireRelease(
-      Effect.sync(() => process.on("message", listener)),
-      () => Effect.sync(() => process.off("message", listener))
-    )
-    return (name: CheckpointName) =>
-      Effect.suspend(() => {
-        process.send?.({ reached: name })
-        return latches.get(name)?.await ?? Effect.void
-      })
-  })
-)
+export const layer: Layer.Layer<never> = Layer.suspend(() => make((name) => process.send?.({ reached: name })))
+
+/** Layer for a child under load: armed points and nothing else. */
+export const layerQuiet: Layer.Layer<never> = Layer.suspend(() => make(() => undefined))
+
+const make = (report: (name: CheckpointName) => void): Layer.Layer<never> =>
+  Layer.effect(
+    CheckpointHandler,
+    Effect.gen(function*() {
+      const armed = new Map<string, Misfortune | undefined>()
+      const latches = new Map<string, Latch.Latch>()
+      for (const name of (process.env[variable] ?? "").split(",")) latches.set(name, Latch.makeUnsafe())
+      const listener = (message: unknown): void => {
+        const name = member(message, "release")
+        if (name !== undefined) latches.get(name)?.openUnsafe()
+        const point = member(message, "arm")
+        if (point !== undefined) {
+          armed.set(point, Reflect.get(message as object, "misfortune") as Misfortune | undefined)
+        }
+      }
+      // While somebody listens the channel keeps the child alive, exactly as long as the layer lives.
+      yield* Effect.acquireRelease(
+        Effect.sync(() => process.on("message", listener)),
+        () => Effect.sync(() => process.off("message", listener))
+      )
+      return (name: CheckpointName) =>
+        Effect.suspend(() => {
+          report(name)
+          const misfortune = armed.get(name)
+          if (misfortune !== undefined) {
+            armed.delete(name)
+            suffer(misfortune)
+          }
+          return latches.get(name)?.await ?? Effect.void
+        })
+    })
+  )
+
+const suffer = (misfortune: Misfortune): void => {
+  // A signal to oneself is delivered before the call returns.
+  if (misfortune === "kill" || misfortune === "stop") {
+    return void process.kill(process.pid, misfortune === "kill" ? "SIGKILL" : "SIGSTOP")
+  }
+  const until = performance.now() + misfortune.spinMillis
+  while (performance.now() < until) { /* the event loop stands still */ }
+}
 
 /** Steers a child process that runs {@link layer}. */
 export const control = (child: ChildProcess): ProcessInjection => {
@@ -62,7 +92,8 @@ export const control = (child: ChildProcess): ProcessInjection => {
         waiters.add(waiter)
         return waiter.latch.await
       }),
-    release: (name) => Effect.sync(() => void child.send({ release: name }))
+    release: (name) => Effect.sync(() => void child.send({ release: name })),
+    arm: (name, misfortune) => void child.send({ arm: name, misfortune })
   }
 }
 

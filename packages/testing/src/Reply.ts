@@ -16,6 +16,10 @@ export interface Exchange {
   /** Writes an answer whole. */
   readonly send: (answer: Answer) => Effect.Effect<void>
   readonly response: ServerResponse
+  /** Parameters of the request's form; none when it has no form. */
+  readonly form: URLSearchParams
+  /** The address that the request came from. */
+  readonly from: string
 }
 
 /** What the fake provider does with one request. */

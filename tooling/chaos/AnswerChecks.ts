@@ -1,0 +1,87 @@
+import type { Evidence, Violation } from "./Evidence.ts"
+import type { Call } from "./History.ts"
+import { slack, storeDeadline, timing } from "./Timing.ts"
+
+type Check = (evidence: Evidence) => ReadonlyArray<Violation>
+
+/** One check per answer. */
+const each = (id: string, judge: (evidence: Evidence, call: Call) => string | undefined): Check => (evidence) =>
+  evidence.history.calls.flatMap((call) => {
+    const what = judge(evidence, call)
+    return what === undefined ? [] : [{ id, what, connection: call.connection, at: call.at }]
+  })
+
+/** I6: what is handed out was fresh when it was read, and nobody had shown before that it is refused. */
+export const fresh: Check = (evidence) => [
+  ...each("I6", ({ history, issues, subjects }, { at, connection, rejected, token }) => {
+    const issue = token === undefined ? undefined : issues.get(token)
+    if (issue === undefined) return undefined
+    if (token === rejected) return "the rejected token came back"
+    const half = (subjects.get(connection)?.lifetimeSeconds ?? 0) * 500
+    const tolerance = history.skew + issue.delay + 250
+    return issue.expiresAt - at < half - tolerance ? "a token came with less than half of its lifetime" : undefined
+  })(evidence),
+  ...evidence.history.subjects.flatMap(({ id }) => rejectedAgain(evidence, id))
+]
+
+/** Tokens that came back although a call that proved them rejected had been answered before. */
+const rejectedAgain = ({ callsOf }: Evidence, connection: number): ReadonlyArray<Violation> => {
+  const calls = callsOf(connection)
+  const answered = calls.filter(({ rejected, status }) => rejected !== undefined && status === 200)
+    .sort((a, b) => a.end - b.end)
+  const refused = new Set<string>()
+  let next = 0
+  return calls.flatMap(({ at, token }): ReadonlyArray<Violation> => {
+    for (; next < answered.length && answered[next]!.end < at; next++) refused.add(answered[next]!.rejected!)
+    return token !== undefined && refused.has(token)
+      ? [{ id: "I6", what: "a token that was shown to be refused was handed out again", connection, at }]
+      : []
+  })
+}
+
+/** I7: everybody is answered in time; what a stopped or dead process or line took is not counted. */
+export const inTime: Check = (evidence) => [
+  ...each("I7", ({ faults }, { at, end, replica }) => {
+    const allowed = timing.waiter + 2 * storeDeadline + slack
+    if (end - at <= allowed) return undefined
+    const lost = faults.during(replica, at, end)
+      .reduce((sum, fault) => sum + Math.min(end, fault.to) - Math.max(at, fault.from), 0)
+    return end - at - Math.max(0, lost) > allowed ? `a call took ${Math.round(end - at)} ms` : undefined
+  })(evidence),
+  ...evidence.history.rest.filter(({ phase }) => phase !== "idle").map(({ connection, phase }) => ({
+    id: "I7",
+    what: `a row stayed ${phase} when everything was at rest`,
+    connection,
+    at: evidence.history.healedAt
+  }))
+]
+
+/** I10: nobody gets a token of somebody else's consent, or one that no provider issued. */
+export const isolated: Check = each("I10", ({ issues }, { connection, token }) => {
+  if (token === undefined) return undefined
+  const issue = issues.get(token)
+  if (issue === undefined) return "a token was handed out that no provider issued"
+  return issue.grant.connection === connection ? undefined : "a token of another connection was handed out"
+})
+
+/** I19: every accepted call is answered, with nothing worse than a 503 that says when to come back, and a drain ends well. */
+export const answered: Check = (evidence) => [
+  ...wellAnswered(evidence),
+  ...evidence.history.exits.filter(({ at, code, end }) => code !== 0 || end - at > timing.waiter + slack * 2)
+    .map(({ at, code, end, replica }) => ({
+      id: "I19",
+      what: `replica ${replica} ended with ${code} after ${Math.round(end - at)} ms`,
+      at
+    }))
+]
+
+const wellAnswered: Check = each("I19", ({ faults }, { at, code, end, replica, retryAfter, status }) => {
+  if (status === 0) {
+    const excuse = faults.during(replica, at, end).some(({ from, what }) =>
+      what.startsWith("kill") || what === "starved" || what === "term" && at > from - 100
+    )
+    return excuse ? undefined : "an accepted call was not answered"
+  }
+  if (status === 503) return retryAfter ? undefined : "a 503 did not say when to come back"
+  return status === 200 || status === 404 || status === 409 ? undefined : `a call was answered ${status} (${code})`
+})

@@ -1,0 +1,37 @@
+/** One change of a source file, by the end of its path. It applies wherever `from` stands, which must be somewhere. */
+export interface Change {
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+const store = "store-postgres/src/PostgresConnectionStore.ts"
+
+/** Deliberately broken builds: replicas load the sources with these changes. The harness has to find each of them. */
+export const breakages = {
+  /** Results are stored over whatever is there, as with a lock alone. */
+  "no-fence": [
+    {
+      file: store,
+      from:
+        "WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}\n              AND status IN ('active', 'needs_reauth')",
+      to: "WHERE ${ofKey(sql, key)}"
+    }
+  ],
+  /** Nobody can tell a request that may have left from one that did not. */
+  "no-sent-phase": [
+    { file: store, from: "SET phase = 'sent', attempts = attempts + 1,", to: "SET phase = 'claimed'," }
+  ],
+  /** Who is refused marks the connection, whatever somebody else stored meanwhile. */
+  "loser-wipes": [
+    {
+      file: store,
+      from: "AND fence = ${input.fence} AND status = 'active' AND phase <> 'idle'\n            RETURNING fence",
+      to:
+        "AND fence = ${input.fence} AND status = 'active' AND phase <> 'idle' OR ${input.failure._tag} = 'Terminal' AND ${ofKey(sql, key)}\n            RETURNING fence"
+    }
+  ]
+} satisfies Readonly<Record<string, ReadonlyArray<Change>>>
+
+/** The name of a broken build. */
+export type Name = keyof typeof breakages

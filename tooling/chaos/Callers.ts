@@ -1,0 +1,84 @@
+import { Agent, request } from "node:http"
+
+/** An answer of the API as a caller sees it; status 0 when there was none. */
+export interface Answer {
+  readonly status: number
+  readonly retryAfter: boolean
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/** Many callers behind one pool of connections. */
+export interface Callers {
+  call(origin: string, method: string, path: string, bearer: string, body?: unknown): Promise<Answer>
+  /** Lets go of the connections to a process that is gone or going. */
+  forget(origin: string): void
+  close(): void
+}
+
+const nobody: Answer = { status: 0, retryAfter: false, body: {} }
+
+/** A caller that waits longer than this has been forgotten. */
+const patience = 60_000
+
+/** Makes the pool. A request that met the end of an idle connection was not accepted by anybody and is made once more. */
+export const make = (): Callers => {
+  const agents = new Map<string, Agent>()
+  const agentOf = (origin: string): Agent => {
+    const agent = agents.get(origin) ?? new Agent({ keepAlive: true, maxSockets: 256 })
+    agents.set(origin, agent)
+    return agent
+  }
+  const attempt = (origin: string, method: string, path: string, bearer: string, text: string | undefined) =>
+    new Promise<Answer | "stale">((resolve) => {
+      const outgoing = request(new URL(path, origin), {
+        method,
+        agent: agentOf(origin),
+        timeout: patience,
+        headers: {
+          authorization: `Bearer ${bearer}`,
+          ...(text === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(text) })
+        }
+      })
+      outgoing.on("response", (response) => {
+        const chunks: Array<Buffer> = []
+        response.on("data", (chunk: Buffer) => chunks.push(chunk))
+        response.on("error", () => resolve(nobody))
+        response.on("end", () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            retryAfter: response.headers["retry-after"] !== undefined,
+            body: parsed(Buffer.concat(chunks).toString())
+          }))
+      })
+      outgoing.on("timeout", () => outgoing.destroy())
+      outgoing.on("error", () => resolve(outgoing.reusedSocket ? "stale" : nobody))
+      outgoing.end(text)
+    })
+  return {
+    call: async (origin, method, path, bearer, body) => {
+      const text = body === undefined ? undefined : JSON.stringify(body)
+      const first = await attempt(origin, method, path, bearer, text)
+      if (first !== "stale") return first
+      agents.get(origin)?.destroy()
+      agents.delete(origin)
+      const second = await attempt(origin, method, path, bearer, text)
+      return second === "stale" ? nobody : second
+    },
+    forget: (origin) => {
+      agents.get(origin)?.destroy()
+      agents.delete(origin)
+    },
+    close: () => agents.forEach((agent) => agent.destroy())
+  }
+}
+
+const parsed = (text: string): Answer["body"] => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === "object" && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}

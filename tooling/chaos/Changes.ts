@@ -1,0 +1,56 @@
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import { Effect, type Redacted } from "effect"
+import type { Change, Rest, Subject } from "./History.ts"
+
+/** Notes every change of generation, epoch or status beside the row, in the same transaction. */
+const trigger = `
+CREATE TABLE chaos_changes (
+  id bigserial PRIMARY KEY, at float8 NOT NULL, tenant text, subject text, server text, epoch text,
+  generation integer, status text, reason text
+);
+CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO chaos_changes (at, tenant, subject, server, epoch, generation, status, reason)
+  VALUES (extract(epoch FROM clock_timestamp()) * 1000, NEW.tenant, NEW.subject, NEW.server, NEW.epoch,
+    NEW.generation, NEW.status, NEW.reauth_reason);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER chaos_inserted AFTER INSERT ON connections FOR EACH ROW EXECUTE FUNCTION chaos_note();
+CREATE TRIGGER chaos_updated AFTER UPDATE ON connections FOR EACH ROW
+  WHEN (OLD.generation <> NEW.generation OR OLD.epoch <> NEW.epoch OR OLD.status <> NEW.status)
+  EXECUTE FUNCTION chaos_note();`
+
+/** Has a migrated database note what happens to connections from now on. */
+export const watch = (url: Redacted.Redacted): Promise<unknown> =>
+  Effect.runPromise(EmbeddedPostgres.statement(url, trigger))
+
+/** What was noted. */
+export const read = async (
+  url: Redacted.Redacted,
+  subjects: ReadonlyArray<Subject>
+): Promise<ReadonlyArray<Change>> => {
+  const rows = await Effect.runPromise(EmbeddedPostgres.statement(url, "SELECT * FROM chaos_changes ORDER BY id"))
+  const ids = idsOf(subjects)
+  return rows.map((row) => ({
+    at: Number(row["at"]),
+    connection: ids.get(keyOf(row)) ?? -1,
+    epoch: String(row["epoch"]),
+    generation: Number(row["generation"]),
+    status: String(row["status"]),
+    reason: row["reason"] === null ? undefined : String(row["reason"])
+  }))
+}
+
+/** How far the refresh of every connection is now. */
+export const rest = async (url: Redacted.Redacted, subjects: ReadonlyArray<Subject>): Promise<ReadonlyArray<Rest>> => {
+  const rows = await Effect.runPromise(
+    EmbeddedPostgres.statement(url, "SELECT tenant, subject, server, phase FROM connections")
+  )
+  const ids = idsOf(subjects)
+  return rows.map((row) => ({ connection: ids.get(keyOf(row)) ?? -1, phase: String(row["phase"]) }))
+}
+
+const keyOf = (row: Readonly<Record<string, unknown>>): string => `${row["tenant"]}/${row["subject"]}/${row["server"]}`
+
+const idsOf = (subjects: ReadonlyArray<Subject>): ReadonlyMap<string, number> =>
+  new Map(subjects.map(({ id, server, subject, tenant }) => [`${tenant}/${subject}/${server}`, id]))

@@ -1,0 +1,332 @@
+import { assert, describe, it } from "@effect/vitest"
+import { judge } from "./Checker.ts"
+import type { Call, Change, Deed, Fault, History, Redemption } from "./History.ts"
+
+type Draft = { -readonly [Key in keyof History]: History[Key] }
+
+const redemption = (of: Partial<Redemption> & Pick<Redemption, "at" | "token">): Redemption => ({
+  grant: 1,
+  replica: 0,
+  plan: "honest",
+  outcome: "issued",
+  answered: of.at + 5,
+  ...of
+})
+
+const call = (of: Partial<Call> & Pick<Call, "at">): Call => ({
+  end: of.at + 10,
+  connection: 1,
+  replica: 0,
+  status: of.token === undefined ? 503 : 200,
+  retryAfter: of.token === undefined,
+  ...of
+})
+
+const change = (of: Partial<Change> & Pick<Change, "at">): Change => ({
+  connection: 1,
+  epoch: "e1",
+  generation: 1,
+  status: "active",
+  reason: undefined,
+  ...of
+})
+
+const deposit = (of: Partial<Deed> & Pick<Deed, "at">): Deed => ({
+  what: "deposit",
+  end: of.at + 10,
+  connection: 1,
+  grant: 1,
+  done: true,
+  ...of
+})
+
+/** Two connections; the first is deposited, refreshed twice, and refreshed once more when everything is healed. */
+const sound = (): Draft => ({
+  subjects: [1, 2].map((id) => ({
+    id,
+    tenant: `t${id}`,
+    subject: "s",
+    server: `c${id}`,
+    policy: "retry-once",
+    mode: "refuse",
+    lifetimeSeconds: 100
+  })),
+  grants: [
+    { id: 1, connection: 1, refreshToken: "R1", accessToken: "A0", at: 900 },
+    { id: 2, connection: 2, refreshToken: "Q1", accessToken: "B0", at: 900 }
+  ],
+  redemptions: [
+    redemption({ at: 2000, token: "R1", accessToken: "A1", refreshToken: "R2", expiresAt: 102_000 }),
+    redemption({ at: 62_000, token: "R2", accessToken: "A2", refreshToken: "R3", expiresAt: 162_000, replica: 1 }),
+    redemption({ at: 122_000, token: "R3", accessToken: "A3", refreshToken: "R4", expiresAt: 222_000 }),
+    redemption({ at: 2100, token: "Q1", grant: 2, accessToken: "B1", refreshToken: "Q2", expiresAt: 102_100 }),
+    redemption({ at: 122_100, token: "Q2", grant: 2, accessToken: "B2", refreshToken: "Q3", expiresAt: 222_000 })
+  ],
+  calls: [
+    call({ at: 1990, end: 2020, token: "A1", generation: 2 }),
+    call({ at: 3000, token: "A1", generation: 2, replica: 1 }),
+    call({ at: 61_990, end: 62_020, token: "A2", generation: 3, replica: 1, rejected: "A1" }),
+    call({ at: 63_000, token: "A2", generation: 3 }),
+    call({ at: 121_990, end: 122_030, token: "A3", generation: 4, rejected: "A2" }),
+    call({ at: 122_100, end: 122_120, token: "B2", generation: 3, connection: 2 })
+  ],
+  deeds: [deposit({ at: 1000 }), deposit({ at: 1000, connection: 2, grant: 2 })],
+  changes: [
+    change({ at: 1005 }),
+    change({ at: 2010, generation: 2 }),
+    change({ at: 62_010, generation: 3 }),
+    change({ at: 122_010, generation: 4 })
+  ],
+  faults: [],
+  exits: [],
+  rest: [{ connection: 1, phase: "idle" }],
+  skew: 0,
+  healedAt: 121_000
+})
+
+/** The guarantees that the checker finds broken. */
+const broken = (plant: (history: Draft) => void): ReadonlyArray<string> => {
+  const history = sound()
+  plant(history)
+  return [...new Set(judge(history).flatMap(({ violations }) => violations.map(({ id }) => id)))]
+}
+
+const add = <Key extends "redemptions" | "calls" | "deeds" | "changes" | "faults" | "exits" | "rest" | "grants">(
+  key: Key,
+  ...values: ReadonlyArray<History[Key][number]>
+) =>
+(history: Draft): void => {
+  history[key] = [...history[key], ...values] as never
+}
+
+const kill = (from: number, to: number, replica?: number): Fault => ({ what: "kill", from, to, replica })
+
+describe("the checker of chaos histories", () => {
+  it("finds nothing in a sound history", () => {
+    assert.deepStrictEqual(broken(() => {}), [])
+  })
+
+  const again = redemption({ at: 70_000, token: "R2", outcome: "refused" })
+
+  it("I1 finds a refresh token that was sent again although its outcome was known", () => {
+    assert.deepStrictEqual(broken(add("redemptions", again)), ["I1"])
+  })
+
+  it("I1 accepts a second attempt after a kill of who sent the first, and no third", () => {
+    const killed = add("faults", kill(62_001, 63_000, 1))
+    assert.deepStrictEqual(
+      broken((history) => {
+        killed(history)
+        add("redemptions", again)(history)
+      }),
+      []
+    )
+    assert.deepStrictEqual(
+      broken((history) => {
+        killed(history)
+        add("redemptions", again, { ...again, at: 80_000 })(history)
+      }),
+      ["I1"]
+    )
+    // Somebody else's death excuses nothing.
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("faults", kill(62_001, 63_000, 2))(history)
+        add("redemptions", again)(history)
+      }),
+      ["I1"]
+    )
+  })
+
+  it("I1 finds the second arrival of a strict token under any fault, and counts none that was turned away", () => {
+    const strict = (history: Draft) => {
+      history.subjects = history.subjects.map((subject) => ({ ...subject, policy: "strict" }))
+      history.faults = [kill(62_001, 63_000)]
+    }
+    assert.deepStrictEqual(
+      broken((history) => {
+        strict(history)
+        add("redemptions", again)(history)
+      }),
+      ["I1"]
+    )
+    assert.deepStrictEqual(
+      broken((history) => {
+        strict(history)
+        add("redemptions", { ...again, plan: "busy", outcome: "turned_away" })(history)
+      }),
+      []
+    )
+  })
+
+  it("I3 finds a rotation that a living process received and nobody redeems", () => {
+    const lost = (history: Draft) => {
+      history.redemptions = history.redemptions.map((one) =>
+        one.refreshToken === "R3" ? { ...one, refreshToken: "R9" } : one
+      )
+    }
+    assert.deepStrictEqual(broken(lost), ["I3"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        lost(history)
+        add("faults", kill(62_004, 63_000, 1))(history)
+      }),
+      []
+    )
+  })
+
+  it("I4 finds a generation that jumps, one that goes back, and a life that nobody began", () => {
+    assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 6 }))), ["I4"])
+    assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 3 }))), ["I4"])
+    assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, epoch: "e2" }))), ["I4"])
+  })
+
+  const newer = (history: Draft) => {
+    add("grants", { id: 3, connection: 1, refreshToken: "S1", accessToken: "", at: 64_000 })(history)
+    add("deeds", deposit({ at: 64_000, grant: 3 }))(history)
+    add("redemptions", redemption({ at: 64_500, token: "S1", grant: 3, accessToken: "C1", refreshToken: "R3" }))(
+      history
+    )
+    history.calls = history.calls.filter(({ token }) => token !== "A3")
+    add("calls", call({ at: 122_500, token: "C1", generation: 9 }))(history)
+  }
+
+  it("I4 finds a token of an older consent after a newer one", () => {
+    assert.deepStrictEqual(broken(newer), [])
+    assert.deepStrictEqual(
+      broken((history) => {
+        newer(history)
+        add("calls", call({ at: 65_000, token: "A2", generation: 3 }))(history)
+      }),
+      ["I4"]
+    )
+  })
+
+  it("I5 finds a person asked to consent although nothing was lost and nothing withdrawn", () => {
+    const asked = (reason: string) => change({ at: 123_000, generation: 4, status: "needs_reauth", reason })
+    assert.deepStrictEqual(broken(add("changes", asked("unknown_outcome"))), ["I5"])
+    assert.deepStrictEqual(broken(add("changes", asked("refresh_token_rejected"))), ["I5"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("changes", asked("unknown_outcome"))(history)
+        // One attempt of unknown outcome and one that vanished with its process.
+        add(
+          "redemptions",
+          redemption({ at: 122_500, token: "R4", outcome: "nothing", plan: "hang", answered: undefined })
+        )(
+          history
+        )
+        add("faults", kill(122_900, 122_950, 0))(history)
+      }),
+      []
+    )
+    assert.deepStrictEqual(
+      broken((history) => {
+        history.grants = history.grants.map((grant) => grant.id === 1 ? { ...grant, revokedAt: 122_400 } : grant)
+        add("redemptions", redemption({ at: 122_500, token: "R4", outcome: "refused" }))(history)
+        add("changes", asked("refresh_token_rejected"))(history)
+      }),
+      []
+    )
+  })
+
+  it("I6 finds a stale token, the rejected one, and one that another caller had rejected", () => {
+    assert.deepStrictEqual(broken(add("calls", call({ at: 61_000, token: "A1", generation: 2, replica: 1 }))), ["I6"])
+    assert.deepStrictEqual(broken(add("calls", call({ at: 4000, token: "A1", generation: 2, rejected: "A1" }))), ["I6"])
+    // Two lifetimes later, and after A1 was rejected.
+    assert.include(broken(add("calls", call({ at: 63_500, token: "A1", generation: 3 }))), "I6")
+  })
+
+  it("I7 finds a call that took too long and a row that stayed under way", () => {
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, end: 43_000 }))), ["I7"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("calls", call({ at: 3000, end: 43_000 }))(history)
+        add("faults", { what: "pause", from: 3100, to: 35_000, replica: 0 })(history)
+      }),
+      []
+    )
+    assert.deepStrictEqual(broken(add("rest", { connection: 1, phase: "sent" })), ["I7"])
+  })
+
+  it("I10 finds a token of somebody else, and one that nobody issued", () => {
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, token: "B1", generation: 2 }))), ["I10"])
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, token: "X", generation: 2 }))), ["I10"])
+  })
+
+  it("I19 finds a call without an answer, a wrong answer, and a drain that ends badly", () => {
+    const unanswered = call({ at: 3000, status: 0 })
+    assert.deepStrictEqual(broken(add("calls", unanswered)), ["I19"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("calls", unanswered)(history)
+        add("faults", { what: "term", from: 2500, to: 4000, replica: 0 })(history)
+      }),
+      []
+    )
+    // It was accepted before the signal.
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("calls", unanswered)(history)
+        add("faults", { what: "term", from: 3500, to: 4000, replica: 0 })(history)
+      }),
+      ["I19"]
+    )
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, status: 500 }))), ["I19"])
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, retryAfter: false }))), ["I19"])
+    assert.deepStrictEqual(broken(add("exits", { at: 1, end: 2, replica: 0, code: "SIGABRT" })), ["I19"])
+  })
+
+  it("I20 finds an older generation after a newer one, and two tokens of one generation", () => {
+    assert.deepStrictEqual(broken(add("calls", call({ at: 64_000, token: "A2", generation: 2 }))), ["I20"])
+    add("redemptions")
+    assert.deepStrictEqual(
+      broken((history) => {
+        history.redemptions = history.redemptions.map((one) =>
+          one.accessToken === "A2" ? { ...one, answered: undefined, plan: "hang" } : one
+        )
+        add(
+          "redemptions",
+          redemption({ at: 62_500, token: "R2", accessToken: "A9", refreshToken: "R9", expiresAt: 162_500 })
+        )(history)
+        add("calls", call({ at: 63_500, token: "A9", generation: 3 }))(history)
+      }),
+      ["I20"]
+    )
+  })
+
+  it("I21 finds a replica that serves nobody after a fault, and a connection that stays unserved", () => {
+    const silent = (history: Draft) => {
+      add("faults", kill(64_000, 65_000, 1))(history)
+      add("calls", call({ at: 66_000, replica: 1 }))(history)
+    }
+    assert.deepStrictEqual(broken(silent), ["I21"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        silent(history)
+        add("calls", call({ at: 66_000, token: "A2", generation: 3, replica: 1 }))(history)
+      }),
+      []
+    )
+    assert.deepStrictEqual(
+      broken((history) => {
+        history.calls = history.calls.filter(({ connection }) => connection === 1)
+      }),
+      ["I21"]
+    )
+  })
+
+  it("I23 finds a token after a disconnect", () => {
+    const ended = (history: Draft) =>
+      add("deeds", deposit({ at: 64_000, what: "disconnect", grant: undefined }))(history)
+    assert.deepStrictEqual(
+      broken((history) => {
+        ended(history)
+        history.calls = history.calls.filter(({ token }) => token !== "A3")
+        add("calls", call({ at: 122_000, status: 404 }))(history)
+      }),
+      []
+    )
+    assert.include(broken(ended), "I23")
+  })
+})

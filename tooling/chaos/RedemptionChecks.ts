@@ -1,0 +1,75 @@
+import type { Evidence, Violation } from "./Evidence.ts"
+import type { Change, Grant, Subject } from "./History.ts"
+import { timing } from "./Timing.ts"
+
+/** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
+export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
+  const violations: Array<Violation> = []
+  for (const arrivals of evidence.attempts.values()) {
+    const [first, second] = arrivals
+    if (first === undefined || second === undefined) continue
+    const connection = evidence.grants.get(first.grant)?.connection ?? -1
+    const policy = evidence.subjects.get(connection)?.policy
+    const report = (what: string) => violations.push({ id: "I1", what, connection, at: second.at })
+    if (policy === "strict") report(`a strict refresh token arrived ${arrivals.length} times`)
+    else if (arrivals.length > 2) report(`a refresh token arrived ${arrivals.length} times`)
+    else if (!evidence.uncertain(first)) report("a refresh token was sent again although its first outcome was known")
+  }
+  return violations
+}
+
+/** I3: what a provider rotated and a living process received is redeemed next, unless the person changed the connection. */
+export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
+  evidence.history.subjects.flatMap(({ id }) => {
+    const deeds = evidence.deedsOf(id)
+    return evidence.redemptionsOf(id).flatMap((redemption): ReadonlyArray<Violation> => {
+      const { at, grant, outcome, refreshToken, token } = redemption
+      // The last of all is redeemed by nobody: the run ends.
+      if (outcome !== "issued" || refreshToken === undefined || at >= evidence.history.healedAt) return []
+      if (evidence.uncertain(redemption)) return []
+      if (evidence.attempts.has(refreshToken) || (evidence.attempts.get(token)?.length ?? 0) > 1) return []
+      if (deeds.some(({ end }) => end >= at) || evidence.grants.get(grant)?.revokedAt !== undefined) return []
+      return [{ id: "I3", what: "a refresh token that was received is never redeemed", connection: id, at }]
+    })
+  })
+
+/** I5, I3′: a person is asked only when the provider withdrew the grant, or the policy's attempts have no known outcome. */
+export const nobodyAskedInVain = (evidence: Evidence): ReadonlyArray<Violation> =>
+  evidence.history.subjects.flatMap((subject) => {
+    let before = ""
+    return evidence.changesOf(subject.id).flatMap((change): ReadonlyArray<Violation> => {
+      const asked = change.status === "needs_reauth" && before !== "needs_reauth"
+      before = change.status
+      if (!asked || candidates(evidence, change).some((grant) => explains(evidence, subject, grant, change))) return []
+      const what = `asked to consent again (${change.reason}) without a reason`
+      return [{ id: "I5", what, connection: subject.id, at: change.at }]
+    })
+  })
+
+/** The grants that may have been the connection's when its row changed. */
+const candidates = (evidence: Evidence, { at, connection }: Change): ReadonlyArray<Grant> => {
+  const replaced = evidence.deedsOf(connection)
+    .filter(({ done, end, what }) => done && what === "deposit" && end < at)
+    .at(-1)
+  return evidence.grantsOf(connection).filter((grant) => grant.at <= at && grant.id >= (replaced?.grant ?? 0))
+}
+
+const explains = (evidence: Evidence, { id, policy }: Subject, grant: Grant, change: Change): boolean => {
+  const arrivals = evidence.redemptionsOf(id).filter((one) => one.grant === grant.id && one.at <= change.at)
+  const withdrawn = grant.revokedAt !== undefined && grant.revokedAt <= change.at
+  if (change.reason === "refresh_token_rejected") {
+    return withdrawn && arrivals.some(({ outcome }) => outcome === "refused")
+  }
+  if (change.reason !== "unknown_outcome") return false
+  const last = arrivals.at(-1)
+  const [before, after] = [last?.token ?? grant.refreshToken, last?.refreshToken]
+  // What was stored for certain is what was tried next, although nothing of that may have arrived.
+  const current = last === undefined || after === undefined || evidence.uncertain(last) ? before : after
+  const attempts = (evidence.attempts.get(current) ?? []).filter(({ at }) => at <= change.at)
+  const doubts = attempts.filter((attempt) => evidence.uncertain(attempt)).length
+  // An attempt that was marked and never arrived is seen in no log but that of the faults.
+  const vanished = evidence.faults.any(undefined, change.at - 3 * timing.lease, change.at)
+  if (policy === "strict") return doubts > 0 || attempts.length === 0 && vanished
+  const refused = attempts.some(({ outcome }) => outcome === "refused")
+  return doubts > 1 || doubts === 1 && (refused || vanished) || attempts.length === 0 && vanished
+}

@@ -1,0 +1,65 @@
+import { line, type Tally } from "../run/Tally.ts"
+import { modes } from "./History.ts"
+import type { Ran } from "./Run.ts"
+
+/** What a run did and found, for people. */
+export const render = (ran: Ran): string => {
+  const { history, incidents, measured, seconds } = ran
+  const { calls, changes, deeds, faults, redemptions } = history
+  const refreshes = refreshesOf(ran)
+  const lines = [
+    `${seconds.toFixed(0)} s, ${refreshes.toLocaleString("en")} refreshes (${(refreshes / seconds).toFixed(0)}/s), ` +
+    `${redemptions.length.toLocaleString("en")} redemptions, ${calls.length.toLocaleString("en")} calls, ` +
+    `${history.subjects.length} connections`,
+    `answers: ${counted(calls.map(({ status }) => status === 0 ? "none" : String(status)))}`,
+    `people: ${counted(deeds.map(({ done, what }) => done ? what : `${what} without an answer`))}`,
+    `incidents: ${Object.entries(incidents).map(([what, count]) => `${what} ${count}`).join(", ")}; ` +
+    `starved ${faults.filter(({ what }) => what === "starved").length}`,
+    `provider: ${counted(redemptions.map(({ plan }) => plan))}`,
+    ...modes.map((mode) => {
+      const ids = new Set(history.subjects.filter((subject) => subject.mode === mode).map(({ id }) => id))
+      const asked = changes.filter(({ connection, status }) => status === "needs_reauth" && ids.has(connection))
+      return `asked to consent, ${mode}: ${counted(asked.map(({ reason }) => String(reason))) || "nobody"}`
+    }),
+    `sent to durable: ${quantiles(measured.sentToDurable)}; of it received to durable: ${
+      quantiles(measured.receivedToDurable)
+    }`
+  ]
+  return lines.join("\n")
+}
+
+/** The verdict line by line, and what was violated, no more than a few of each. */
+export const verdict = ({ findings }: Ran): string =>
+  findings.flatMap(({ check, violations }) => [
+    `${violations.length === 0 ? "held    " : "VIOLATED"} ${check}${
+      violations.length === 0 ? "" : `: ${violations.length}`
+    }`,
+    ...violations.slice(0, 5).map(({ at, connection, id, what }) =>
+      `           ${id} connection ${connection ?? "-"} at ${new Date(at).toISOString()}: ${what}`
+    )
+  ]).join("\n")
+
+/** How many refreshes gave new tokens. */
+const refreshesOf = ({ history }: Ran): number =>
+  history.redemptions.filter(({ outcome }) => outcome === "issued").length
+
+/** One per check. */
+export const tally = ({ findings }: Ran): Tally => {
+  const failed = findings.filter(({ violations }) => violations.length > 0).length
+  return { passed: findings.length - failed, failed }
+}
+
+export { line }
+
+const counted = (names: ReadonlyArray<string>): string => {
+  const counts = new Map<string, number>()
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return [...counts].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`).join(", ")
+}
+
+const quantiles = (micros: ReadonlyArray<number>): string => {
+  if (micros.length === 0) return "not measured"
+  const sorted = micros.toSorted((a, b) => a - b)
+  const at = (share: number) => `${(sorted[Math.floor(share * (sorted.length - 1))]! / 1000).toFixed(2)} ms`
+  return `p50 ${at(0.5)}, p99 ${at(0.99)} (${sorted.length} measured)`
+}

@@ -1,0 +1,205 @@
+import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
+import { Effect, Redacted } from "effect"
+import { randomBytes } from "node:crypto"
+import { setTimeout as pause } from "node:timers/promises"
+import * as Api from "../proofs/Api.ts"
+import type { Name } from "./Breakage.ts"
+import * as Callers from "./Callers.ts"
+import * as Changes from "./Changes.ts"
+import { type Finding, judge } from "./Checker.ts"
+import type { Fault, History, Mode, Subject } from "./History.ts"
+import * as Incidents from "./Incidents.ts"
+import * as Load from "./Load.ts"
+import * as Providers from "./Providers.ts"
+import type { Measured } from "./Pulse.ts"
+import * as Random from "./Random.ts"
+import * as Replicas from "./Replicas.ts"
+import { timing } from "./Timing.ts"
+
+/** What a run is made of. The seed decides what is chosen, not when the machine gets to it. */
+export interface RunOptions {
+  readonly seed: number
+  readonly seconds: number
+  readonly connections: number
+  readonly workers: number
+  readonly replicas: number
+  /** A deliberately broken build. */
+  readonly broken?: Name | undefined
+  /** The only incidents that happen. */
+  readonly only?: ReadonlyArray<string> | undefined
+  /** Ends the run before its time, asked now and then. */
+  readonly until?: ((seen: Seen) => boolean) | undefined
+  /** Told now and then how far it is. */
+  readonly onProgress?: ((seen: Seen) => void) | undefined
+}
+
+/** How far a run is. */
+export interface Seen {
+  readonly seconds: number
+  readonly calls: number
+  /** Answers that replicas lived to report; killed ones take theirs along. */
+  readonly refreshes: number
+  readonly incidents: number
+}
+
+/** A run that is over. */
+export interface Ran {
+  readonly seconds: number
+  readonly history: History
+  readonly findings: ReadonlyArray<Finding>
+  readonly incidents: Readonly<Record<string, number>>
+  readonly measured: Measured
+}
+
+/** Off by less than a lifetime, and by more than every lease. */
+const offsets = [0, 0, 0, 120, -120]
+
+const instance = { issuer: "https://id.example", audience: "valetkey" }
+
+/** Starts everything, lets it work and break, heals it, and judges what was seen. Ends whatever it started. */
+export const run = (options: RunOptions): Promise<Ran> => Effect.runPromise(Effect.scoped(program(options)))
+
+const program = (options: RunOptions) =>
+  Effect.gen(function*() {
+    const random = Random.make(options.seed)
+    const postgres = yield* EmbeddedPostgres.make()
+    const providers = yield* Effect.acquireRelease(
+      Effect.promise(() => Providers.start(random.below(2 ** 31), 0.08)),
+      (providers) => Effect.promise(() => providers.stop())
+    )
+    const jwtSecret = randomBytes(48).toString("base64url")
+    const measured = { sentToDurable: new Array<number>(), receivedToDurable: new Array<number>() }
+    const installation: Replicas.Installation = {
+      databaseUrl: Redacted.value(postgres.url),
+      ports: providers.ports,
+      broken: options.broken,
+      onMeasured: (some) => {
+        measured.sentToDurable.push(...some.sentToDurable)
+        measured.receivedToDurable.push(...some.receivedToDurable)
+      },
+      env: {
+        VALETKEY_KEYS: `1:${randomBytes(32).toString("base64")}`,
+        VALETKEY_INSTANCE_ID: "chaos",
+        VALETKEY_JWT_SECRET: jwtSecret,
+        VALETKEY_JWT_ISSUER: instance.issuer,
+        VALETKEY_JWT_AUDIENCE: instance.audience,
+        VALETKEY_LISTEN: "127.0.0.1:0",
+        VALETKEY_ALLOW_EGRESS: Object.values(providers.ports).map((port) => `${Replicas.providerHost}:${port}`).join(
+          ","
+        )
+      }
+    }
+    const replicas = yield* Effect.forEach(
+      Array.from({ length: options.replicas }, (_, index) => index),
+      (index) => Replicas.make(index, installation)
+    )
+    const callers = yield* Effect.acquireRelease(
+      Effect.sync(() => Callers.make()),
+      (callers) => Effect.sync(() => callers.close())
+    )
+    const subjects = subjectsOf(options, random)
+    const bearerOf = ({ subject, tenant }: Subject): string =>
+      Redacted.value(Api.jwt(jwtSecret, {
+        iss: instance.issuer,
+        aud: instance.audience,
+        sub: subject,
+        tenant,
+        scope: "connections:read connections:write tokens:read"
+      }))
+    const load = Load.make({
+      subjects,
+      replicas,
+      providers,
+      callers,
+      bearerOf,
+      random: random.fork(),
+      workers: options.workers
+    })
+    const incidents = Incidents.make({
+      replicas,
+      callers,
+      random: random.fork(),
+      offsets,
+      only: options.only,
+      crashDatabase: () => Effect.runPromise(postgres.crash),
+      deafen: async () => {
+        await Effect.runPromise(EmbeddedPostgres.statement(
+          postgres.url,
+          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'listen %'"
+        ))
+      }
+    })
+    return yield* Effect.promise(async (): Promise<Ran> => {
+      await replicas[0]!.start()
+      await Changes.watch(postgres.url)
+      await Promise.all(replicas.slice(1).map((replica) => replica.start()))
+      await load.connect()
+      const begun = Date.now()
+      const seen = (): Seen => ({
+        seconds: (Date.now() - begun) / 1000,
+        calls: load.calls.length,
+        refreshes: measured.sentToDurable.length,
+        incidents: Object.values(incidents.counts).reduce((sum, count) => sum + count, 0)
+      })
+      const stop = () => Date.now() - begun > options.seconds * 1000 || options.until?.(seen()) === true
+      const watching = watchYourself(incidents.faults)
+      const told = setInterval(() => options.onProgress?.(seen()), 10_000)
+      await Promise.all([load.work(stop), incidents.happen(stop)])
+      const seconds = (Date.now() - begun) / 1000
+      await providers.calm()
+      const healedAt = Date.now()
+      await load.finish(timing.lease + timing.waiter)
+      const rest = await atRest(() => Changes.rest(postgres.url, subjects))
+      clearInterval(told)
+      watching.stop()
+      const history: History = {
+        subjects,
+        ...await providers.collect(),
+        calls: load.calls,
+        deeds: load.deeds,
+        changes: await Changes.read(postgres.url, subjects),
+        faults: incidents.faults,
+        exits: incidents.exits,
+        rest,
+        skew: Math.max(...offsets) - Math.min(...offsets),
+        healedAt
+      }
+      return { seconds, history, findings: judge(history), incidents: incidents.counts, measured }
+    })
+  })
+
+const subjectsOf = ({ connections }: RunOptions, random: Random.Random): ReadonlyArray<Subject> =>
+  Array.from({ length: connections }, (_, id): Subject => {
+    // A real provider is slow: a few connections of it are enough to be real.
+    const mode: Mode = id % 50 === 7 ? "real" : random.pick(["refuse", "revoke", "grace"] as const)
+    return {
+      id,
+      mode,
+      tenant: `tenant-${id % 5}`,
+      subject: `subject-${id % 4}`,
+      server: `server-${id}`,
+      policy: random.next() < 0.25 ? "strict" : "retry-once",
+      lifetimeSeconds: mode === "real" ? 3 : random.pick([2, 4, 3600])
+    }
+  })
+
+/** Waits until no refresh is under way, no longer than two leases. */
+const atRest = async (look: () => Promise<History["rest"]>): Promise<History["rest"]> => {
+  const until = Date.now() + 2 * timing.lease
+  while (true) {
+    const rest = await look()
+    if (rest.every(({ phase }) => phase === "idle") || Date.now() > until) return rest
+    await pause(250)
+  }
+}
+
+/** Notes when this process itself did not get to run: what it saw then says little. */
+const watchYourself = (faults: Array<Fault>) => {
+  let last = Date.now()
+  const timer = setInterval(() => {
+    const now = Date.now()
+    if (now - last > 1000) faults.push({ what: "starved", from: last, to: now })
+    last = now
+  }, 100)
+  return { stop: () => clearInterval(timer) }
+}

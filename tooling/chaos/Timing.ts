@@ -1,0 +1,25 @@
+import { Deadlines } from "@valetkey/domain/Deadlines"
+import { Result } from "effect"
+
+/**
+ * The deadlines of replicas under chaos, in milliseconds: as much shorter than the standard ones as a run is shorter than
+ * an incident, and long enough for a machine of two cores that is never idle.
+ */
+export const timing = { http: 3000, refresh: 6000, lease: 8000, waiter: 10_000, claim: 750 } as const
+
+/** How long an operation of the store may take. */
+export const storeDeadline = 4000
+
+/** What a busy machine may add to anything. */
+export const slack = 4000
+
+/** The same for the replicas. */
+export const deadlines: Deadlines = Result.getOrThrow(
+  Deadlines.make({
+    http: timing.http,
+    refresh: timing.refresh,
+    lease: timing.lease,
+    waiter: timing.waiter,
+    claim: timing.claim
+  })
+)
