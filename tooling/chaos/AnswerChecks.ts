@@ -4,6 +4,9 @@ import { slack, storeDeadline, timing } from "./Timing.ts"
 
 type Check = (evidence: Evidence) => ReadonlyArray<Violation>
 
+/** How long a provider that turned a refresh away is not asked again, as far as the plans of a run go. */
+const pacing = 5000
+
 /** One check per answer. */
 const each = (id: string, judge: (evidence: Evidence, call: Call) => string | undefined): Check => (evidence) =>
   evidence.history.calls.flatMap((call) => {
@@ -11,16 +14,26 @@ const each = (id: string, judge: (evidence: Evidence, call: Call) => string | un
     return what === undefined ? [] : [{ id, what, connection: call.connection, at: call.at }]
   })
 
-/** I6: what is handed out was fresh when it was read, and nobody had shown before that it is refused. */
+/**
+ * I6: what is handed out had half of its lifetime left when it was read, or any of it while the provider turned refreshes
+ * away, and nobody had shown before that it is refused.
+ */
 export const fresh: Check = (evidence) => [
-  ...each("I6", ({ history, issues, subjects }, { at, connection, rejected, token }) => {
-    const issue = token === undefined ? undefined : issues.get(token)
-    if (issue === undefined) return undefined
-    if (token === rejected) return "the rejected token came back"
-    const half = (subjects.get(connection)?.lifetimeSeconds ?? 0) * 500
-    const tolerance = history.skew + issue.delay + 250
-    return issue.expiresAt - at < half - tolerance ? "a token came with less than half of its lifetime" : undefined
-  })(evidence),
+  ...each(
+    "I6",
+    ({ faults, history, issues, redemptionsOf, subjects }, { at, connection, end, rejected, replica, token }) => {
+      const issue = token === undefined ? undefined : issues.get(token)
+      if (issue === undefined) return undefined
+      if (token === rejected) return "the rejected token came back"
+      const half = (subjects.get(connection)?.lifetimeSeconds ?? 0) * 500
+      const left = issue.expiresAt - at + history.skew + issue.delay + 250
+      if (left >= half) return undefined
+      if (left < 0) return "a token came when it was over"
+      const unavailable = faults.any(replica, at - pacing, end) ||
+        redemptionsOf(connection).some((one) => one.outcome === "turned_away" && one.at > at - pacing && one.at < end)
+      return unavailable ? undefined : "a token came with less than half of its lifetime"
+    }
+  )(evidence),
   ...evidence.history.subjects.flatMap(({ id }) => rejectedAgain(evidence, id))
 ]
 

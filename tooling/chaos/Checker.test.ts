@@ -233,6 +233,14 @@ describe("the checker of chaos histories", () => {
   it("I6 finds a stale token, the rejected one, and one that another caller had rejected", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 61_000, token: "A1", generation: 2, replica: 1 }))), ["I6"])
     assert.deepStrictEqual(broken(add("calls", call({ at: 4000, token: "A1", generation: 2, rejected: "A1" }))), ["I6"])
+    const late = (history: Draft) => add("calls", call({ at: 61_000, token: "A1", generation: 2, replica: 1 }))(history)
+    assert.deepStrictEqual(
+      broken((history) => {
+        late(history)
+        add("redemptions", redemption({ at: 60_000, token: "R2", plan: "busy", outcome: "turned_away" }))(history)
+      }),
+      []
+    )
     // Two lifetimes later, and after A1 was rejected.
     assert.include(broken(add("calls", call({ at: 63_500, token: "A1", generation: 3 }))), "I6")
   })

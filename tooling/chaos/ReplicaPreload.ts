@@ -22,8 +22,8 @@ if (broken !== undefined) {
       if (mine.length === 0 || loaded.source === undefined || loaded.source === null) return loaded
       let source = Buffer.from(loaded.source as Uint8Array).toString("utf8")
       for (const { from, to } of mine) {
-        // A breakage that no longer fits the source would prove nothing.
-        if (!source.includes(from)) throw new Error(`${broken} does not fit ${url} any more`)
+        // One that does not fit the source proves nothing.
+        if (!source.includes(from)) throw new Error(`${broken} does not fit ${url}`)
         source = source.replaceAll(from, to)
       }
       return { ...loaded, source }

@@ -63,4 +63,16 @@ describe("EmbeddedPostgres", () => {
         while (existsSync(dataDir)) await new Promise((resolve) => setImmediate(resolve))
       })
     }), 30_000)
+
+  it.live("crashes without a farewell and comes back with everything that was committed", () =>
+    Effect.gen(function*() {
+      const { crash, url } = yield* EmbeddedPostgres.make()
+      yield* EmbeddedPostgres.statement(url, "CREATE TABLE kept AS SELECT 1 AS one")
+      const client = new pg.Client({ connectionString: Redacted.value(url) })
+      const lost = new Promise<void>((resolve) => client.on("error", () => resolve()))
+      yield* Effect.promise(() => client.connect())
+      yield* crash
+      yield* Effect.promise(() => lost)
+      assert.deepStrictEqual(yield* EmbeddedPostgres.statement(url, "SELECT one FROM kept"), [{ one: 1 }])
+    }).pipe(Effect.scoped), 60_000)
 })

@@ -36,4 +36,15 @@ describe("ProcessInjection", () => {
       yield* points.awaitReached("refresh.after_commit")
       assert.strictEqual(yield* Effect.promise(() => exit), 0)
     }).pipe(Effect.scoped))
+
+  it.live("has a child kill itself at an armed point, in the turn in which it comes there", () =>
+    Effect.gen(function*() {
+      const { exit, points } = yield* start
+      yield* points.awaitReached("refresh.sent")
+      points.arm("refresh.after_commit", { spinMillis: 1 })
+      points.arm("refresh.after_commit", undefined)
+      points.arm("refresh.after_commit", "kill")
+      yield* points.release("refresh.sent")
+      assert.strictEqual(yield* Effect.promise(() => exit), "SIGKILL")
+    }).pipe(Effect.scoped))
 })

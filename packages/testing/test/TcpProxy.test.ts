@@ -47,4 +47,26 @@ describe("TcpProxy", () => {
       })
       assert.deepStrictEqual(found, [{ found: null }])
     }).pipe(Effect.scoped))
+
+  it.live("delays both ways in order, and resets after so many bytes of an answer", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      const proxy = yield* TcpProxy.make({ port: Number(new URL(provider.origin).port), from: "127.0.0.9" })
+      const url = proxy.through(`${provider.issuer}/.well-known/oauth-authorization-server`)
+      const timed = Effect.gen(function*() {
+        const begun = performance.now()
+        const body = yield* Effect.promise(async () => (await fetch(url, { headers: { connection: "close" } })).json())
+        return { body, took: performance.now() - begun }
+      })
+      proxy.setDelay(50)
+      const { body, took } = yield* timed
+      assert.strictEqual(body.issuer, provider.issuer)
+      assert.isAtLeast(took, 100)
+      proxy.setDelay(0)
+      proxy.setResetAfter(20)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(get(url))))
+      assert.strictEqual(provider.log.length, 2)
+      proxy.setResetAfter(undefined)
+      assert.strictEqual((yield* timed).body.issuer, provider.issuer)
+    }).pipe(Effect.scoped))
 })

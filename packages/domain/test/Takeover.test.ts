@@ -1,0 +1,80 @@
+import { assert, describe, it } from "@effect/vitest"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { Context, Effect, Fiber, Layer, Option, Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import { connect, keyOf, layer, Provider } from "./World.ts"
+
+/** An expired connection, two replicas on its store, and how often its refresh tokens arrived. */
+const replicas = Effect.gen(function*() {
+  const key = yield* keyOf("mcp")
+  yield* connect(key)
+  yield* TestClock.adjust("2 hours")
+  const provider = yield* Provider
+  const other = Layer.build(Layer.fresh(AccessTokens.layer()))
+  return {
+    key,
+    owner: yield* AccessTokens,
+    other: Context.get(yield* other, AccessTokens),
+    store: yield* ConnectionStore,
+    points: yield* InjectionPoints,
+    redemptions: () =>
+      [...provider.redemptions].filter(([token]) => token.includes("refresh")).map(([, count]) => count)
+  }
+})
+
+describe("a claim whose owner stands still", () => {
+  it.effect("REF-23 I21 is taken over within a second when nothing was sent, and the owner sends nothing later", () =>
+    Effect.gen(function*() {
+      const { key, other, owner, points, redemptions } = yield* replicas
+      yield* points.pause("refresh.claimed", { times: 1 })
+      const first = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.awaitReached("refresh.claimed")
+      const second = yield* Effect.forkChild(other.get(key), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      const exit = second.pollUnsafe()
+      assert.isDefined(exit, "nobody took over within a second")
+      const token = yield* exit!
+      yield* points.release("refresh.claimed")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(Redacted.value((yield* Fiber.join(first)).accessToken), Redacted.value(token.accessToken))
+      assert.deepStrictEqual(redemptions(), [1])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.effect("I1 is not taken over before the lease ends when the request may have left", () =>
+    Effect.gen(function*() {
+      const { key, other, owner, points, redemptions } = yield* replicas
+      yield* points.pause("refresh.sent", { times: 1 })
+      yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.awaitReached("refresh.sent")
+      const second = yield* Effect.forkChild(other.get(key), { startImmediately: true })
+      yield* TestClock.adjust("58 seconds")
+      assert.isUndefined(second.pollUnsafe())
+      assert.deepStrictEqual(redemptions(), [])
+      yield* TestClock.adjust("4 seconds")
+      yield* Fiber.join(second)
+      assert.deepStrictEqual(redemptions(), [1])
+      yield* points.release("refresh.sent")
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+})
+
+describe("a store that is slower than a claim", () => {
+  it.effect("I7 lets somebody send all the same: who is overtaken claims for longer", () =>
+    Effect.gen(function*() {
+      const { key, other, owner, redemptions, store } = yield* replicas
+      const real = { ...store }
+      Object.assign(store, {
+        markSent: (...args: Parameters<typeof real.markSent>) => Effect.delay(real.markSent(...args), "1 second")
+      })
+      const both = yield* Effect.forkChild(
+        Effect.all([owner.get(key), other.get(key)], { concurrency: "unbounded" }),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("10 seconds")
+      const [one, two] = yield* both.pollUnsafe() ?? Effect.die("nobody got to send")
+      assert.strictEqual(one.generation, two.generation)
+      assert.deepStrictEqual(redemptions(), [1])
+      assert.strictEqual(Option.getOrThrow(yield* store.get(key)).generation, 2)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+})
