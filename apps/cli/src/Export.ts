@@ -110,7 +110,8 @@ const reasons = {
   needs_reauth: "it needs its person's consent again",
   quarantined: "it is quarantined",
   no_refresh_token: "it has no refresh token",
-  integrity_error: "a stored secret of it does not open"
+  integrity_error: "a stored secret of it does not open",
+  proxied: "tokens of its server stay here"
 } as const
 
 const openerOf = Effect.fnUntraced(function*(input: {

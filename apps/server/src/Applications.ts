@@ -1,4 +1,5 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { proxyPrefix } from "@valetkey/api/ProxyApi"
 import * as HotToken from "@valetkey/http/HotToken"
 import * as Routes from "@valetkey/http/Routes"
 import { Effect, Layer } from "effect"
@@ -52,7 +53,7 @@ const layerLeaving = HttpRouter.middleware(
       Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
         (request) =>
-          request.method === "GET" && request.url.includes("wait=")
+          request.method === "GET" && request.url.includes("wait=") && !request.url.startsWith(proxyPrefix)
             ? Effect.raceFirst(app, Effect.as(draining.wait, leaving))
             : app
       )

@@ -13,6 +13,7 @@ import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
+import { ResourceProxy } from "@valetkey/domain/ResourceProxy"
 import { Revocations } from "@valetkey/domain/Revocations"
 import * as RollbackAlarm from "@valetkey/domain/RollbackAlarm"
 import { Servers } from "@valetkey/domain/Servers"
@@ -26,6 +27,7 @@ import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
+import * as ResourceRequests from "@valetkey/oauth/ResourceRequests"
 import { Effect, Layer, type Redacted } from "effect"
 import { Draining } from "./Draining.ts"
 import * as EmbeddedStore from "./EmbeddedStore.ts"
@@ -79,7 +81,7 @@ export const layerServer = (settings: ServerSettings) =>
   )
 
 const layerUseCases = (settings: Settings) =>
-  Layer.merge(Housekeeping.layerSchedule(), Tenants.layerSchedule()).pipe(
+  Layer.mergeAll(Housekeeping.layerSchedule(), Tenants.layerSchedule(), layerProxy(settings)).pipe(
     Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(
@@ -120,6 +122,13 @@ const layerCipher = (settings: Settings, instanceId: string) =>
 
 const layerAuthorizationServer = (settings: Settings) =>
   OAuth.layer.pipe(Layer.provide(Egress.layer({ policy: policyOf(settings) })))
+
+/** Requests to resources have connections of their own, apart from those to authorization servers. */
+const layerProxy = (settings: Settings) =>
+  ResourceProxy.layer().pipe(
+    Layer.provide(ResourceRequests.layer()),
+    Layer.provide(Egress.layer({ policy: policyOf(settings) }))
+  )
 
 /** Everything else beyond this process and its store. */
 const layerOutside = (instanceId: string) =>

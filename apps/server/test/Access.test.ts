@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { EndpointPolicy, type Policy } from "@valetkey/api/Policy"
+import { proxyMethods, proxyPolicy, proxyPrefix } from "@valetkey/api/ProxyApi"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { Context, Effect } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
@@ -9,16 +10,20 @@ import { join } from "node:path"
 import * as Replica from "./support/Replica.ts"
 
 /** What the contract lets a caller do, by `METHOD path` as openapi.json spells it. */
-const policies = new Map<string, Policy>(
-  Object.values(ValetkeyApi.groups).flatMap((group) =>
+const policies = new Map<string, Policy>([
+  ...Object.values(ValetkeyApi.groups).flatMap((group) =>
     Object.values(group.endpoints as Record<string, HttpApiEndpoint.Top>).map((endpoint) =>
       [
         `${endpoint.method} ${endpoint.path.replaceAll(/:(\w+)/g, "{$1}")}`,
         Context.getOrUndefined(endpoint.annotations, EndpointPolicy)!
       ] as const
     )
+  ),
+  // The document has no QUERY.
+  ...proxyMethods.filter((method) => method !== "QUERY").map((method) =>
+    [`${method} ${proxyPrefix}{server}/{path}`, proxyPolicy] as const
   )
-)
+])
 
 /** What a server answers to a request with a credential, or to one without. */
 const asked = (api: string, method: string, path: string, credential: string | undefined) =>

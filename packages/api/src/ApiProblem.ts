@@ -31,12 +31,18 @@ export class ApiProblem extends Schema.Error<ApiProblem>("valetkey/ApiProblem")(
   running: Schema.optionalKey(FlowId),
   /** With `reauthorization_required`: why the person is needed. */
   reason: Schema.optionalKey(ReauthReason),
-  /** With `reauthorization_required`: the request that starts it. */
+  /** With `reauthorization_required` and `insufficient_scope`: the request that starts it. */
   reauthorize: Schema.optionalKey(Schema.Struct({
     method: Schema.Literal("POST"),
     href: Schema.String,
-    body: Schema.Struct({ server: Schema.String, reauthorize: Schema.Literal(true) })
+    body: Schema.Struct({
+      server: Schema.String,
+      reauthorize: Schema.Literal(true),
+      scopes: Schema.optionalKey(Schema.Array(Schema.String))
+    })
   })),
+  /** With `insufficient_scope`: what the person has to consent to, the scopes that are granted included. */
+  scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   /** With `forbidden`: scopes of which the caller needs all. */
   requiredScopes: Schema.optionalKey(Schema.Array(ApiScope)),
   /** Seconds until another attempt is worth it; also in `Retry-After`. */
@@ -71,7 +77,14 @@ export class ApiProblem extends Schema.Error<ApiProblem>("valetkey/ApiProblem")(
 export type ProblemMembers = Partial<
   Pick<
     ApiProblem,
-    "correlationId" | "errors" | "reason" | "reauthorize" | "requiredScopes" | "retryAfterSeconds" | "running"
+    | "correlationId"
+    | "errors"
+    | "reason"
+    | "reauthorize"
+    | "requiredScopes"
+    | "retryAfterSeconds"
+    | "running"
+    | "scopes"
   >
 >
 
@@ -101,6 +114,13 @@ const membersOf = (error: DomainError): ProblemMembers => {
         ...(error.retryAfter === undefined
           ? {}
           : { retryAfterSeconds: Math.max(1, Math.ceil(Duration.toSeconds(error.retryAfter))) })
+      }
+    case "ProxyRefused":
+      return error.code === "proxy_busy" ? { retryAfterSeconds: 1 } : {}
+    case "TokenRefused":
+      return {
+        ...(error.scopes === undefined ? {} : { scopes: error.scopes }),
+        ...(error.code === "request_not_replayed" ? { retryAfterSeconds: 1 } : {})
       }
     case "StoreError":
       return error.code === "store_corrupt" || error.code === "tenant_deleted" ? {} : { retryAfterSeconds: 1 }

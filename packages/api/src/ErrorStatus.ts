@@ -2,14 +2,18 @@ import type { AccessTokenError } from "@valetkey/domain/AccessToken"
 import type { ApiKeyNotFound } from "@valetkey/domain/ApiKeys"
 import type { RecipientInvalid } from "@valetkey/domain/ArchiveSealer"
 import type { CallbackRejected } from "@valetkey/domain/Authorization"
+import type { TokenRefused } from "@valetkey/domain/AuthorizedUse"
 import type { CallbackUrlError } from "@valetkey/domain/CallbackUrl"
 import type { DepositConflict } from "@valetkey/domain/Connections"
+import type { DestinationRefused } from "@valetkey/domain/Destination"
 import type { ExportRefused } from "@valetkey/domain/Exports"
 import type { CompletionCodeInvalid, FlowNotReady } from "@valetkey/domain/Finalization"
 import type { StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
 import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
+import type { ProxyRefused } from "@valetkey/domain/ResourceProxy"
+import type { ResourceError } from "@valetkey/domain/ResourceServer"
 import type { RevocationNotFound } from "@valetkey/domain/Revocations"
 import type { TenantDeleted, TenantDeleting } from "@valetkey/domain/Tenants"
 
@@ -21,16 +25,20 @@ export type DomainError =
   | CallbackUrlError
   | CompletionCodeInvalid
   | DepositConflict
+  | DestinationRefused
   | ExportRefused
   | FlowNotFound
   | FlowNotReady
   | KeyRotationError
   | KeysManagedElsewhere
+  | ProxyRefused
   | RecipientInvalid
+  | ResourceError
   | RevocationNotFound
   | StartError
   | TenantDeleted
   | TenantDeleting
+  | TokenRefused
 
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
@@ -40,9 +48,12 @@ export type BoundaryCode =
   | "host_refused"
   | "internal"
   | "invalid_request"
+  | "method_refused"
   | "not_found"
   | "origin_refused"
   | "payload_too_large"
+  | "resource_response_refused"
+  | "token_not_handed_out"
   | "unauthorized"
   | "unsupported_media_type"
 
@@ -82,6 +93,7 @@ export const errorStatus = {
   generation_mismatch: 412,
   host_refused: 421,
   instance_mismatch: 503,
+  insufficient_scope: 403,
   integrity_error: 500,
   internal: 500,
   invalid_request: 400,
@@ -92,17 +104,26 @@ export const errorStatus = {
   key_retired: 409,
   keys_managed_elsewhere: 409,
   metadata_invalid: 502,
+  method_refused: 405,
   not_found: 404,
   nothing_to_export: 409,
   origin_refused: 403,
+  path_refused: 400,
   payload_too_large: 413,
   pkce_unsupported: 422,
+  proxy_busy: 429,
   public_url_missing: 422,
+  query_refused: 400,
   reauthorization_required: 409,
   recipient_invalid: 422,
   refresh_in_progress: 503,
   registration_refused: 502,
   registration_unsupported: 422,
+  request_not_replayed: 503,
+  resource_changed: 409,
+  resource_interrupted: 502,
+  resource_response_refused: 502,
+  resource_timeout: 504,
   resource_unreachable: 502,
   return_url_missing: 422,
   return_url_unexpected: 422,
@@ -114,6 +135,8 @@ export const errorStatus = {
   store_unavailable: 503,
   tenant_deleted: 410,
   tenant_deleting: 409,
+  token_not_handed_out: 403,
+  token_refused: 502,
   transport_unavailable: 422,
   unauthorized: 401,
   unsupported_media_type: 415

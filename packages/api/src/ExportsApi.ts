@@ -39,7 +39,7 @@ export const ExportView = Schema.Struct({
   /** What is not in it, and why. */
   left: Schema.Array(Schema.Struct({
     server: ServerSlug,
-    reason: Schema.Literals(["needs_reauth", "quarantined", "no_refresh_token", "integrity_error"])
+    reason: Schema.Literals(["needs_reauth", "quarantined", "no_refresh_token", "integrity_error", "proxied"])
   }))
 }).annotate({ identifier: "Exported" })
 export type ExportView = typeof ExportView.Type

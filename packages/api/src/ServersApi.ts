@@ -1,4 +1,11 @@
-import { Quirks, ScopeToken, ServerSlug, StaticEndpoints, TokenEndpointAuthMethod } from "@valetkey/domain/Server"
+import {
+  Quirks,
+  ScopeToken,
+  ServerSlug,
+  StaticEndpoints,
+  TokenCustody,
+  TokenEndpointAuthMethod
+} from "@valetkey/domain/Server"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
@@ -14,7 +21,9 @@ const described = {
   /** The only issuer to accept. */
   issuer: Schema.optionalKey(WireUrl),
   endpoints: Schema.optionalKey(StaticEndpoints),
-  scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100)))
+  scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
+  /** With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. */
+  tokens: Schema.optionalKey(TokenCustody)
 }
 
 /** Schema for a server as its tenant sees it: no secret. */

@@ -22,7 +22,9 @@ export const TokenView = Schema.Struct({
   tokenType: Schema.String,
   expiresAt: Schema.optionalKey(Instant),
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
-  generation: Generation
+  generation: Generation,
+  /** The resource that it is for: send it nowhere else. Absent for credentials that were deposited without one. */
+  resource: Schema.optionalKey(Schema.String)
 }).annotate({ identifier: "AccessToken" })
 export type TokenView = typeof TokenView.Type
 
@@ -35,7 +37,7 @@ export class TokensApi extends group(
       params: { server: ServerSlug },
       payload: [TokenPayload, Schema.Null],
       success: TokenView,
-      error: problems(404, 409, 503)
+      error: problems(403, 404, 409, 503)
     }).annotate(OpenApi.Summary, "A fresh access token; refreshes when it must")
   )
 ).annotate(OpenApi.Description, "Fresh access tokens for the caller's connections.") {}

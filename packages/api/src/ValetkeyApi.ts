@@ -8,6 +8,7 @@ import { ExportsApi } from "./ExportsApi.ts"
 import { FlowsApi } from "./FlowsApi.ts"
 import { InstanceApi } from "./InstanceApi.ts"
 import { KeysApi } from "./KeysApi.ts"
+import { describeProxy } from "./ProxyApi.ts"
 import { RevocationsApi } from "./RevocationsApi.ts"
 import { ServersApi } from "./ServersApi.ts"
 import { SystemApi } from "./SystemApi.ts"
@@ -35,5 +36,6 @@ export class ValetkeyApi extends HttpApi.make("valetkey")
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(OpenApi.Title, "Valetkey")
   .annotate(OpenApi.Version, "1")
+  .annotate(OpenApi.Transform, describeProxy)
   .annotate(OpenApi.Description, "Keeps OAuth connections for programs that act for people.")
 {}

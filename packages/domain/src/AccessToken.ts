@@ -1,6 +1,6 @@
 import { type DateTime, Duration, Effect, Option, type Redacted, Schema } from "effect"
 import type { Cipher, CipherError } from "./Cipher.ts"
-import { type Connection, type Generation, ReauthReason, sealContext } from "./Connection.ts"
+import { type Connection, type Generation, type Grant, ReauthReason, sealContext } from "./Connection.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** Error of asking for an access token, by what the caller can do next. */
@@ -41,7 +41,12 @@ export interface AccessToken {
   readonly expiresAt: DateTime.Utc | undefined
   readonly scopes: ReadonlyArray<string> | undefined
   readonly generation: Generation
+  /** The resource that it is for, as consent or deposit named it: it may be sent nowhere else. */
+  readonly destination: string | undefined
 }
+
+/** Where tokens of a grant may be sent, if consent or deposit said so. */
+export const destinationOf = (grant: Grant): string | undefined => grant.destination ?? grant.resource
 
 /** How long a token must stay valid when its caller does not say. */
 export const defaultValidity = Duration.seconds(30)
@@ -80,6 +85,7 @@ export const openAccessToken = (
       tokenType: connection.credentials.tokenType,
       expiresAt: connection.credentials.expiresAt,
       scopes: connection.credentials.scopes,
-      generation: connection.generation
+      generation: connection.generation,
+      destination: destinationOf(connection.grant)
     })
   )

@@ -52,6 +52,8 @@ export const Grant = Schema.Struct({
   authMethod: TokenEndpointAuthMethod,
   /** The resource indicator to repeat at refresh (RFC 8707); absent when the provider refuses it. */
   resource: Schema.optionalKey(HttpUrl),
+  /** The resource URL of the server at the consent: tokens of this grant are for it alone, wherever the server moves to. */
+  destination: Schema.optionalKey(HttpUrl),
   redemptionPolicy: RedemptionPolicy
 })
 export type Grant = typeof Grant.Type

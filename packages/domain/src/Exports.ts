@@ -25,8 +25,8 @@ export class ExportRefused extends Schema.TaggedError<ExportRefused>("valetkey/E
   }
 }
 
-/** Why a connection is not in an archive: its state, or a stored secret of it that does not open. */
-export type LeftBehind = "needs_reauth" | "quarantined" | "no_refresh_token" | "integrity_error"
+/** Why a connection is not in an archive: its state, a stored secret that does not open, or a server whose tokens stay here. */
+export type LeftBehind = "needs_reauth" | "quarantined" | "no_refresh_token" | "integrity_error" | "proxied"
 
 /** An archive and what is in it. The archive is ciphertext, the rest holds no secret. */
 export interface Exported {
@@ -90,6 +90,7 @@ export class Exports extends Context.Service<Exports, {
         if (status._tag === "needs_reauth" || status._tag === "quarantined") return status._tag
         if (credentials.refreshToken === undefined) return "no_refresh_token" as const
         const definition = yield* servers.get(key.tenant, key.server)
+        if (Option.isSome(definition) && definition.value.tokens === "proxied") return "proxied" as const
         const secrets = yield* Effect.all({
           refreshToken: cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
           accessToken: cipher.open(sealContext(key, epoch, "access_token", generation), credentials.accessToken),

@@ -57,6 +57,13 @@ export const Quirks = Schema.Struct({
 })
 export type Quirks = typeof Quirks.Type
 
+/**
+ * Schema for who may hold access tokens of a server: the callers who ask for one, or nobody beyond this installation. With
+ * `proxied` requests go through the proxy alone, and no token or export leaves.
+ */
+export const TokenCustody = Schema.Literals(["handed_out", "proxied"])
+export type TokenCustody = typeof TokenCustody.Type
+
 /** Schema for a client that was registered by hand. The secret is sealed in context `servers/{slug}/client_secret`, generation 0. */
 export const PreregisteredClient = Schema.Struct({
   clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
@@ -78,5 +85,7 @@ export class Server extends Schema.Class<Server>("valetkey/Server")({
   endpoints: Schema.optionalKey(StaticEndpoints),
   client: Schema.optionalKey(PreregisteredClient),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
+  /** Default `handed_out`. */
+  tokens: Schema.optionalKey(TokenCustody),
   quirks: Quirks
 }) {}

@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { Cipher, type CipherError } from "./Cipher.ts"
-import { Server, type ServerSlug, type TokenEndpointAuthMethod } from "./Server.ts"
+import { makeRules } from "./internal/serverRules.ts"
+import { Server, type ServerSlug, type TokenCustody, type TokenEndpointAuthMethod } from "./Server.ts"
 import { sealContext, ServerNotFound, ServerStore } from "./ServerStore.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { TenantId } from "./Tenant.ts"
@@ -15,9 +16,20 @@ export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" 
   } | undefined
 }
 
+/** What holds for every token of a server. */
+export interface ServerRules {
+  readonly resource: string | undefined
+  readonly tokens: TokenCustody
+}
+
 /** Use case: the servers of a tenant. */
 export class Servers extends Context.Service<Servers, {
   get(tenant: TenantId, slug: ServerSlug): Effect.Effect<Server, ServerNotFound | StoreError>
+  /**
+   * What an operator said of a server's tokens; kept for a second, so that a token costs no read of its server. Of a name
+   * that the tenant does not have nothing is known: credentials can be deposited for it all the same.
+   */
+  rulesOf(tenant: TenantId, slug: ServerSlug): Effect.Effect<ServerRules, StoreError>
   /** A page in the order of slugs, after the given one. */
   list(input: {
     readonly tenant: TenantId
@@ -38,7 +50,9 @@ export class Servers extends Context.Service<Servers, {
     Effect.gen(function*() {
       const store = yield* ServerStore
       const cipher = yield* Cipher
+      const rules = yield* makeRules(store)
       return Servers.of({
+        rulesOf: rules.of,
         get: Effect.fnUntraced(function*(tenant, slug) {
           const server = yield* store.get(tenant, slug)
           return Option.isNone(server) ? yield* new ServerNotFound() : server.value
@@ -61,9 +75,9 @@ export class Servers extends Context.Service<Servers, {
               }
             })
           })
-          return { server, created: yield* store.put(server) }
+          return { server, created: yield* rules.changing(tenant, slug, store.put(server)) }
         }),
-        remove: (tenant, slug) => Effect.asVoid(store.remove(tenant, slug))
+        remove: (tenant, slug) => Effect.asVoid(rules.changing(tenant, slug, store.remove(tenant, slug)))
       })
     })
   )

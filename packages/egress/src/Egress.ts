@@ -3,8 +3,9 @@ import { lookup } from "node:dns/promises"
 import type { AddressPolicy, Trust } from "./AddressPolicy.ts"
 import { EgressError, Interrupted, Redirected, Refused, Timeout, TooLarge } from "./EgressError.ts"
 import { openDispatchers } from "./internal/dispatchers.ts"
-import { Exchange } from "./internal/exchange.ts"
+import { Exchange, type Head } from "./internal/exchange.ts"
 import { admit } from "./internal/guard.ts"
+import { Upload } from "./internal/upload.ts"
 
 /** A request that leaves. */
 export interface EgressRequest {
@@ -13,6 +14,8 @@ export interface EgressRequest {
   /** Headers of the connection itself (`host`, `connection`, `accept-encoding` and the like) are ours and are dropped. */
   readonly headers?: Readonly<Record<string, string | Redacted.Redacted>> | undefined
   readonly body?: string | Uint8Array | Redacted.Redacted | AsyncIterable<Uint8Array> | undefined
+  /** The length of a body that is iterated, where it is known; without it the body is sent in chunks. */
+  readonly length?: number | undefined
 }
 
 /** How a request may leave. */
@@ -23,7 +26,10 @@ export interface EgressOptions {
   readonly keepAlive?: boolean | undefined
   /** Cap of the response body, 1 MiB by default. A streamed response has none unless this is set. */
   readonly maxBytes?: number | undefined
-  /** Time until the head of the response is there, 10 seconds by default. */
+  /**
+   * Time until the head of the response is there, 10 seconds by default. While an iterated body moves, the time begins
+   * anew: an upload may take long, but neither side may stand still for longer.
+   */
   readonly headersTimeout?: Duration.Input | undefined
   /** Time that the body may stand still, 10 seconds by default. */
   readonly idleTimeout?: Duration.Input | undefined
@@ -92,21 +98,18 @@ export class Egress extends Context.Service<Egress, {
           const method = request.method.toUpperCase()
           const shared = options.keepAlive ?? (method === "GET" || method === "HEAD")
           const dispatcher = yield* shared ? dispatchers.shared(options.trust) : dispatchers.own(options.trust, url)
+          const upload = new Upload(request.body)
           dispatcher.dispatch({
             origin: url.origin,
             path: `${url.pathname}${url.search}`,
             method: method as "GET",
             headers: headersOf(request),
-            body: bodyOf(request),
+            body: upload.body,
             headersTimeout: 0,
             bodyTimeout: Duration.toMillis(options.idleTimeout ?? "10 seconds")
           }, exchange)
 
-          const head = yield* Effect.timeoutOrElse(exchange.head, {
-            duration: options.headersTimeout ?? "10 seconds",
-            orElse: () =>
-              Effect.fail(exchange.end((sent) => new Timeout({ sent, phase: sent ? "headers" : "connect" })))
-          })
+          const head = yield* headOf(exchange, upload, options)
           if (head.status >= 300 && head.status < 400 && head.status !== 304 && options.redirect !== "response") {
             return yield* exchange.end(() => new Redirected({ status: head.status }))
           }
@@ -163,6 +166,19 @@ const endOnClose = (
     )
   })
 
+/** The head, or a timeout once nothing has moved for as long as the head may take. */
+const headOf = (exchange: Exchange, upload: Upload, options: EgressOptions): Effect.Effect<Head, EgressError> =>
+  Effect.suspend(() => {
+    const moved = upload.pieces
+    return Effect.timeoutOrElse(exchange.head, {
+      duration: options.headersTimeout ?? "10 seconds",
+      orElse: () =>
+        upload.pieces === moved
+          ? Effect.fail(exchange.end((sent) => new Timeout({ sent, phase: sent ? "headers" : "connect" })))
+          : headOf(exchange, upload, options)
+    })
+  })
+
 /** The pieces of a body, failing once they are more than the cap. */
 const counted = (exchange: Exchange, options: EgressOptions) => {
   const limit = limitOf(options)
@@ -201,14 +217,8 @@ const headersOf = (request: EgressRequest): Record<string, string> => {
     if (connectionHeaders.has(name.toLowerCase())) continue
     headers[name.toLowerCase()] = Redacted.isRedacted(value) ? Redacted.value(value) : value
   }
+  if (request.length !== undefined) headers["content-length"] = String(request.length)
   // A body that arrives as it is counts against the cap as it is: no decompression bombs.
   headers["accept-encoding"] = "identity"
   return headers
-}
-
-const bodyOf = ({ body }: EgressRequest): Uint8Array | string | null => {
-  if (body === undefined) return null
-  if (Redacted.isRedacted(body)) return Redacted.value(body as Redacted.Redacted)
-  // undici takes any async iterable as a body; its types know only Node's own streams.
-  return body as Uint8Array | string
 }

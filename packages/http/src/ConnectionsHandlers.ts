@@ -8,6 +8,7 @@ import type { Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { Deadlines } from "@valetkey/domain/Deadlines"
 import { Histories } from "@valetkey/domain/Histories"
+import { Servers } from "@valetkey/domain/Servers"
 import { DateTime, Effect, Fiber, FiberSet } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as ConnectionHistory from "./ConnectionHistory.ts"
@@ -65,6 +66,7 @@ export const layer = HttpApiBuilder.group(
     const histories = yield* Histories
     const accessTokens = yield* AccessTokens
     const authorizationServer = yield* AuthorizationServer
+    const servers = yield* Servers
 
     const proofs = yield* FiberSet.make<unknown, unknown>()
     yield* Effect.addFinalizer(() =>
@@ -127,7 +129,12 @@ export const layer = HttpApiBuilder.group(
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
-        const deposit = depositOf(payload, endpoints, yield* DateTime.now)
+        const { resource } = yield* orProblem(servers.rulesOf(key.tenant, key.server))
+        const deposit = depositOf(
+          payload,
+          { ...endpoints, destination: payload.resource ?? resource },
+          yield* DateTime.now
+        )
         const store = orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))
         const created = payload.verify !== true
           ? yield* store

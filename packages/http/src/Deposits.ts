@@ -32,9 +32,14 @@ export const conditionOf = (payload: DepositPayload, ifMatch: string | undefined
  * What is stored of a deposit. Without an access token, or when the credentials are to be proved, the connection begins with one that has just ended, so that the
  * first use refreshes.
  */
-export const depositOf = (payload: DepositPayload, endpoints: Endpoints, now: DateTime.Utc): Deposit => ({
+export const depositOf = (
+  payload: DepositPayload,
+  { destination, ...endpoints }: Endpoints & { readonly destination?: string | undefined },
+  now: DateTime.Utc
+): Deposit => ({
   grant: {
     ...endpoints,
+    ...(destination === undefined ? {} : { destination }),
     ...(payload.revocationEndpoint === undefined ? {} : { revocationEndpoint: payload.revocationEndpoint }),
     clientId: payload.clientId,
     authMethod: payload.authMethod ?? (payload.clientSecret === undefined ? "none" : "client_secret_basic"),

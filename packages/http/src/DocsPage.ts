@@ -2,7 +2,7 @@ import type { OpenAPISpec, OpenAPISpecOperation } from "effect/http-api/OpenApi"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { escape, page } from "./Page.ts"
 
-const methods = ["get", "post", "put", "delete"] as const
+const methods = ["get", "post", "put", "patch", "delete"] as const
 
 /** A page to read the contract on: every endpoint with its parameters, its body and its answers. Needs no script. */
 export const render = (spec: OpenAPISpec): HttpServerResponse.HttpServerResponse =>

@@ -18,29 +18,44 @@ export const layer: Layer.Layer<Authorization, never, Authenticator | Tenants> =
     const tenants = yield* Tenants
     return Authorization.of({
       bearer: Effect.fnUntraced(function*(httpEffect, { credential, endpoint }) {
-        if (Redacted.value(credential) === "") return yield* missing
-        const principal = yield* authenticator.authenticate(credential).pipe(
-          Effect.mapError((error) =>
-            ApiProblem.of(error.code, error.message, error.code === "unauthorized" ? {} : { retryAfterSeconds: 5 })
-          )
-        )
         const policy = Context.getOrUndefined(endpoint.annotations, EndpointPolicy)
-        const refusal = refuse(policy, principal)
-        if (refusal !== undefined) return yield* refusal
-        if (isOfTenant(policy)) yield* orProblem(tenants.admitted(principal.tenant))
+        const principal = yield* admit(authenticator, tenants, policy, credential)
         if (yield* isAmbiguous) return yield* ambiguous
-        const { remoteAddress } = yield* HttpServerRequest.HttpServerRequest
-        return yield* httpEffect.pipe(
-          Effect.provideService(CurrentPrincipal, principal),
-          Effect.provideService(CurrentOrigin, {
-            principal: principal.kind,
-            from: classOf(Option.getOrUndefined(remoteAddress))
-          })
-        )
+        return yield* as(principal, httpEffect)
       })
     })
   })
 )
+
+/** The principal of a credential, if the policy lets it in and its tenant is there. */
+export const admit = Effect.fnUntraced(function*(
+  authenticator: Authenticator["Service"],
+  tenants: Tenants["Service"],
+  policy: Policy | undefined,
+  credential: Redacted.Redacted
+) {
+  if (Redacted.value(credential) === "") return yield* missing
+  const principal = yield* authenticator.authenticate(credential).pipe(
+    Effect.mapError((error) =>
+      ApiProblem.of(error.code, error.message, error.code === "unauthorized" ? {} : { retryAfterSeconds: 5 })
+    )
+  )
+  const refusal = refuse(policy, principal)
+  if (refusal !== undefined) return yield* refusal
+  if (isOfTenant(policy)) yield* orProblem(tenants.admitted(principal.tenant))
+  return principal
+})
+
+/** Does something on behalf of a principal, from where its request came. */
+export const as = <A, E, R>(principal: Principal, effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ remoteAddress }) =>
+    effect.pipe(
+      Effect.provideService(CurrentPrincipal, principal),
+      Effect.provideService(CurrentOrigin, {
+        principal: principal.kind,
+        from: classOf(Option.getOrUndefined(remoteAddress))
+      })
+    ))
 
 /** Why a principal may not call, or undefined when it may. Without a policy nobody may. */
 export const refuse = (policy: Policy | undefined, principal: Principal): ApiProblem | undefined => {

@@ -16,12 +16,14 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { isFresh } from "@valetkey/domain/Credentials"
 import * as Instruments from "@valetkey/domain/Instruments"
 import type { ServerSlug } from "@valetkey/domain/Server"
+import { type ServerRules, Servers } from "@valetkey/domain/Servers"
 import { Context, DateTime, Duration, Effect, Exit, Metric, Redacted } from "effect"
 import { IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Authenticator } from "./Authenticator.ts"
 import { refuse as refusePrincipal } from "./Guard.ts"
 import { type OriginGuardOptions, refuse as refuseOrigin } from "./OriginGuard.ts"
 import { apiHeaders } from "./ProblemResponse.ts"
+import { resourceOf } from "./TokensHandlers.ts"
 
 /** Takes a request if it may be the hot one. False: nothing was touched. `fallback` gets what turns out to be another. */
 export type HotToken = (
@@ -42,12 +44,13 @@ const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, Endpo
  */
 export const make = (
   options: OriginGuardOptions = {}
-): Effect.Effect<HotToken, never, AuditTrail | Authenticator | Cipher | ConnectionStore> =>
+): Effect.Effect<HotToken, never, AuditTrail | Authenticator | Cipher | ConnectionStore | Servers> =>
   Effect.gen(function*() {
     const authenticator = yield* Authenticator
     const connections = yield* ConnectionStore
     const cipher = yield* Cipher
     const trail = yield* AuditTrail
+    const servers = yield* Servers
     const run = Effect.runForkWith(yield* Effect.context<never>())
 
     const stored = (
@@ -55,20 +58,25 @@ export const make = (
       server: ServerSlug,
       validity: Duration.Duration,
       from: AuditOrigin["from"]
-    ): Effect.Effect<AccessToken | undefined, AccessTokenError> => {
+    ): Effect.Effect<Hit | undefined, AccessTokenError> => {
       // The principal was checked when it was verified, the slug by the pattern of the path.
       const key = new ConnectionKey({ tenant, subject, server }, { disableChecks: true })
-      return connections.get(key).pipe(
-        Effect.flatMap(activeConnection),
-        Effect.flatMap((connection) =>
-          Effect.flatMap(DateTime.now, (now) => {
-            if (connection.rejected || !isFresh(connection.credentials, validity, now)) return Effect.undefined
-            return openAccessToken(cipher, connection).pipe(
-              Effect.tap((token) => trail.used(key, token, { principal: kind, from })),
-              Effect.tap(countRead)
+      return Effect.flatMap(
+        servers.rulesOf(tenant, server),
+        (rules) =>
+          rules.tokens === "proxied" ? Effect.undefined : connections.get(key).pipe(
+            Effect.flatMap(activeConnection),
+            Effect.flatMap((connection) =>
+              Effect.flatMap(DateTime.now, (now) => {
+                if (connection.rejected || !isFresh(connection.credentials, validity, now)) return Effect.undefined
+                return openAccessToken(cipher, connection).pipe(
+                  Effect.tap((token) => trail.used(key, token, { principal: kind, from })),
+                  Effect.tap(countRead),
+                  Effect.map((token) => ({ token, rules }))
+                )
+              })
             )
-          })
-        )
+          )
       )
     }
 
@@ -152,14 +160,21 @@ const replayOf = (request: IncomingMessage, body: Buffer): IncomingMessage => {
   return replay
 }
 
-const answer = (response: ServerResponse, token: AccessToken): void => {
+/** A token that may leave, and what holds for its server. */
+interface Hit {
+  readonly token: AccessToken
+  readonly rules: ServerRules
+}
+
+const answer = (response: ServerResponse, { rules, token }: Hit): void => {
   if (response.destroyed) return
   const body = JSON.stringify({
     accessToken: Redacted.value(token.accessToken),
     tokenType: token.tokenType,
     expiresAt: token.expiresAt === undefined ? undefined : DateTime.formatIso(token.expiresAt),
     scopes: token.scopes,
-    generation: token.generation
+    generation: token.generation,
+    ...resourceOf(token, rules.resource)
   })
   response.writeHead(200, {
     "content-type": "application/json",

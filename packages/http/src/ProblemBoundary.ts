@@ -22,22 +22,25 @@ export const layer: Layer.Layer<Boundary> = Layer.succeed(
   Boundary,
   Boundary.of((httpEffect, { endpoint }) => {
     if (!isGoverned(endpoint)) return Effect.succeed(render(ungoverned))
-    return Effect.suspend(() => {
-      const correlationId = randomUUID()
-      return httpEffect.pipe(
-        Effect.matchCauseEffect({
-          onSuccess: (response) => Effect.succeed(finish(response)),
-          onFailure: (cause) =>
-            Cause.hasInterruptsOnly(cause)
-              ? Effect.failCause(cause)
-              : Effect.map(problemOf(cause), (problem) => render(new ApiProblem({ ...problem, correlationId })))
-        }),
-        Effect.provideService(MaxBodySize, maxBody),
-        Effect.annotateLogs("correlationId", correlationId)
-      )
-    })
+    return bounded(Effect.map(httpEffect, finish)).pipe(Effect.provideService(MaxBodySize, maxBody))
   })
 )
+
+/** Turns every failure into a problem with a correlation id. */
+export const bounded = <E, R>(
+  httpEffect: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, never, R> =>
+  Effect.suspend(() => {
+    const correlationId = randomUUID()
+    return httpEffect.pipe(
+      Effect.catchCause((cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : Effect.map(problemOf(cause), (problem) => render(new ApiProblem({ ...problem, correlationId })))
+      ),
+      Effect.annotateLogs("correlationId", correlationId)
+    )
+  })
 
 /** The problem that a failed request is answered with; what the caller may not see goes to the log. */
 export const problemOf = (cause: Cause.Cause<unknown>): Effect.Effect<ApiProblem> => {

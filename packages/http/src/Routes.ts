@@ -20,14 +20,15 @@ import * as KeysHandlers from "./KeysHandlers.ts"
 import * as OriginGuard from "./OriginGuard.ts"
 import * as ProblemBoundary from "./ProblemBoundary.ts"
 import { apiHeaders, render } from "./ProblemResponse.ts"
+import * as ProxyRoute from "./ProxyRoute.ts"
 import * as RevocationsHandlers from "./RevocationsHandlers.ts"
 import * as ServersHandlers from "./ServersHandlers.ts"
 import * as SystemHandlers from "./SystemHandlers.ts"
 import * as TenantsHandlers from "./TenantsHandlers.ts"
 import * as TokensHandlers from "./TokensHandlers.ts"
 
-/** How a listener is to match the routes: the contract says how long a part of a path may be. */
-export const routerConfig = { maxParamLength: 1024 }
+/** How a listener is to match the routes: the contract says how long a part of a path may be, and a resource below the proxy. */
+export const routerConfig = { maxParamLength: 32 * 1024 }
 
 const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
   Layer.provide([
@@ -67,12 +68,14 @@ const layerNotFound = HttpRouter.use(Effect.fnUntraced(function*(router) {
 }))
 
 /**
- * Layer of the API listener: the contract, its documents, and the answer to everything else. Pass the addresses of the
+ * Layer of the API listener: the contract, its documents, the proxy, and the answer to everything else. Pass the addresses of the
  * listener as `hosts` when it is reached by TCP.
  */
 export const layerApi = (options: OriginGuard.OriginGuardOptions = {}) =>
   Layer.fresh(
-    Layer.mergeAll(layerContract, layerDocuments, layerNotFound).pipe(Layer.provide(OriginGuard.make(options).layer))
+    Layer.mergeAll(layerContract, layerDocuments, ProxyRoute.layer, layerNotFound).pipe(
+      Layer.provide(OriginGuard.make(options).layer)
+    )
   )
 
 /** How browsers know the public listener: both are parts of the public URL. */

@@ -119,7 +119,7 @@ describe("the history of a connection", () => {
       yield* TestClock.adjust("10 minutes")
       const before = script.calls.length
       yield* use(ada)
-      assert.deepStrictEqual(script.calls.slice(before), ["ConnectionStore.get"])
+      assert.deepStrictEqual(script.calls.slice(before), ["ServerStore.get", "ConnectionStore.get"])
       const used = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
       yield* TestClock.adjust("31 seconds")
       yield* (yield* AuditTrail).flush

@@ -15,17 +15,21 @@ import { Histories } from "@valetkey/domain/Histories"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
+import { ResourceProxy } from "@valetkey/domain/ResourceProxy"
 import { Revocations } from "@valetkey/domain/Revocations"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { ServerStore } from "@valetkey/domain/ServerStore"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Tenants } from "@valetkey/domain/Tenants"
+import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
+import { Egress } from "@valetkey/egress/Egress"
 import * as AgeArchiveSealer from "@valetkey/keyring/AgeArchiveSealer"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeySource from "@valetkey/keyring/KeySource"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
+import * as ResourceRequests from "@valetkey/oauth/ResourceRequests"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
 import { Context, DateTime, Effect, Layer, Redacted } from "effect"
@@ -46,7 +50,8 @@ export const jwt = {
   audience: "valetkey"
 }
 
-export const allScopes = "flows:write connections:read connections:write connections:export tokens:read admin operator"
+export const allScopes =
+  "flows:write connections:read connections:write connections:export tokens:read proxy admin operator"
 
 /** Signs a token for tests; any claim can be replaced, `undefined` leaves it out. */
 export const sign = (claims: Readonly<Record<string, unknown>> = {}, secret = jwt.secret): Promise<string> =>
@@ -221,6 +226,14 @@ export const layerWorld = (
     Instance.layer({ id: "test" }),
     layerServer
   ).pipe(
+    (useCases) =>
+      Layer.provideMerge(
+        ResourceProxy.layer({ perConnection: 4, perServer: 6 }).pipe(
+          Layer.provide(ResourceRequests.layer()),
+          Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
+        ),
+        useCases
+      ),
     Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
     Layer.provideMerge(Layer.mergeAll(
       noted(ApiKeyStore, "ApiKeyStore"),

@@ -3,6 +3,7 @@ import {
   type AccessToken,
   type AccessTokenError,
   activeConnection,
+  destinationOf,
   openAccessToken,
   TokenError
 } from "../AccessToken.ts"
@@ -228,7 +229,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       tokenType: merged.tokenType,
       expiresAt: merged.expiresAt,
       scopes: merged.scopes,
-      generation: next
+      generation: next,
+      destination: destinationOf(connection.grant)
     }
     if (committed._tag === "None") {
       yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })

@@ -256,5 +256,6 @@ const grantOf = (
   clientId: client.clientId,
   authMethod: client.authMethod,
   ...(resource === undefined ? {} : { resource }),
+  destination: server.resource,
   redemptionPolicy: server.quirks.redemptionPolicy ?? "retry-once"
 } as const)

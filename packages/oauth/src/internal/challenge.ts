@@ -1,9 +1,11 @@
 import { processRevocationResponse, WWWAuthenticateChallengeError } from "oauth4webapi"
 
-/** What a 401 says about where to get a token. */
+/** What a 401 or 403 says about where to get a token. */
 export interface Challenge {
   readonly resourceMetadata: string | undefined
   readonly scope: string | undefined
+  /** RFC 6750 §3.1. */
+  readonly error: string | undefined
 }
 
 /** Longer headers are not read; no honest challenge comes near. */
@@ -28,6 +30,10 @@ export const parseChallenge = async (header: string | undefined): Promise<Challe
     const challenge = bearer.find(({ parameters }) => parameters.resource_metadata !== undefined) ?? bearer[0]
     return challenge === undefined
       ? undefined
-      : { resourceMetadata: challenge.parameters.resource_metadata, scope: challenge.parameters.scope }
+      : {
+        resourceMetadata: challenge.parameters.resource_metadata,
+        scope: challenge.parameters.scope,
+        error: challenge.parameters.error
+      }
   }
 }

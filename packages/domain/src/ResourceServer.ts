@@ -1,0 +1,58 @@
+import { Context, type Effect, type Redacted, Schema, type Scope, type Stream } from "effect"
+
+/** Error of a request to a resource that got no whole answer. */
+export class ResourceError extends Schema.TaggedError<ResourceError>("valetkey/ResourceError")("ResourceError", {
+  code: Schema.Literals([
+    "egress_refused",
+    "resource_unreachable",
+    "resource_interrupted",
+    "resource_timeout"
+  ]),
+  /** False only when certainly no byte left. */
+  sent: Schema.Boolean
+}) {
+  override get message() {
+    switch (this.code) {
+      case "egress_refused":
+        return "The server's resource is at an address that is not allowed; allow it with VALETKEY_ALLOW_EGRESS if it is intended"
+      case "resource_unreachable":
+        return "The server's resource URL cannot be reached; check the URL and that the server is up"
+      case "resource_interrupted":
+        return "The resource broke off before its answer was there; whether it did what was asked is not known"
+      case "resource_timeout":
+        return "The resource did not answer in time; whether it did what was asked is not known"
+    }
+  }
+}
+
+/** A request to a resource. The token is added to it and to nothing else. */
+export interface ResourceRequest {
+  readonly method: string
+  readonly url: URL
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array | AsyncIterable<Uint8Array> | undefined
+  /** The length of an iterated body, where it is known. */
+  readonly length?: number | undefined
+  readonly accessToken: Redacted.Redacted
+}
+
+/** What a resource answers, its body as it arrives. */
+export interface ResourceResponse {
+  readonly status: number
+  /** Lower case, without cookies. */
+  readonly headers: Readonly<Record<string, string>>
+  /** The Bearer challenge, where there is one (RFC 6750 §3). */
+  readonly challenge: { readonly error: string | undefined; readonly scopes: ReadonlyArray<string> } | undefined
+  readonly body: Stream.Stream<Uint8Array, ResourceError>
+}
+
+/** Port: protected resources, asked with an access token. */
+export class ResourceServer extends Context.Service<ResourceServer, {
+  /**
+   * Sends a request at most once and returns when the head of the answer is there. Follows nothing. Closing the scope
+   * ends the exchange; a body that breaks off fails and never ends well.
+   *
+   * @see RFC 6750 §2.1
+   */
+  send(request: ResourceRequest): Effect.Effect<ResourceResponse, ResourceError, Scope.Scope>
+}>()("@valetkey/domain/ResourceServer") {}

@@ -1,0 +1,40 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
+import type { ProxyRequest } from "@valetkey/domain/ResourceProxy"
+import { Effect, type Scope, Stream } from "effect"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+
+/** A body of at most this size is kept, so that it can be sent a second time. */
+const replayLimit = 256 * 1024
+
+/**
+ * The body of a request: as bytes when it ends within the limit, otherwise as it arrives. One that is iterated is read no
+ * faster than it is sent on, and breaks off when its caller does.
+ */
+export const bodyOf = (
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<ProxyRequest["body"], ApiProblem, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { "content-length": declared, "transfer-encoding": encoding } = request.headers
+    if (encoding === undefined && (declared === undefined || declared === "0")) return undefined
+    const length = encoding === undefined ? Number(declared) : undefined
+    const pieces = yield* Effect.acquireRelease(
+      Effect.sync(() => Stream.toAsyncIterable(request.stream)[Symbol.asyncIterator]()),
+      (iterator) => Effect.promise(async () => void await iterator.return?.().catch(() => undefined))
+    )
+    if (length !== undefined && length > replayLimit) return { pieces: rest([], pieces), length }
+    const first: Array<Uint8Array> = []
+    for (let size = 0; size <= replayLimit;) {
+      const piece = yield* Effect.tryPromise({ try: () => pieces.next(), catch: () => unreadable })
+      if (piece.done === true) return Buffer.concat(first)
+      first.push(piece.value)
+      size += piece.value.byteLength
+    }
+    return { pieces: rest(first, pieces), length }
+  })
+
+async function* rest(first: ReadonlyArray<Uint8Array>, pieces: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* first
+  for (let piece; (piece = await pieces.next()).done !== true;) yield piece.value
+}
+
+const unreadable = ApiProblem.of("invalid_request", "The body could not be read; send it whole")
