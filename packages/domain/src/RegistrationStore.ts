@@ -1,4 +1,4 @@
-import { Context, type Effect, type Option, Schema } from "effect"
+import { Context, type Duration, type Effect, type Option, Schema } from "effect"
 import type { TransportKind } from "./Flow.ts"
 import { rowOf, type SealContext, Sealed } from "./Sealed.ts"
 import { HttpUrl, type ServerSlug, TokenEndpointAuthMethod } from "./Server.ts"
@@ -36,6 +36,13 @@ export const sealContext = (key: RegistrationKey): SealContext => ({
 
 /** Port: client registrations. */
 export class RegistrationStore extends Context.Service<RegistrationStore, {
+  /**
+   * Takes the turn to register this client: of any number of callers one has it at a time, until it gives it back or `lease`
+   * is over on the store's clock. False when another has it. A lost turn costs one registration more, nothing else.
+   */
+  take(key: RegistrationKey, turn: string, lease: Duration.Duration): Effect.Effect<boolean, StoreError>
+  /** Gives a turn back; one that is another's by now stays. Idempotent. */
+  give(key: RegistrationKey, turn: string): Effect.Effect<void, StoreError>
   get(key: RegistrationKey): Effect.Effect<Option.Option<Registration>, StoreError>
   /** Replaces what was there in one step. */
   put(key: RegistrationKey, registration: Registration): Effect.Effect<void, StoreError>

@@ -1,14 +1,25 @@
 import { type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { rowOf } from "@valetkey/domain/Sealed"
-import { Effect, Layer, Option } from "effect"
+import { Duration, Effect, Layer, Option } from "effect"
 import { atomicallyOf } from "./internal/deletions.ts"
 import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Layer of `RegistrationStore` over the shared state. */
 export const layer: Layer.Layer<RegistrationStore, never, MemoryWorld> = Layer.effect(
   RegistrationStore,
-  Effect.map(MemoryWorld, ({ deletions, registrations }) =>
+  Effect.map(MemoryWorld, ({ deletions, registrations, registrationTurns }) =>
     RegistrationStore.of({
+      take: (key, turn, lease) =>
+        atomicallyOf({ deletions }, key.tenant, "take", (now) => {
+          const held = registrationTurns.get(pathOf(key))
+          if (held !== undefined && held.until > now) return false
+          registrationTurns.set(pathOf(key), { turn, until: now + Duration.toMillis(lease) })
+          return true
+        }),
+      give: (key, turn) =>
+        Effect.sync(() => {
+          if (registrationTurns.get(pathOf(key))?.turn === turn) registrationTurns.delete(pathOf(key))
+        }),
       get: (key) => Effect.sync(() => Option.fromUndefinedOr(registrations.get(pathOf(key)))),
       put: (key, registration) =>
         atomicallyOf({ deletions }, key.tenant, "put", () => void registrations.set(pathOf(key), registration)),

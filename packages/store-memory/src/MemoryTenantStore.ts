@@ -35,7 +35,7 @@ export const layer: Layer.Layer<TenantStore, never, MemoryWorld> = Layer.effect(
             const connection = { ...row.connection, status: { _tag: "quarantined" as const } }
             ConnectionRows.update(world, { ...row, phase: "idle", leaseUntil: 0 }, connection, now)
           }
-          for (const rows of [world.registrations, world.servers]) removeRows(rows, tenant)
+          for (const rows of [world.registrations, world.registrationTurns, world.servers]) removeRows(rows, tenant)
           for (const [id, { key }] of world.apiKeys) if (key.tenant === tenant) world.apiKeys.delete(id)
           world.deletions.set(tenant, { requestedAt: now, quietAt: Math.max(now, ...leases), deletedAt: undefined })
           return ended.map(({ flow }) => flow.id)

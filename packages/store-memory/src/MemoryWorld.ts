@@ -74,6 +74,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** Lives of connections that were forgotten, in the order of forgetting, with the time in milliseconds. */
   readonly forgotten: Map<string, { readonly tenant: TenantId; readonly at: number }>
   readonly registrations: Map<string, Registration>
+  readonly registrationTurns: Map<string, { readonly turn: string; readonly until: number }>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
   readonly keys: Map<number, KeyRow>
@@ -99,6 +100,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     receipts: new Map(),
     forgotten: new Map(),
     registrations: new Map(),
+    registrationTurns: new Map(),
     servers: new Map(),
     spool: new Map(),
     keys: new Map(),

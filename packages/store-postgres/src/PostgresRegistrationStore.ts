@@ -1,5 +1,5 @@
 import { Registration, RegistrationStore } from "@valetkey/domain/RegistrationStore"
-import { DateTime, Effect, Layer, Option, Schema } from "effect"
+import { DateTime, Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
 
@@ -8,13 +8,32 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
   RegistrationStore,
   Effect.map(Database, (database) =>
     RegistrationStore.of({
+      take: (key, turn, lease) =>
+        database.forTenant(key.tenant).write("RegistrationStore.take", (sql) =>
+          Effect.map(
+            sql`INSERT INTO registration_turns AS held (tenant, server, issuer, transport, turn, until)
+              VALUES (${key.tenant}, ${key.server}, ${key.issuer}, ${key.transport}, ${turn},
+                clock_timestamp() + ${Duration.toMillis(lease)}::float8 * interval '1 millisecond')
+              ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET turn = excluded.turn, until = excluded.until
+                WHERE held.until <= clock_timestamp()
+              RETURNING turn`,
+            (rows) => rows.length > 0
+          )),
+
+      give: (key, turn) =>
+        database.forTenant(key.tenant).write("RegistrationStore.give", (sql) =>
+          Effect.asVoid(sql`DELETE FROM registration_turns
+            WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
+              AND transport = ${key.transport} AND turn = ${turn}`)),
+
       get: (key) =>
         database.forTenant(key.tenant).read("RegistrationStore.get", (sql) =>
           Effect.flatMap(
             sql`SELECT client_id, auth_method, client_secret, client_secret_expires_at, redirect_uri, scopes FROM registrations
               WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
                 AND transport = ${key.transport}`,
-            ([row]) => row === undefined ? Effect.succeedNone : Effect.map(read(row), Option.some)
+            ([row]) =>
+              row === undefined ? Effect.succeedNone : Effect.map(read(row), Option.some)
           )),
 
       put: (key, registration) =>

@@ -95,7 +95,16 @@ export const layer: Layer.Layer<TenantStore, never, Database> = Layer.effect(
 )
 
 /** Every table that holds rows of tenants, but for the audit trail, the data key and what is left of a name. */
-const tables = ["flows", "connections", "registrations", "servers", "api_keys", "revocations", "revocation_receipts"]
+const tables = [
+  "flows",
+  "connections",
+  "registrations",
+  "registration_turns",
+  "servers",
+  "api_keys",
+  "revocations",
+  "revocation_receipts"
+]
 
 /** Marks a tenant that is not marked, and quarantines its connections as far as one statement should. */
 const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
@@ -108,7 +117,7 @@ const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
   const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${sql.literal(settledColumns)}
     WHERE tenant = ${tenant} AND ${sql.literal(openCondition)} RETURNING id`
   yield* quarantine(sql, tenant)
-  for (const table of ["registrations", "servers", "api_keys"]) {
+  for (const table of ["registrations", "registration_turns", "servers", "api_keys"]) {
     yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`
   }
   yield* sql`INSERT INTO tenant_deletions (tenant, requested_at, quiet_at)

@@ -33,7 +33,7 @@ describe.each([
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
-    describe("RegistrationStore", () => RegistrationStoreContract.cases(it))
+    describe("RegistrationStore", () => RegistrationStoreContract.cases(it, options))
     describe("ServerStore", () => ServerStoreContract.cases(it))
     describe("KeyRegister", () => KeyRegisterContract.cases(it, options))
     describe("SealedRows", () => SealedRowsContract.cases(it))

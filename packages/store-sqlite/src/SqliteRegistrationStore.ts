@@ -1,5 +1,5 @@
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
-import { DateTime, Effect, Layer, Option } from "effect"
+import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { sealedOf } from "./internal/columns.ts"
 import { fromJson } from "./internal/openDatabase.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
@@ -9,6 +9,28 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
   RegistrationStore,
   Effect.map(SqliteDatabase, (database) =>
     RegistrationStore.of({
+      take: (key, turn, lease) =>
+        database.write("take", (session, now) =>
+          session.run(
+            `INSERT INTO registration_turns (tenant, server, issuer, transport, turn, until) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET turn = excluded.turn, until = excluded.until
+             WHERE registration_turns.until <= ?`,
+            ...valuesOf(key),
+            turn,
+            now + Duration.toMillis(lease),
+            now
+          ) > 0),
+
+      give: (key, turn) =>
+        database.write("give", (session) => {
+          session.run(
+            `DELETE FROM registration_turns
+             WHERE tenant = ? AND server = ? AND issuer = ? AND transport = ? AND turn = ?`,
+            ...valuesOf(key),
+            turn
+          )
+        }),
+
       get: (key) =>
         database.read("get", (session) =>
           Option.map(

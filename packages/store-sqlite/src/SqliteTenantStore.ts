@@ -35,7 +35,7 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
             now,
             tenant
           )
-          for (const table of ["registrations", "servers", "api_keys"]) {
+          for (const table of ["registrations", "registration_turns", "servers", "api_keys"]) {
             session.run(`DELETE FROM ${table} WHERE tenant = ?`, tenant)
           }
           session.run(
@@ -118,7 +118,16 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
 )
 
 /** Every table that holds rows of tenants, but for the audit trail, the data key and what is left of a name. */
-const tables = ["flows", "connections", "registrations", "servers", "api_keys", "outbox", "revocation_receipts"]
+const tables = [
+  "flows",
+  "connections",
+  "registrations",
+  "registration_turns",
+  "servers",
+  "api_keys",
+  "outbox",
+  "revocation_receipts"
+]
 
 interface DeletionColumns {
   readonly requested_at: number

@@ -1,7 +1,7 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { ServerSlug } from "@valetkey/domain/Server"
-import { DateTime, Effect, type Layer, Option } from "effect"
+import { DateTime, Duration, Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
 
@@ -9,13 +9,47 @@ import * as Fixture from "./internal/contractFixtures.ts"
 export const suite = <R>(
   name: string,
   layer: Layer.Layer<RegistrationStore | R, unknown>,
-  _options?: Fixture.ContractOptions<R>
+  options: Fixture.ContractOptions<R>
 ): void => {
-  describe(`RegistrationStore (${name})`, () => it.layer(layer, { timeout: "60 seconds" })((it) => cases(it)))
+  describe(`RegistrationStore (${name})`, () => it.layer(layer, { timeout: "60 seconds" })((it) => cases(it, options)))
 }
 
 /** The cases of the contract, for a suite that shares its layer with others. */
-export const cases = (it: Vitest.MethodsNonLive<RegistrationStore>): void => {
+export const cases = <R>(
+  it: Vitest.MethodsNonLive<RegistrationStore | R>,
+  options: Fixture.ContractOptions<R>
+): void => {
+  it.effect("REG-01 gives the turn to register to one of twenty callers, and to the next when it is given back", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      const turns = Array.from({ length: 20 }, () => randomUUID())
+      const took = yield* Effect.forEach(turns, (turn) => registrations.take(key, turn, lease), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(took.filter((one) => one).length, 1)
+      const holder = turns[took.indexOf(true)]!
+      yield* registrations.give(key, randomUUID())
+      assert.isFalse(yield* registrations.take(key, randomUUID(), lease))
+      assert.isTrue(yield* registrations.take({ ...key, issuer: `${key.issuer}/` }, randomUUID(), lease))
+      assert.isTrue(yield* registrations.take({ ...key, tenant: Fixture.newTenant() }, randomUUID(), lease))
+      yield* registrations.give(key, holder)
+      yield* registrations.give(key, holder)
+      assert.isTrue(yield* registrations.take(key, randomUUID(), lease))
+    }))
+
+  it.effect("REG-12 gives the turn of a caller that died to another when its lease is over", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const key = newKey()
+      const [dead, alive] = [randomUUID(), randomUUID()]
+      assert.isTrue(yield* registrations.take(key, dead, lease))
+      yield* options.advance(Duration.sum(lease, Duration.seconds(1)))
+      assert.isTrue(yield* registrations.take(key, alive, lease))
+      yield* registrations.give(key, dead)
+      assert.isFalse(yield* registrations.take(key, randomUUID(), lease))
+    }))
+
   it.effect("gives back what was put", () =>
     Effect.gen(function*() {
       const registrations = yield* RegistrationStore
@@ -74,6 +108,8 @@ export const cases = (it: Vitest.MethodsNonLive<RegistrationStore>): void => {
       assert.isTrue(Option.isNone(yield* registrations.get(key)))
     }))
 }
+
+const lease = Duration.seconds(30)
 
 const newKey = (): RegistrationKey => ({
   tenant: Fixture.newTenant(),

@@ -1,8 +1,9 @@
-import { Clock, DateTime, Effect, Option, type Redacted } from "effect"
+import { Clock, DateTime, Duration, Effect, Option, type Redacted } from "effect"
 import { type AuthorizationServer, type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
 import type { CallbackTransport } from "../CallbackTransport.ts"
 import type { Cipher } from "../Cipher.ts"
 import { coversScopes } from "../Credentials.ts"
+import type { Entropy } from "../Entropy.ts"
 import type { TransportKind } from "../Flow.ts"
 import { type Registration, type RegistrationKey, type RegistrationStore, sealContext } from "../RegistrationStore.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
@@ -25,9 +26,10 @@ export interface Client {
 export const makeClients = (ports: {
   readonly authorizationServer: AuthorizationServer["Service"]
   readonly cipher: Cipher["Service"]
+  readonly entropy: Entropy["Service"]
   readonly registrations: RegistrationStore["Service"]
 }) => {
-  const { authorizationServer, cipher, registrations } = ports
+  const { authorizationServer, cipher, entropy, registrations } = ports
 
   /** Ourselves, as a document of ours says, at authorization servers that read one. */
   const described = (
@@ -89,7 +91,7 @@ export const makeClients = (ports: {
     server: Server,
     metadata: AuthorizationServerMetadata,
     transport: TransportKind,
-    input: { readonly redirectUri: string; readonly scopes: ReadonlyArray<string> }
+    input: Wanted
   ) {
     const key = registrationKey(server, metadata, transport)
     const client = yield* authorizationServer.register(metadata, { ...input, transport })
@@ -114,13 +116,59 @@ export const makeClients = (ports: {
     } satisfies Client
   })
 
-  return { known, register }
+  /**
+   * The client on record when it suits, else a new one. One caller registers at a time, on whichever replica, and the others
+   * look again: an authorization server gets one registration of those who start at once.
+   */
+  const obtain = Effect.fnUntraced(function*(
+    server: Server,
+    metadata: AuthorizationServerMetadata,
+    transport: CallbackTransport,
+    context: string,
+    wanted: Wanted
+  ) {
+    const key = registrationKey(server, metadata, transport.kind)
+    const turn = yield* entropy.id
+    const attempt = Effect.acquireUseRelease(
+      registrations.take(key, turn, turnLease),
+      Effect.fnUntraced(function*(isMine) {
+        const client = yield* known(server, metadata, transport, context)
+        if (client !== undefined && suits(client, wanted)) return client
+        if (!isMine) return undefined
+        return yield* register(server, metadata, transport.kind, {
+          ...wanted,
+          scopes: [...new Set([...client?.scopes ?? [], ...wanted.scopes])]
+        })
+      }),
+      (isMine) => isMine ? Effect.ignore(registrations.give(key, turn)) : Effect.void
+    )
+    let client: Client | undefined
+    while ((client = yield* attempt) === undefined) yield* Effect.sleep(pollInterval)
+    return client
+  }, (obtaining) =>
+    Effect.timeoutOrElse(obtaining, {
+      duration: patience,
+      orElse: () => Effect.fail(new DiscoveryError({ code: "authorization_server_unreachable" }))
+    }))
+
+  return { known, obtain }
+}
+
+// Longer than a registration may take, so that nobody registers beside a slow one.
+const turnLease = Duration.seconds(30)
+const pollInterval = Duration.millis(100)
+const patience = Duration.seconds(45)
+
+/** What a flow needs of its client. */
+interface Wanted {
+  readonly redirectUri: string
+  readonly scopes: ReadonlyArray<string>
 }
 
 /** Whether a client may be used as it is: a server may refuse another redirect URI, and more scopes than it registered. */
 export const suits = (
   client: Client,
-  wanted: { readonly redirectUri: string; readonly scopes: ReadonlyArray<string> }
+  wanted: Wanted
 ): boolean =>
   client.needsNoRegistration || client.redirectUri === wanted.redirectUri && coversScopes(client.scopes, wanted.scopes)
 

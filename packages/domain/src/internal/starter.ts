@@ -46,7 +46,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
   const signals = yield* Signals
   const states = yield* StateTags
   const audit = yield* makeAuditing
-  const clients = makeClients({ authorizationServer, cipher, registrations: yield* RegistrationStore })
+  const clients = makeClients({ authorizationServer, cipher, entropy, registrations: yield* RegistrationStore })
 
   const start = Effect.fn("Flows.start")(function*(key: ConnectionKey, choice: StartOptions = {}) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
@@ -138,10 +138,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const scopes = scopesOf(choice, server, metadata)
     const client = registered !== undefined && suits(registered, { redirectUri: opened.redirectUri, scopes })
       ? registered
-      : yield* clients.register(server, metadata, transport.kind, {
-        redirectUri: opened.redirectUri,
-        scopes: [...new Set([...registered?.scopes ?? [], ...scopes])]
-      })
+      : yield* clients.obtain(server, metadata, transport, context, { redirectUri: opened.redirectUri, scopes })
     const decided = yield* decide(attempt, { metadata, context, client, opened, scopes })
     const { authorization, ticket } = decided.frozen
     if (!(yield* flows.freeze(flow.id, authorization, ticket))) return yield* new FlowPreempted({ id: flow.id })

@@ -2,6 +2,7 @@ import type { Migration } from "../Migrations.ts"
 import { migration1 } from "./migration1.ts"
 import { migration10 } from "./migration10.ts"
 import { migration12 } from "./migration12.ts"
+import { migration19 } from "./migration19.ts"
 import { migration2 } from "./migration2.ts"
 import { migration3 } from "./migration3.ts"
 import { migration4 } from "./migration4.ts"
@@ -21,5 +22,6 @@ export const migrations: ReadonlyArray<Migration> = [
   migration8,
   migration9,
   migration10,
-  migration12
+  migration12,
+  migration19
 ]

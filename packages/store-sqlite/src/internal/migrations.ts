@@ -1,6 +1,7 @@
 import { consoleSessions } from "./consoleMigration.ts"
 import { auditChain } from "./migration2.ts"
 import { receipts } from "./receiptMigration.ts"
+import { registrationTurns } from "./registrationMigration.ts"
 import { tenants } from "./tenantMigration.ts"
 
 const credentialColumns = `
@@ -174,7 +175,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   `,
   receipts,
   tenants,
-  consoleSessions
+  consoleSessions,
+  registrationTurns
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
