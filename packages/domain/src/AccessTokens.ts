@@ -18,6 +18,7 @@ import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
 import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
+import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { RevocationReceipts } from "./RevocationReceipts.ts"
 import type { ServerStore } from "./ServerStore.ts"
@@ -52,6 +53,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
     | ConnectionStore
     | Entropy
     | RevocationOutbox
+    | RegistrationStore
     | RevocationReceipts
     | ServerStore
     | Signals

@@ -8,7 +8,7 @@ import { Flows } from "@valetkey/domain/Flows"
 import { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { type ServerDescription, Servers } from "@valetkey/domain/Servers"
 import * as Canary from "@valetkey/testing/Canary"
-import { DateTime, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
+import { DateTime, Deferred, Effect, Exit, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { begin, Browser, comeBack, connect, keyOf, layer, Provider, refuse, response, Vault } from "./World.ts"
 
@@ -43,6 +43,75 @@ describe("Flows.start", () => {
       assert.deepStrictEqual(provider.registrations, [redirectUri])
       yield* (yield* comeBack(flow.id, response(authorizationUrl))).settled
       assert.strictEqual(provider.exchanged[0]!.redirectUri, redirectUri)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("REG-02 REG-03 uses no registration of another redirect URI or issuer, and registers before it returns", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const key = yield* keyOf("mcp")
+      const registrations = yield* RegistrationStore
+      const place = { tenant: key.tenant, server: key.server, transport: "gateway" as const }
+      const old = (redirectUri: string) => ({
+        clientId: "of-old",
+        authMethod: "none" as const,
+        redirectUri,
+        scopes: ["read"]
+      })
+      yield* registrations.put({ ...place, issuer: "https://as.example" }, old("https://before.example/callback/x"))
+      const started = yield* (yield* Flows).start(key, { transport: "gateway", scopes: ["read"] })
+      assert.strictEqual(started._tag, "Offered")
+      const redirectUri = provider.registrations[0]!
+      assert.match(redirectUri, /^https:\/\/valetkey\.example\/callback\//)
+      const registered = yield* registrations.get({ ...place, issuer: "https://as.example" })
+      assert.deepInclude(Option.getOrThrow(registered), { clientId: "client-1", redirectUri })
+
+      const other = yield* keyOf("other")
+      yield* registrations.put(
+        { ...place, server: other.server, issuer: "https://another.example" },
+        old(redirectUri)
+      )
+      yield* (yield* Flows).start(other, { transport: "gateway", scopes: ["read"] })
+      assert.strictEqual(provider.registrations.length, 2)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("REG-12 a start that dies between registering and storing leaves one client behind and nothing half stored", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const key = yield* keyOf("mcp")
+      const registrations = yield* RegistrationStore
+      const { put } = registrations
+      const [dead, died] = [yield* Latch.make(), yield* Deferred.make<never>()]
+      Object.assign(registrations, { put: () => Effect.andThen(dead.open, Deferred.await(died)) })
+      const flows = yield* Flows
+      const start = yield* Effect.forkChild(flows.start(key))
+      yield* dead.await
+      yield* Fiber.interrupt(start)
+      Object.assign(registrations, { put })
+      const begun = yield* begin("mcp")
+      assert.strictEqual(provider.registrations.length, 2)
+      const clientId = new URL(Redacted.value(begun.authorizationUrl)).searchParams.get("client_id")
+      const settled = yield* (yield* comeBack(begun.flow.id, response(begun.authorizationUrl))).settled
+      assert.strictEqual(settled.state, "completed")
+      assert.notStrictEqual(clientId, "client-1")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("REG-07 registers anew after a refresh was told that the client is unknown, and keeps the connection", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const key = yield* keyOf("mcp")
+      provider.lifetime = 1
+      yield* connect(key)
+      yield* TestClock.adjust("1 minute")
+      provider.refresh = () => refuse({ _tag: "Configuration", error: "invalid_client" })
+      const error = yield* Effect.flip((yield* AccessTokens).get(key))
+      assert.strictEqual(error.code, "client_misconfigured")
+      const connection = Option.getOrThrow(yield* (yield* ConnectionStore).get(key))
+      assert.deepStrictEqual([connection.status._tag, connection.credentials.refreshToken !== undefined], [
+        "active",
+        true
+      ])
+      yield* connect(key)
+      assert.strictEqual(provider.registrations.length, 2)
     }).pipe(Effect.provide(layer)))
 
   it.effect("uses the registration on record again and opens its redirect URI", () =>

@@ -11,8 +11,10 @@ import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
 import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import type { Listeners } from "./listeners.ts"
+import { makeRefusedClients } from "./refusedClients.ts"
 import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
 
@@ -29,6 +31,7 @@ const pollInterval = Duration.seconds(1)
 export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
   const flows = yield* FlowStore
   const storing = yield* makeStoring
+  const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const server = yield* AuthorizationServer
   const cipher = yield* Cipher
   const entropy = yield* Entropy
@@ -184,7 +187,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       yield* Checkpoint.reach("flow.tokens_received")
       if (Result.isSuccess(answer)) return yield* storing.store(grantedOf(flow), answer.success, secrets.clientSecret)
       yield* Effect.logWarning("code exchange failed", answer.failure)
-      yield* storing.forgetRefusedClient(grantedOf(flow), answer.failure)
+      yield* forgetRefused(flow.authorization.grant, flow.key, answer.failure)
       const { reason } = answer.failure
       yield* persist(settle(flow, failureOf(answer.failure), "error" in reason ? reason.error : undefined))
     }).pipe(

@@ -18,6 +18,7 @@ import { Entropy } from "../Entropy.ts"
 import { Instance } from "../Instance.ts"
 import * as Instruments from "../Instruments.ts"
 import type { RefreshFailure } from "../Refresh.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
 import type { RedemptionPolicy } from "../Server.ts"
 import { ServerStore } from "../ServerStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
@@ -25,6 +26,7 @@ import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 import { makeLateResults } from "./lateResults.ts"
+import { makeRefusedClients } from "./refusedClients.ts"
 import { sealCredentials } from "./sealing.ts"
 
 /** Backstop for a lost signal while another replica redeems. */
@@ -63,6 +65,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const spool = yield* Spool
   const audit = yield* makeAuditing
   const clientSecretOf = makeClientSecrets(cipher, yield* ServerStore)
+  const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const instance = yield* Effect.serviceOption(Instance)
 
   /** What another instance may have redeemed as well gets a second attempt, and its failure says why it is no surprise. */
@@ -295,6 +298,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
           return again
         }
         case "Configuration":
+          yield* forgetRefused(connection.grant, connection.key, error)
           yield* fail(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay })
           return yield* new TokenError({ code: "client_misconfigured" })
         case "Transient": {

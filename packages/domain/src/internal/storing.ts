@@ -15,7 +15,6 @@ import { Entropy } from "../Entropy.ts"
 import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
 import type { FlowFailure, FlowId, TransportKind } from "../Flow.ts"
 import { FlowStore } from "../FlowStore.ts"
-import { RegistrationStore } from "../RegistrationStore.ts"
 import { RevocationOutbox } from "../RevocationOutbox.ts"
 import type { Sealed } from "../Sealed.ts"
 import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
@@ -57,7 +56,6 @@ export interface Granted {
 export const makeStoring = Effect.gen(function*() {
   const flows = yield* FlowStore
   const connections = yield* ConnectionStore
-  const registrations = yield* RegistrationStore
   const outbox = yield* RevocationOutbox
   const cipher = yield* Cipher
   const entropy = yield* Entropy
@@ -156,18 +154,6 @@ export const makeStoring = Effect.gen(function*() {
     })
   })
 
-  /** A registration that the server does not know any more is not offered to the next flow. */
-  const forgetRefusedClient = (
-    { grant, key, transport }: Pick<Granted, "grant" | "key" | "transport">,
-    { reason }: RedemptionError
-  ): Effect.Effect<void> =>
-    reason._tag !== "Configuration" || !["invalid_client", "unauthorized_client"].includes(reason.error)
-      ? Effect.void
-      : registrations.remove(
-        { tenant: key.tenant, server: key.server, issuer: grant.issuer, transport },
-        grant.clientId
-      ).pipe(Effect.catch((error) => Effect.logWarning("refused client not forgotten", error)))
-
   const settled = ({ id, key }: { readonly id: FlowId; readonly key: ConnectionKey }, outcome: string, told: {
     /** The error code of a provider's answer. */
     readonly answer?: string | undefined
@@ -181,7 +167,7 @@ export const makeStoring = Effect.gen(function*() {
       yield* audit(key, "flow.settled", outcome, told.generation, secret, told.answer)
     })
 
-  return { drop, forgetRefusedClient, settled, store }
+  return { drop, settled, store }
 })
 
 /** What a redemption that gives no credentials makes of a flow. */
