@@ -55,6 +55,7 @@ export const exitCode = {
   deposit_refused: ExitCode.failure,
   doctor_found_problems: ExitCode.failure,
   egress_refused: ExitCode.failure,
+  token_endpoint_moved: ExitCode.failure,
   encryption_key_mismatch: ExitCode.failure,
   encryption_key_missing: ExitCode.failure,
   encryption_key_unavailable: ExitCode.failure,

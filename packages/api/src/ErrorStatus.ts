@@ -82,6 +82,7 @@ export const errorStatus = {
   connection_quarantined: 503,
   deposit_refused: 422,
   egress_refused: 422,
+  token_endpoint_moved: 409,
   encryption_key_mismatch: 503,
   encryption_key_missing: 503,
   encryption_key_unavailable: 503,

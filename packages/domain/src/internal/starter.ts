@@ -23,6 +23,7 @@ import { makeAuditing } from "./auditing.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import type { Listeners } from "./listeners.ts"
+import { refuseMoved } from "./movedEndpoints.ts"
 
 /** Builds `Flows.start`. */
 export const makeStarter = Effect.fnUntraced(function*(options: {
@@ -131,6 +132,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const { choice, server, transport } = attempt
     const scope = transport.stateless === true ? undefined : yield* listeners.open(flow)
     const metadata = yield* authorizationServer.discover(server)
+    yield* refuseMoved(connections, attempt.key, server, metadata)
     const context = callbackContext(entropy, attempt.key)
     const registered = yield* clients.known(server, metadata, transport, context)
     const opening = openOf(attempt, context, registered)
