@@ -34,40 +34,51 @@ export const accompany = Effect.fnUntraced(function*(remote: Remote, server: str
   if (compareCode !== undefined) {
     yield* output.say(`The page must show this code: ${plain(compareCode)}`)
   }
-  const opened = yield* show(server, url, showing)
+  const refused = yield* show(server, url, showing)
   if (listener !== undefined && showing.ssh !== undefined) {
     yield* output.say("The browser comes back to this machine. On yours, keep this running meanwhile:")
     yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
   }
-  const pastes = listener !== undefined && !opened && !output.json && PastedUrl.isOffered()
-  if (listener !== undefined && !opened) {
-    yield* output.say(
-      pastes
-        ? "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
-        : `Where the browser ends at a page that it cannot reach, pass its address on: valetkey callback ${asked.flowId} < FILE`
-    )
-  }
+  const byHand = refused === undefined ? carry(remote, asked) : refused.pipe(
+    Effect.andThen(output.say(`${Browser.notOpened}: ${plain(url)}`)),
+    Effect.andThen(carry(remote, asked))
+  )
   yield* output.say("Waiting for consent; press Ctrl+C to cancel")
   const deadline = Date.parse(asked.expiresAt)
-  const meanwhile = pastes
-    ? Effect.raceFirst(progress(deadline), PastedUrl.each((address) => handOver(remote, asked.flowId, address)))
-    : progress(deadline)
+  const meanwhile = Effect.raceFirst(progress(deadline), byHand)
   return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), meanwhile)
 })
 
-/** Opens the URL, or shows it where no browser is wanted or found. Whether one was opened. */
+/** Says how a browser that reaches no listener is helped, and takes the addresses that a person pastes. */
+const carry = Effect.fnUntraced(function*(remote: Remote, { flowId, listener }: Asked) {
+  const output = yield* Output
+  if (listener === undefined) return yield* Effect.never
+  if (!output.json && PastedUrl.isOffered()) {
+    return yield* PastedUrl.each(
+      output.say(
+        "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
+      ),
+      (address) => handOver(remote, flowId, address)
+    )
+  }
+  yield* output.say(
+    `Where the browser ends at a page that it cannot reach, pass its address on: valetkey callback ${flowId} < FILE`
+  )
+  return yield* Effect.never
+})
+
+/** Opens the URL, or shows it where no browser is wanted or found: then there is nothing that could be refused. */
 const show = Effect.fnUntraced(function*(server: string, url: string, { noBrowser, ssh }: Showing) {
   const output = yield* Output
   if (noBrowser || ssh !== undefined && !hasBrowser(process.env["BROWSER"])) {
     yield* output.say("Open this URL to give consent:")
     yield* output.json ? output.say(plain(url)) : output.data(plain(url))
-    return false
+    return undefined
   }
   yield* output.say(`Opening the browser to connect ${server}`)
   return yield* Browser.open(url).pipe(
-    Effect.as(true),
     Effect.catch((error) =>
-      /^https?:/.test(url) ? Effect.as(output.say(`${error.message}: ${plain(url)}`), false) : Effect.fail(error)
+      /^https?:/.test(url) ? Effect.as(output.say(`${error.message}: ${plain(url)}`), undefined) : Effect.fail(error)
     )
   )
 })

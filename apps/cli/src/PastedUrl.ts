@@ -10,8 +10,12 @@ const longest = 64 * 1024
 /** Whether a person can paste here: a terminal that this command may read. */
 export const isOffered = (): boolean => process.stdin.isTTY === true && isForeground()
 
-/** Passes on each line that a person pastes at the terminal, for as long as it runs. */
+/**
+ * Passes on each line that a person pastes at the terminal, for as long as it runs. `ask` comes when the terminal shows
+ * nothing of it any more: whoever is asked may be quick.
+ */
 export const each = <R>(
+  ask: Effect.Effect<void, never, R>,
   take: (url: Redacted.Redacted) => Effect.Effect<void, never, R>
 ): Effect.Effect<never, never, R> =>
   Effect.scoped(Effect.gen(function*() {
@@ -20,6 +24,7 @@ export const each = <R>(
       Effect.sync(() => listen((line) => Queue.offerUnsafe(lines, line))),
       (stop) => Effect.sync(stop)
     )
+    yield* ask
     return yield* Effect.forever(Effect.flatMap(Queue.take(lines), take))
   }))
 

@@ -90,6 +90,39 @@ describe("a browser that cannot reach the listener", () => {
       assert.strictEqual(ended.code, 0, ended.stderr)
       assert.propertyVal(Valetkey.theDocument(ended), "status", "completed")
     })))
+
+  it.live("LOOP-15 connect shows the URL when the opener is there and finds no browser", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake"], { BROWSER: "/bin/false" })
+      const [, url = ""] = yield* running.saw("stderr", /No browser could be opened.*: (https?:\/\/\S+)/)
+      const [, flowId = ""] = yield* running.saw("stderr", /valetkey callback (\S+) < FILE/)
+      assert.strictEqual((yield* valetkey.run(["callback", flowId], {}, yield* landing(url))).code, 0)
+      assert.strictEqual((yield* running.ended).code, 0)
+    })))
+
+  it.live("LOOP-15 connect takes an address that is pasted at its terminal, and shows nothing of it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const running = yield* valetkey.atTerminal(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      const [url = ""] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      yield* running.saw("stdout", /paste the address of that page here/)
+      const address = yield* landing(url)
+      // Another flow's first: it says so and goes on.
+      yield* running.type(`${address.replace(/state=[^&]*/, "state=forged")}\r`)
+      yield* running.saw("stdout", /belongs to something else than this flow/)
+      yield* running.type(`${address}\r`)
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stdout)
+      assert.include(ended.stdout, "Connected to fake")
+      for (const name of ["code", "state"]) {
+        const secret = new URL(address).searchParams.get(name)!
+        assert.notInclude(ended.stdout.slice(ended.stdout.indexOf(url) + url.length), secret)
+      }
+      assert.strictEqual(provider.requests("token").length, 1)
+    })))
 })
 
 describe("connect over SSH", () => {

@@ -21,7 +21,7 @@ const reading = Effect.gen(function*() {
   const { keys, modes } = yield* terminal
   const lines = yield* Queue.unbounded<string>()
   const reader = yield* Effect.forkScoped(
-    PastedUrl.each((line) => Effect.asVoid(Queue.offer(lines, Redacted.value(line)))),
+    PastedUrl.each(Effect.void, (line) => Effect.asVoid(Queue.offer(lines, Redacted.value(line)))),
     { startImmediately: true }
   )
   return { keys, modes, reader, next: Queue.take(lines) }

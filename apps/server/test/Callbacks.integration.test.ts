@@ -76,7 +76,7 @@ describe("a callback on its way", () => {
       assert.strictEqual(provider.requests("token").length, 2)
     })))
 
-  it.live("S2x.3 I21 is not used up by a replica without a key, nor while the database is away: the same one completes later", () =>
+  it.live("S2x.3 is not used up by a replica without a key, nor while the database is away: the same one completes later", () =>
     Effect.scoped(Effect.gen(function*() {
       const { provider, proxy, publicPort, replica } = yield* installed
       const whole = yield* replica({ VALETKEY_LISTEN: `127.0.0.1:${publicPort}` })

@@ -51,6 +51,32 @@ describe("LocalSocket", () => {
       assert.lengthOf(stub.arrived, 0)
     })))
 
+  it.live("DAEM-02 sends nothing through a directory or a socket that somebody else owns", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const stub = yield* StubServer.make((_, response) => response.end())
+      const own = process.getuid?.() ?? 0
+      // Who asks is somebody else in the place of the file: only root could give one away.
+      const asks = yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          const { getuid } = process
+          const answers: Array<number> = []
+          process.getuid = () => answers.shift() ?? own
+          return { answers, getuid }
+        }),
+        ({ getuid }) =>
+          Effect.sync(() => {
+            if (getuid !== undefined) process.getuid = getuid
+          })
+      )
+      for (const answers of [[own + 1], [own, own + 1]]) {
+        asks.answers.push(...answers)
+        assert.strictEqual(yield* Effect.flip(get(stub)), "not_ours")
+        assert.lengthOf(asks.answers, 0)
+      }
+      assert.lengthOf(stub.arrived, 0)
+      assert.strictEqual((yield* get(stub)).status, 200)
+    })))
+
   it("DAEM-15 reads no token that others could", () => {
     const stub = Effect.scoped(StubServer.make(() => {}))
     return Effect.runPromise(Effect.scoped(Effect.gen(function*() {

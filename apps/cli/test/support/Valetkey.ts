@@ -2,7 +2,7 @@ import { type Home, locate } from "@valetkey/client/Home"
 import * as Canary from "@valetkey/testing/Canary"
 import * as Emitted from "@valetkey/testing/Emitted"
 import { Deferred, Effect, Schedule, type Scope } from "effect"
-import { spawn } from "node:child_process"
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -23,6 +23,12 @@ export interface Running {
   saw(stream: "stdout" | "stderr", pattern: RegExp): Effect.Effect<RegExpExecArray>
   signal(signal: NodeJS.Signals): void
   readonly ended: Effect.Effect<Ended>
+}
+
+/** A command at a terminal, where both streams are one. */
+export interface AtTerminal extends Running {
+  /** Presses keys. */
+  type(keys: string): Effect.Effect<void>
 }
 
 /** What `--json` printed. */
@@ -48,6 +54,8 @@ export interface Installation {
     env?: Readonly<Record<string, string | undefined>>,
     stdin?: string | Uint8Array
   ): Effect.Effect<Ended>
+  /** Starts at a pseudo-terminal of its own. */
+  atTerminal(args: ReadonlyArray<string>): Effect.Effect<AtTerminal, never, Scope.Scope>
   /** Runs another file than the bundle under test. */
   runFile(file: string, args: ReadonlyArray<string>): Effect.Effect<Ended>
   /** Runs with `--json`, checks that stdout is one document and returns it. */
@@ -82,12 +90,34 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
   }
   yield* Effect.addFinalizer(() => Effect.andThen(stop("SIGTERM"), Effect.sync(() => collect(home))))
 
-  const start: Installation["start"] = (args, more = {}, stdin) =>
+  const held = <A extends Running>(launched: () => A) =>
     Effect.acquireRelease(
-      Effect.sync(() => launch(process.env[variable] ?? "", args, { ...env, ...more }, stdin)),
+      Effect.sync(launched),
       (running) => Effect.andThen(Effect.sync(() => running.signal("SIGKILL")), running.ended)
     )
-  const runFile: Installation["runFile"] = (file, args) => Effect.suspend(() => launch(file, args, env).ended)
+  const start: Installation["start"] = (args, more = {}, stdin) =>
+    held(() => {
+      const child = spawnNode([process.env[variable] ?? "", ...args], { ...env, ...more })
+      // A command that reads nothing may be gone already.
+      child.stdin.on("error", () => {}).end(stdin)
+      return watch(child, args)
+    })
+  const atTerminal: Installation["atTerminal"] = (args) =>
+    held(() => {
+      const command = [process.execPath, process.env[variable] ?? "", ...args].map((word) => `'${word}'`).join(" ")
+      const child = spawn("script", ["--quiet", "--flush", "--return", "--command", command, "/dev/null"], {
+        env: { ...env, TERM: "xterm", SHELL: "/bin/sh" },
+        stdio: "pipe"
+      })
+      child.stdin.on("error", () => {})
+      return { ...watch(child, args), type: (keys) => Effect.sync(() => void child.stdin.write(keys)) }
+    })
+  const runFile: Installation["runFile"] = (file, args) =>
+    Effect.suspend(() => {
+      const child = spawnNode([file, ...args], env)
+      child.stdin.on("error", () => {}).end()
+      return watch(child, args).ended
+    })
   const run: Installation["run"] = (args, more, stdin) =>
     Effect.scoped(Effect.flatMap(start(args, more, stdin), (running) => running.ended))
   const stop = (signal: NodeJS.Signals = "SIGTERM") =>
@@ -103,6 +133,7 @@ export const make: Effect.Effect<Installation, never, Scope.Scope> = Effect.gen(
     env,
     start,
     run,
+    atTerminal,
     runFile,
     json: (args, more, stdin) =>
       Effect.map(
@@ -159,19 +190,11 @@ export const eventually = (question: Effect.Effect<boolean>): Effect.Effect<void
     Effect.orDie
   )
 
-const launch = (
-  file: string,
-  args: ReadonlyArray<string>,
-  env: Readonly<Record<string, string | undefined>>,
-  stdin?: string | Uint8Array
-): Running => {
-  const child = spawn(process.execPath, [file, ...args], {
-    env: env as NodeJS.ProcessEnv,
-    stdio: "pipe"
-  })
+const spawnNode = (words: ReadonlyArray<string>, env: Readonly<Record<string, string | undefined>>) =>
+  spawn(process.execPath, words, { env: env as NodeJS.ProcessEnv, stdio: "pipe" })
+
+const watch = (child: ChildProcessWithoutNullStreams, args: ReadonlyArray<string>): Running => {
   Emitted.record("cmdline", child.spawnargs.join(" "))
-  // A command that reads nothing may be gone already.
-  child.stdin.on("error", () => {}).end(stdin)
   const text = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
   for (const stream of ["stdout", "stderr"] as const) {
