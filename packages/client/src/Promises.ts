@@ -2,6 +2,7 @@ import type { ConnectionView } from "@valetkey/api/ConnectionsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import { DateTime, type Duration, Effect, type Layer, ManagedRuntime, Redacted } from "effect"
 import { locate } from "./Home.ts"
+import * as ResourceFetch from "./ResourceFetch.ts"
 import { ValetkeyClient } from "./ValetkeyClient.ts"
 
 /** Where the server is: a URL with a token, a socket, or by default the local server of this user. */
@@ -17,6 +18,8 @@ export interface OpenToken {
   readonly expiresAt: Date | undefined
   readonly scopes: ReadonlyArray<string> | undefined
   readonly generation: number
+  /** The resource that it is for: send it nowhere else. */
+  readonly resource: string | undefined
 }
 
 /** A Valetkey server for code without Effect. Every promise rejects with a `ClientError`; look at its `code`. */
@@ -25,6 +28,11 @@ export interface Client {
     server: string,
     options?: { readonly minValidity?: Duration.Input; readonly rejected?: string }
   ): Promise<OpenToken>
+  /**
+   * A `fetch` for the server's resource: it adds a fresh token, replaces it when the resource answers 401, and sends it to
+   * no other origin. Rejects with a `ResourceError` besides.
+   */
+  fetch(server: string): typeof fetch
   connections(): Promise<ReadonlyArray<ConnectionView>>
   connection(server: string): Promise<ConnectionView>
   disconnect(server: string): Promise<void>
@@ -52,9 +60,21 @@ export const connect = (place: Place = {}): Client => {
             tokenType: token.tokenType,
             expiresAt: token.expiresAt === undefined ? undefined : DateTime.toDate(token.expiresAt),
             scopes: token.scopes,
-            generation: token.generation
+            generation: token.generation,
+            resource: token.resource
           })
         )
+      ),
+    fetch: (server) =>
+      ResourceFetch.make(
+        async (effect, signal) => {
+          try {
+            return await runtime.runPromise(effect, signal === undefined ? {} : { signal })
+          } catch (error) {
+            throw signal?.aborted === true ? signal.reason : error
+          }
+        },
+        server
       ),
     connections: () => run((client) => client.connections),
     connection: (server) => run((client) => client.connection(server)),

@@ -13,7 +13,8 @@ describe("Promises", () => {
             tokenType: "Bearer",
             expiresAt: "2999-01-01T00:00:00.000Z",
             scopes: ["read"],
-            generation: 1
+            generation: 1,
+            resource: "https://notes.example/mcp"
           })
           : response.writeHead(500).end("hunter2")
       )
@@ -25,7 +26,8 @@ describe("Promises", () => {
           tokenType: "Bearer",
           expiresAt: new Date("2999-01-01T00:00:00.000Z"),
           scopes: ["read"],
-          generation: 1
+          generation: 1,
+          resource: "https://notes.example/mcp"
         })
         const error = yield* Effect.promise(() => client.connections().then(() => undefined, (error) => error))
         assert.strictEqual((error as { readonly code: unknown }).code, "unexpected_response")

@@ -32,12 +32,14 @@ export interface McpResource {
   readonly calls: () => number
   /** Fingerprints of the tokens that arrived, in order. */
   readonly tokens: ReadonlyArray<Fingerprint.Fingerprint>
+  /** Lets the `report` tool answer, which told of its progress before. */
+  readonly release: () => void
   /** Fails the next requests with 401 whatever their token. */
   readonly rejectNext: (requests: number) => void
 }
 
 /**
- * Starts an MCP server of the official SDK (streamable HTTP, stateless, tool `whoami`) on 127.0.0.1 until the scope closes.
+ * Starts an MCP server of the official SDK (streamable HTTP, stateless, tools `whoami` and `report`) on 127.0.0.1 until the scope closes.
  *
  * It introspects each token at the issuer, refuses a token for another audience, and serves its metadata and challenges.
  *
@@ -60,6 +62,7 @@ export const make = (
     let authorized = 0
     let calls = 0
     let rejections = 0
+    const reports: Array<() => void> = []
 
     const guard = requireBearerAuth({
       requiredScopes: scopes,
@@ -98,6 +101,20 @@ export const make = (
             return { content: [{ type: "text", text: JSON.stringify(who) }] }
           }
         )
+        server.registerTool(
+          "report",
+          { description: "Tells of its progress and answers when it is released", inputSchema: {} },
+          async (_, { _meta, sendNotification }) => {
+            calls++
+            const released = new Promise<void>((resolve) => reports.push(resolve))
+            await sendNotification({
+              method: "notifications/progress",
+              params: { progressToken: _meta?.progressToken ?? 0, progress: 1 }
+            })
+            await released
+            return { content: [{ type: "text", text: "reported" }] }
+          }
+        )
         const transport = new StreamableHTTPServerTransport({})
         response.once("close", () => void Promise.allSettled([transport.close(), server.close()]))
         await server.connect(transport as Transport)
@@ -112,6 +129,7 @@ export const make = (
       authorized: () => authorized,
       calls: () => calls,
       tokens,
+      release: () => reports.splice(0).forEach((report) => report()),
       rejectNext: (requests) => {
         rejections = requests
       }
