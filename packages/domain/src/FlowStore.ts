@@ -153,9 +153,13 @@ export class FlowStore extends Context.Service<FlowStore, {
   /**
    * Credentials, flow and connection change in one transaction or not at all: `exchanging → completed` if the fence still
    * holds, and the connection becomes `active` at `previous + 1` with a new epoch if its generation is still `previous`.
+   * Other replicas hear the flow's topic with the commit; this process is woken by the caller.
    */
   complete(id: FlowId, fence: number, write: ConnectionWrite): Effect.Effect<Completion, StoreError>
-  /** Settles a claimed flow as failed or `outcome_unknown`, if the fence still holds. False means somebody else settled it. */
+  /**
+   * Settles a claimed flow as failed or `outcome_unknown`, if the fence still holds. False means somebody else settled it.
+   * Other replicas hear of it as of `complete`.
+   */
   fail(id: FlowId, fence: number, failure: FlowFailure | "outcome_unknown"): Effect.Effect<boolean, StoreError>
   /** Settles a flow that `start` could not finish as `failed(start_failed)` and frees the slot. Terminal flows stay as they are. */
   abandon(id: FlowId): Effect.Effect<void, StoreError>
@@ -169,6 +173,20 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly tenant: TenantId
     readonly subject: SubjectId
   }): Effect.Effect<Option.Option<Flow>, StoreError>
+  /** Those of the flows that there are, each as `get` gives it to its owner. In no order. */
+  getAll(
+    owners: ReadonlyArray<{
+      readonly id: FlowId
+      readonly tenant: TenantId
+      readonly subject: SubjectId
+    }>
+  ): Effect.Effect<ReadonlyArray<Flow>, StoreError>
+  /**
+   * Every flow whose settling was committed, or whose deadline passed, within the last `within`, and maybe others: for
+   * whoever may have missed a signal. A settling counts from its time, which is before its commit. What it costs depends
+   * on how many ended, and not on how many are open.
+   */
+  ended(within: Duration.Duration): Effect.Effect<ReadonlyArray<FlowId>, StoreError>
   /** The newest flow of a connection, of whatever state. */
   latest(key: ConnectionKey): Effect.Effect<Option.Option<Flow>, StoreError>
   /** The flow that a state belongs to, whatever became of it; for the page that says "already finished". */

@@ -22,6 +22,7 @@ import { makeListeners } from "./internal/listeners.ts"
 import { makePasting } from "./internal/pasting.ts"
 import { makeStarter } from "./internal/starter.ts"
 import { makeTickets } from "./internal/tickets.ts"
+import { makeWaiters } from "./internal/waiters.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { ServerStore } from "./ServerStore.ts"
@@ -112,8 +113,20 @@ export class Flows extends Context.Service<Flows, {
   ofReceipt(receipt: Digest, atMost: Duration.Input): Effect.Effect<Option.Option<Flow>, StoreError>
   /** The newest flow of a connection; none when it was never started. */
   latest(key: ConnectionKey): Effect.Effect<Option.Option<Flow>, StoreError>
-  /** Returns when the flow settles, on whichever replica, or when `atMost` has passed, whichever is first. */
+  /**
+   * Returns when the flow settles, on whichever replica, or when `atMost` has passed, whichever is first. A waiter that is
+   * interrupted is not felt by another.
+   */
   wait(owner: FlowOwner, atMost: Duration.Input): Effect.Effect<Flow, FlowNotFound | StoreError>
+  /**
+   * As `wait`, for any number of waiters: calls `resume` once with what `wait` would return, and gives how to leave before
+   * that. Such a waiter has no fiber and no timer of its own.
+   */
+  onSettled(
+    owner: FlowOwner,
+    atMost: Duration.Input,
+    resume: (settled: Effect.Effect<Flow, FlowNotFound | StoreError>) => void
+  ): Effect.Effect<() => void>
   /**
    * Takes an authorization response. A response that does not match changes nothing. One that matches is claimed at once;
    * the exchange goes on in a fiber of the application, and the delivery tells when it is settled. A `state` that this
@@ -168,7 +181,8 @@ export class Flows extends Context.Service<Flows, {
         const signals = yield* Signals
         const audit = yield* makeAuditing
         const listeners = yield* makeListeners
-        const callbacks = yield* makeCallbacks(listeners)
+        const waiters = yield* makeWaiters
+        const callbacks = yield* makeCallbacks(listeners, waiters)
         const pasting = yield* makePasting(callbacks)
         const tickets = yield* makeTickets
         const starter = yield* makeStarter({
@@ -201,19 +215,13 @@ export class Flows extends Context.Service<Flows, {
           return flow === undefined ? listeners.closeTopic(topic) : closeSettled([flow])
         })
 
-        const wait = Effect.fnUntraced(function*(owner: FlowOwner, atMost: Duration.Input) {
-          return yield* callbacks.untilSettled(status(owner), owner.id).pipe(
-            Effect.timeoutOrElse({ duration: atMost, orElse: () => status(owner) })
-          )
-        })
-
         const ofReceipt = Effect.fnUntraced(function*(receipt: Digest, atMost: Duration.Input) {
           const found = yield* flows.findByState(receipt)
           if (Option.isNone(found) || isTerminal(found.value.state) || found.value.state === "awaiting_finalize") {
             return found
           }
           const { id, key } = found.value
-          return yield* wait({ id, tenant: key.tenant, subject: key.subject }, atMost).pipe(
+          return yield* waiters.wait({ id, tenant: key.tenant, subject: key.subject }, atMost).pipe(
             Effect.asSome,
             Effect.catchTag("FlowNotFound", () => Effect.succeedNone)
           )
@@ -235,15 +243,16 @@ export class Flows extends Context.Service<Flows, {
           status,
           ofReceipt,
           latest: flows.latest,
-          wait,
+          wait: waiters.wait,
+          onSettled: (owner, atMost, resume) => Effect.sync(() => waiters.register(owner, atMost, resume)),
           complete: callbacks.complete,
           paste: Effect.fnUntraced(function*(owner: FlowOwner, url: Redacted.Redacted) {
             yield* pasting.paste(owner, url)
-            return yield* callbacks.untilSettled(status(owner), owner.id)
+            return yield* waiters.wait(owner)
           }),
           finalize: Effect.fn("Flows.finalize")(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
             yield* callbacks.finalize(owner, completionCode)
-            return yield* callbacks.untilSettled(status(owner), owner.id)
+            return yield* waiters.wait(owner)
           }),
           cancel,
           release: Effect.fnUntraced(function*(ids) {

@@ -6,6 +6,7 @@ export interface SignalHub {
   /** Wakes whoever subscribed to the topic and hands it to every listener. Waits for nobody. */
   dispatch(topic: Topic): void
   readonly subscribe: Signals["Service"]["subscribe"]
+  readonly observe: Signals["Service"]["observe"]
   readonly listen: Signals["Service"]["listen"]
 }
 
@@ -16,6 +17,7 @@ const backlog = 1024
 export const make = (): SignalHub => {
   const waiting = new Map<Topic, Set<Deferred.Deferred<void>>>()
   const listeners = new Set<Queue.Queue<Topic>>()
+  const observers = new Set<(topic: Topic) => void>()
 
   const subscribe = (topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope> =>
     Effect.map(
@@ -35,6 +37,17 @@ export const make = (): SignalHub => {
       ),
       Deferred.await
     )
+
+  const observe = (observer: (topic: Topic) => void): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.asVoid(Effect.acquireRelease(
+      Effect.sync(() => {
+        // One entry for each call, so that an observer that is given twice leaves once.
+        const entry = (topic: Topic) => observer(topic)
+        observers.add(entry)
+        return entry
+      }),
+      (entry) => Effect.sync(() => observers.delete(entry))
+    ))
 
   const listen = (listener: (topic: Topic) => Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen(function*() {
@@ -58,9 +71,11 @@ export const make = (): SignalHub => {
         waiting.delete(topic)
         for (const waiter of set) Deferred.doneUnsafe(waiter, Effect.void)
       }
+      for (const observer of observers) observer(topic)
       for (const queue of listeners) Queue.offerUnsafe(queue, topic)
     },
     subscribe,
+    observe,
     listen
   }
 }

@@ -22,8 +22,12 @@ export const tenantTopic = (tenant: TenantId): Topic => `tenant:${encodeURICompo
 export class Signals extends Context.Service<Signals, {
   /** Tells every subscriber on every replica, best effort. Called after the commit. Never fails and never blocks on a subscriber. */
   notify(topic: Topic): Effect.Effect<void>
+  /** Tells the subscribers of this process alone: for what the store told the other replicas with its commit. */
+  wake(topic: Topic): Effect.Effect<void>
   /** Subscribes now, for the life of the scope. The returned effect completes at the first signal after the subscription. */
   subscribe(topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
+  /** Calls `observer` at once with every signal of this and other replicas, for the life of the scope. It must be quick and not throw. */
+  observe(observer: (topic: Topic) => void): Effect.Effect<void, never, Scope.Scope>
   /** Calls `listener` for every signal of this and other replicas, for the life of the scope. */
   listen(listener: (topic: Topic) => Effect.Effect<void>): Effect.Effect<void, never, Scope.Scope>
 }>()("@valetkey/domain/Signals") {}

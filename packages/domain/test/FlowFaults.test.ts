@@ -314,28 +314,6 @@ describe("a held code", () => {
 })
 
 describe("waiting", () => {
-  it.effect("holds one subscription at a time, however long it takes", () =>
-    Effect.gen(function*() {
-      const { owner } = yield* begin("mcp")
-      const signals = yield* Signals
-      const { subscribe } = signals
-      let [live, most] = [0, 0]
-      Object.assign(signals, {
-        subscribe: (topic: string) =>
-          Effect.andThen(
-            Effect.acquireRelease(
-              Effect.sync(() => most = Math.max(most, ++live)),
-              () => Effect.sync(() => live--)
-            ),
-            subscribe(topic)
-          )
-      })
-      const waiter = yield* Effect.forkChild((yield* Flows).wait(owner, "1 minute"), { startImmediately: true })
-      yield* TestClock.adjust("1 minute")
-      yield* Fiber.join(waiter)
-      assert.deepStrictEqual([live, most], [0, 1])
-    }).pipe(Effect.provide(layer)))
-
   it.effect("DB-10 finds a flow whose signal was lost by its poll", () =>
     Effect.gen(function*() {
       const { owner } = yield* begin("mcp")

@@ -108,7 +108,7 @@ describe("a flow", () => {
             }),
             context
           )
-          assert.isAtLeast(sleeping(), 3)
+          assert.isAtLeast(sleeping(), 1)
           assert.deepStrictEqual(count(), before)
           return Context.get(context, Browser)
         }))
@@ -205,16 +205,16 @@ describe("who waits for a flow", () => {
     Effect.gen(function*() {
       const store = yield* FlowStore
       const { owner } = yield* begin("mcp")
-      const { get } = store
+      const { getAll } = store
       const [reading, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
       let [now, most] = [0, 0]
       Object.assign(store, {
-        get: (input: Parameters<typeof get>[0]) =>
+        getAll: (input: Parameters<typeof getAll>[0]) =>
           Effect.acquireUseRelease(
             Effect.sync(() => {
               most = Math.max(most, ++now)
             }),
-            () => Effect.andThen(reading.open, Effect.andThen(Deferred.await(gate), get(input))),
+            () => Effect.andThen(reading.open, Effect.andThen(Deferred.await(gate), getAll(input))),
             () => Effect.sync(() => now--)
           )
       })
@@ -224,7 +224,7 @@ describe("who waits for a flow", () => {
         yield* (yield* Signals).notify(flowTopic(owner.id))
         yield* TestClock.adjust("1 second")
       }
-      Object.assign(store, { get })
+      Object.assign(store, { getAll })
       yield* store.cancel(owner)
       yield* Deferred.succeed(gate, undefined)
       yield* TestClock.adjust("2 seconds")
@@ -267,12 +267,12 @@ describe("who waits for a flow", () => {
       const { authorizationUrl, flow, owner } = yield* begin("mcp")
       const waiter = yield* Effect.forkChild(flows.wait(owner, "1 minute"), { startImmediately: true })
       yield* TestClock.adjust("3 seconds")
-      const { get } = store
+      const { ended, getAll } = store
       const outage = new StoreError({ code: "store_unavailable", operation: "flows.get" })
-      Object.assign(store, { get: () => Effect.fail(outage) })
+      Object.assign(store, { ended: () => Effect.fail(outage), getAll: () => Effect.fail(outage) })
       yield* TestClock.adjust("3 seconds")
       const exit = yield* Fiber.await(waiter)
-      Object.assign(store, { get })
+      Object.assign(store, { ended, getAll })
       assert.deepStrictEqual(exit._tag === "Failure" ? Cause.squash(exit.cause) : exit.value, outage)
       yield* comeBack(flow.id, response(authorizationUrl))
       assert.strictEqual((yield* flows.wait(owner, "1 minute")).state, "completed")
@@ -282,9 +282,9 @@ describe("who waits for a flow", () => {
     Effect.gen(function*() {
       const store = yield* FlowStore
       const { owner } = yield* begin("mcp")
-      const { get } = store
+      const { getAll } = store
       const slow = Duration.seconds(3)
-      Object.assign(store, { get: (input: Parameters<typeof get>[0]) => Effect.delay(get(input), slow) })
+      Object.assign(store, { getAll: (input: Parameters<typeof getAll>[0]) => Effect.delay(getAll(input), slow) })
       const from = yield* Clock.currentTimeMillis
       const waiter = yield* Effect.forkChild((yield* Flows).wait(owner, "20 seconds"), { startImmediately: true })
       while (waiter.pollUnsafe() === undefined) yield* TestClock.adjust("1 second")

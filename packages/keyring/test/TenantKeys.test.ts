@@ -130,7 +130,9 @@ const makeShared = () => {
   })
   const signals = Signals.of({
     notify: (topic) => Effect.sync(() => hub.dispatch(topic)),
+    wake: (topic) => Effect.sync(() => hub.dispatch(topic)),
     subscribe: hub.subscribe,
+    observe: hub.observe,
     listen: hub.listen
   })
   const shared = Layer.mergeAll(

@@ -154,6 +154,24 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
       get: (input) =>
         atomically((now) => Option.map(Option.fromUndefinedOr(owned(input)), (row) => FlowRows.read(row, now))),
 
+      getAll: (owners) =>
+        atomically((now) =>
+          owners.flatMap((owner) => {
+            const row = owned(owner)
+            return row === undefined ? [] : [FlowRows.read(row, now)]
+          })
+        ),
+
+      ended: (within) =>
+        atomically((now) =>
+          [...world.flows.values()].flatMap((row) => {
+            const { id, settledAt } = FlowRows.read(row, now)
+            return settledAt !== undefined && DateTime.toEpochMillis(settledAt) > now - Duration.toMillis(within)
+              ? [id]
+              : []
+          })
+        ),
+
       latest: (key) =>
         atomically((now) => {
           const row = newestOf(world, key)

@@ -1,11 +1,12 @@
 import { Digest } from "@valetkey/domain/Entropy"
-import { FlowId } from "@valetkey/domain/Flow"
-import { FlowStore } from "@valetkey/domain/FlowStore"
+import { type Flow, FlowId } from "@valetkey/domain/Flow"
+import { type ConnectionWrite, FlowStore } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
+import { flowTopic } from "@valetkey/domain/Signals"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option, Schema } from "effect"
-import { Database, type Sql } from "./Database.ts"
-import { type KeyColumns, ofKey, writeConnection } from "./internal/connectionRows.ts"
+import { Database, type Operations, type Sql } from "./Database.ts"
+import { connectionStatement, ofKey } from "./internal/connectionRows.ts"
 import { storeError } from "./internal/failure.ts"
 import {
   claimedColumns,
@@ -18,6 +19,7 @@ import {
   settledColumns
 } from "./internal/flowRows.ts"
 import { makeReserve } from "./internal/reservations.ts"
+import { channel } from "./PostgresSignals.ts"
 
 /** Layer of `FlowStore` on the tables `flows` and `connections`. */
 export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
@@ -98,28 +100,13 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           )),
 
       complete: (id, fence, write) =>
-        database.acrossTenants.transaction("FlowStore.complete", (sql) =>
-          Effect.gen(function*() {
-            const [flow] = yield* sql<KeyColumns>`SELECT tenant, subject, server FROM flows
-              WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} FOR UPDATE`
-            if (flow === undefined) {
-              return { _tag: "ClaimLost" as const }
-            }
-            if (!(yield* writeConnection(sql, flow, write))) {
-              const [row] = yield* sql<{ generation: number }>`
-                SELECT generation FROM connections WHERE ${ofKey(sql, flow)}`
-              return { _tag: "GenerationMoved" as const, current: row?.generation ?? 0 }
-            }
-            yield* sql`UPDATE flows SET state = 'completed', ${sql.literal(settledColumns)}
-              WHERE tenant = ${flow.tenant} AND id = ${id}`
-            return { _tag: "Completed" as const }
-          })),
+        database.acrossTenants.write("FlowStore.complete", (sql) => completeFlow(sql, id, fence, write)),
 
       fail: (id, fence, failure) =>
         database.acrossTenants.write("FlowStore.fail", (sql) => {
           const [state, code] = failure === "outcome_unknown" ? [failure, null] : ["failed", failure]
           return changed(sql`UPDATE flows SET state = ${state}, failure = ${code}, ${sql.literal(settledColumns)}
-            WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)
+            WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING ${announcement(sql, "id")}`)
         }),
 
       abandon: (id) =>
@@ -153,6 +140,23 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
             (rows) => firstOf("FlowStore.get", rows, decodeFlow)
           )),
 
+      getAll: (owners) =>
+        Effect.flatMap(database.partition(owners, ({ tenant }) => tenant), (parts) =>
+          Effect.map(
+            Effect.forEach(parts, ({ items, operations }) => readAll(operations, items), { concurrency: "unbounded" }),
+            (flows) => flows.flat()
+          )),
+
+      ended: (within) =>
+        database.acrossTenants.read("FlowStore.ended", (sql) =>
+          Effect.map(
+            sql<{ id: string }>`SELECT id FROM flows WHERE settled_at > (SELECT ${before(sql, within)})
+              UNION ALL
+              SELECT id FROM flows WHERE state IN ('pending', 'awaiting_finalize')
+                AND expires_at <= (SELECT clock_timestamp()) AND expires_at > (SELECT ${before(sql, within)})`,
+            (rows) => rows.map(({ id }) => FlowId.make(id))
+          )),
+
       latest: (key) =>
         database.forTenant(key.tenant).read("FlowStore.latest", (sql) =>
           Effect.flatMap(
@@ -175,6 +179,48 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
     })
   })
 )
+
+/**
+ * One statement: the flow is held while its connection is written, and settles only if it was. NOTIFY goes with the
+ * commit, so that a waiter of another replica re-reads once and finds it.
+ */
+const completeFlow = Effect.fnUntraced(function*(sql: Sql, id: FlowId, fence: number, write: ConnectionWrite) {
+  const [row] = yield* sql<{ held: boolean; settled: boolean }>`WITH held AS MATERIALIZED (
+      SELECT tenant, subject, server, id FROM flows
+      WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} FOR UPDATE
+    ), written AS (
+      ${connectionStatement(sql, sql`held AS owner`, write)}
+    ), settled AS (
+      UPDATE flows SET state = 'completed', ${sql.literal(settledColumns)}
+      FROM held, written WHERE flows.tenant = held.tenant AND flows.id = held.id
+      RETURNING ${announcement(sql, "flows.id")}
+    )
+    SELECT EXISTS (SELECT FROM held) AS held, EXISTS (SELECT FROM settled) AS settled`
+  if (row?.settled === true) return { _tag: "Completed" as const }
+  if (row?.held !== true) return { _tag: "ClaimLost" as const }
+  const [now] = yield* sql<{ generation: number }>`SELECT generation FROM connections
+    JOIN flows USING (tenant, subject, server) WHERE flows.id = ${id}`
+  return { _tag: "GenerationMoved" as const, current: now?.generation ?? 0 }
+})
+
+/** Tells the other replicas of the flow, when the transaction commits. */
+const announcement = (sql: Sql, id: string) =>
+  sql`pg_notify(${channel}, ${flowTopic("" as FlowId)} || ${sql.literal(id)})`
+
+type Owners = Parameters<FlowStore["Service"]["getAll"]>[0]
+
+const readAll = (operations: Operations, owners: Owners): Effect.Effect<ReadonlyArray<Flow>, StoreError> =>
+  operations.read("FlowStore.getAll", (sql) =>
+    Effect.flatMap(
+      sql`SELECT ${flowColumns(sql)} FROM unnest(${owners.map(({ id }) => id)}::text[],
+          ${owners.map(({ tenant }) => tenant)}::text[], ${owners.map(({ subject }) => subject)}::text[]
+        ) AS wanted (id, tenant, subject) JOIN flows USING (id, tenant, subject)`,
+      (rows) =>
+        Effect.mapError(
+          Effect.forEach(rows, decodeFlow),
+          (error) => storeError("FlowStore.getAll", error)
+        )
+    ))
 
 const settleOverdue = (sql: Sql, limit: number) =>
   Effect.map(

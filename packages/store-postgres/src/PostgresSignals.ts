@@ -56,6 +56,8 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
             hub.dispatch(payloadOf(topic))
             Queue.offerUnsafe(outgoing, payloadOf(topic))
           }),
+        wake: (topic) => Effect.sync(() => hub.dispatch(payloadOf(topic))),
+        observe: hub.observe,
         subscribe: (topic) => {
           const name = payloadOf(topic)
           return Effect.andThen(

@@ -115,7 +115,7 @@ const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
       (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
     ) AS quiet`
   const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${sql.literal(settledColumns)}
-    WHERE tenant = ${tenant} AND ${sql.literal(openCondition)} RETURNING id`
+    WHERE tenant = ${tenant} AND latest AND ${sql.literal(openCondition)} RETURNING id`
   yield* quarantine(sql, tenant)
   for (const table of ["registrations", "registration_turns", "servers", "api_keys"]) {
     yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`

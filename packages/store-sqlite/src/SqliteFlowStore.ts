@@ -204,6 +204,25 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
             (row) => FlowRows.flowOf(row, now)
           )),
 
+      getAll: (owners) =>
+        database.read("getAll", (session, now) =>
+          session.all<FlowRows.FlowColumns>(
+            `SELECT flows.* FROM json_each(?) AS wanted JOIN flows ON flows.id = wanted.value ->> 0
+               AND flows.tenant = wanted.value ->> 1 AND flows.subject = wanted.value ->> 2`,
+            JSON.stringify(owners.map(({ id, subject, tenant }) => [id, tenant, subject]))
+          ).map((row) => FlowRows.flowOf(row, now))),
+
+      ended: (within) =>
+        database.read("ended", (session, now) =>
+          session.all<{ readonly id: FlowId }>(
+            `SELECT id FROM flows WHERE settled_at > ?
+             UNION ALL
+             SELECT id FROM flows WHERE state IN ('pending', 'awaiting_finalize') AND expires_at <= ? AND expires_at > ?`,
+            before(now, within),
+            now,
+            before(now, within)
+          ).map(({ id }) => id)),
+
       latest: (key) =>
         database.read("latest", (session, now) =>
           Option.map(

@@ -7,7 +7,9 @@ export const layer: Layer.Layer<Signals> = Layer.sync(Signals, () => {
   const hub = SignalHub.make()
   return Signals.of({
     notify: (topic) => Effect.sync(() => hub.dispatch(topic)),
+    wake: (topic) => Effect.sync(() => hub.dispatch(topic)),
     subscribe: hub.subscribe,
+    observe: hub.observe,
     listen: hub.listen
   })
 })

@@ -7,6 +7,7 @@ import * as FlowGroup from "./internal/flowGroupCases.ts"
 import * as FlowOpening from "./internal/flowOpeningCases.ts"
 import * as FlowSettling from "./internal/flowSettlingCases.ts"
 import * as FlowTicket from "./internal/flowTicketCases.ts"
+import * as FlowWaiting from "./internal/flowWaitingCases.ts"
 
 /** Runs the contract of `FlowStore` on a layer; completing is observed through the `ConnectionStore` of the same layer. */
 export const suite = <R>(
@@ -26,4 +27,5 @@ export const cases = <R>(
   FlowGroup.cases(it, options)
   FlowTicket.cases(it, options)
   FlowSettling.cases(it, options)
+  FlowWaiting.cases(it, options)
 }

@@ -63,6 +63,32 @@ export const cases = (it: Vitest.MethodsNonLive<Signals>): void => {
       }
     }))
 
+  it.effect("gives every signal to every observer before the notifier goes on, until its scope closes", () =>
+    Effect.gen(function*() {
+      const signals = yield* Signals
+      const topic = flowTopic(Fixture.newFlowId())
+      const heard: Array<string> = []
+      const observe = (name: string) => signals.observe((one) => void (one === topic && heard.push(name)))
+      yield* observe("one")
+      yield* Effect.scoped(Effect.andThen(observe("two"), signals.notify(topic)))
+      assert.includeMembers(heard.splice(0), ["one", "two"])
+      yield* signals.notify(topic)
+      assert.include(heard, "one")
+      assert.notInclude(heard, "two")
+    }))
+
+  it.effect("wakes the subscribers and observers of this process alone when it is asked to", () =>
+    Effect.gen(function*() {
+      const signals = yield* Signals
+      const topic = flowTopic(Fixture.newFlowId())
+      let heard = 0
+      yield* signals.observe((one) => void (one === topic && heard++))
+      const wait = yield* signals.subscribe(topic)
+      yield* signals.wake(topic)
+      yield* wait
+      assert.strictEqual(heard, 1)
+    }))
+
   it.effect("never waits for a listener that is stuck, nor for one that died", () =>
     Effect.gen(function*() {
       const signals = yield* Signals

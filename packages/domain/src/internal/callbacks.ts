@@ -8,34 +8,31 @@ import type { ConnectionKey } from "../Connection.ts"
 import { type Digest, Entropy } from "../Entropy.ts"
 import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
 import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
-import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
+import { type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
-import { flowTopic, Signals } from "../Signals.ts"
 import type { Listeners } from "./listeners.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
 import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
+import type { Waiters } from "./waiters.ts"
 
 const deadlines = ExchangeDeadlines.standard
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
-/** Backstop for a lost signal while waiting for a flow. */
-const pollInterval = Duration.seconds(1)
 
 /**
  * Builds `Flows.complete` and `Flows.finalize`, and what `Flows.paste` shares with them: the claim, the exchange in an
  * application-owned fiber, the fenced write.
  */
-export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
+export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, waiters: Waiters) {
   const flows = yield* FlowStore
   const storing = yield* makeStoring
   const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const server = yield* AuthorizationServer
   const cipher = yield* Cipher
   const entropy = yield* Entropy
-  const signals = yield* Signals
   const worthALook = yield* makeStateGate
   const fibers = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() =>
@@ -88,28 +85,12 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
     flowId: flow.id,
     receipt,
     ...(onward === undefined ? {} : { onward }),
-    settled: untilSettled(
-      Effect.flatMap(
-        flows.get({ id: flow.id, tenant: flow.key.tenant, subject: flow.key.subject }),
-        (found) =>
-          Option.isNone(found)
-            ? Effect.die("a claimed flow is kept until its retention ends")
-            : Effect.succeed(found.value)
-      ),
-      flow.id
+    settled: Effect.catchTag(
+      waiters.wait({ id: flow.id, tenant: flow.key.tenant, subject: flow.key.subject }),
+      "FlowNotFound",
+      () => Effect.die("a claimed flow is kept until its retention ends")
     )
   })
-
-  /** Re-reads a flow at every signal, and at every poll behind it, until it is settled. It listens before it looks. */
-  const untilSettled = <E>(read: Effect.Effect<Flow, E>, id: FlowId): Effect.Effect<Flow, E> => {
-    const look = Effect.scoped(Effect.gen(function*() {
-      const wake = yield* signals.subscribe(flowTopic(id))
-      const flow = yield* read
-      if (!isTerminal(flow.state)) yield* Effect.raceFirst(wake, Effect.sleep(pollInterval))
-      return flow
-    }))
-    return Effect.repeat(look, { until: (flow) => isTerminal(flow.state) })
-  }
 
   const finalize = Effect.fnUntraced(function*(owner: FlowOwner, completionCode: Redacted.Redacted) {
     const completionHash = entropy.digest(completionCode)
@@ -221,7 +202,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners) {
       yield* listeners.close(flow.id)
     })
 
-  return { claim, complete, finalize, take, untilSettled }
+  return { claim, complete, finalize, take }
 })
 
 const grantedOf = ({ authorization: { grant, snapshot }, ...flow }: ClaimedFlow): Granted => ({

@@ -162,7 +162,7 @@ export const makeStoring = Effect.gen(function*() {
     readonly obtained?: Redacted.Redacted | undefined
   } = {}) =>
     Effect.gen(function*() {
-      yield* signals.notify(flowTopic(id))
+      yield* signals.wake(flowTopic(id))
       const secret = told.obtained && { purpose: "refresh_token" as const, value: told.obtained }
       yield* audit(key, "flow.settled", outcome, told.generation, secret, told.answer)
     })

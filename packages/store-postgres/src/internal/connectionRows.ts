@@ -14,6 +14,7 @@ import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Schema } from "effect"
+import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
 
 const status = {
@@ -81,22 +82,25 @@ export const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
     status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL,
     updated_at = clock_timestamp()`
 
-/** Writes a connection one generation beyond `previous` under a new epoch. False when the generation is another one. */
-export const writeConnection = Effect.fnUntraced(function*(sql: Sql, key: KeyColumns, write: {
+/**
+ * Statement that writes a connection one generation beyond `previous` under a new epoch, and returns no row when the
+ * generation is another one. `owner` is one row of FROM with that name, or none: the columns of the connection's key.
+ */
+export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: {
   readonly epoch: Epoch
   readonly previous: number
   readonly grant: Grant
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
-}) {
+}) => {
   const { credentials } = write
-  const rows = yield* write.previous === 0
+  return write.previous === 0
     ? sql`INSERT INTO connections (tenant, subject, server, epoch, generation, "grant", client_secret, access_token,
         refresh_token, token_type, scopes, issued_at, expires_at, created_at, updated_at)
-      SELECT ${key.tenant}, ${key.subject}, ${key.server}, ${write.epoch}, 1, ${sql.json(write.grant)},
+      SELECT owner.tenant, owner.subject, owner.server, ${write.epoch}, 1, ${sql.json(write.grant)},
         ${write.clientSecret ?? null}::bytea, ${credentials.accessToken}, ${credentials.refreshToken ?? null}::bytea,
         ${credentials.tokenType}, ${scopesOf(credentials)}::text[], ${DateTime.toDateUtc(credentials.issuedAt)},
-        ${expiryOf(credentials)}::timestamptz, now, now FROM (SELECT clock_timestamp() AS now) AS moment
+        ${expiryOf(credentials)}::timestamptz, now, now FROM ${owner}, (SELECT clock_timestamp() AS now) AS moment
       ON CONFLICT (tenant, subject, server) DO NOTHING
       RETURNING generation`
     : sql`UPDATE connections SET epoch = ${write.epoch}, generation = generation + 1, "grant" = ${
@@ -104,10 +108,21 @@ export const writeConnection = Effect.fnUntraced(function*(sql: Sql, key: KeyCol
     },
         client_secret = ${write.clientSecret ?? null}, rejected_generation = NULL, result_id = NULL,
         ${credentialColumns(sql, credentials)}
-      WHERE ${ofKey(sql, key)} AND generation = ${write.previous}
+      FROM ${owner} WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
+        AND connections.server = owner.server AND generation = ${write.previous}
       RETURNING generation`
-  return rows.length > 0
-})
+}
+
+/** Runs the statement for a known key. False when the generation is another one. */
+export const writeConnection = (sql: Sql, key: KeyColumns, write: Parameters<typeof connectionStatement>[2]) =>
+  Effect.map(
+    connectionStatement(
+      sql,
+      sql`(SELECT ${key.tenant}::text AS tenant, ${key.subject}::text AS subject, ${key.server}::text AS server) AS owner`,
+      write
+    ),
+    (rows) => rows.length > 0
+  )
 
 /** Reads a `Connection`. One that is being revoked has no secrets: its access token is empty. */
 export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema.SchemaError> =>

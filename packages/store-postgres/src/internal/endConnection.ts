@@ -13,7 +13,7 @@ import { insertRevocation } from "./revocationRows.ts"
 export const endConnection = Effect.fnUntraced(function*(sql: Sql, key: ConnectionKey, epoch: Epoch) {
   const settled = yield* sql<{ state: string }>`UPDATE flows SET ${sql.literal(settledColumns)},
       state = CASE WHEN ${sql.literal(overdueCondition)} THEN ${sql.literal(overdueState)} ELSE 'cancelled' END
-    WHERE ${ofKey(sql, key)} AND ${sql.literal(openCondition)}
+    WHERE ${ofKey(sql, key)} AND latest AND ${sql.literal(openCondition)}
     RETURNING state`
   const [row] = yield* sql`SELECT ${connectionColumns(sql)} FROM connections
     WHERE ${ofKey(sql, key)} AND status <> 'revoking' FOR UPDATE`

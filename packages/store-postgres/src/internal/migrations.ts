@@ -2,6 +2,7 @@ import type { Migration } from "../Migrations.ts"
 import { migration1 } from "./migration1.ts"
 import { migration10 } from "./migration10.ts"
 import { migration12 } from "./migration12.ts"
+import { migration16 } from "./migration16.ts"
 import { migration19 } from "./migration19.ts"
 import { migration2 } from "./migration2.ts"
 import { migration3 } from "./migration3.ts"
@@ -23,5 +24,6 @@ export const migrations: ReadonlyArray<Migration> = [
   migration9,
   migration10,
   migration12,
+  migration16,
   migration19
 ]

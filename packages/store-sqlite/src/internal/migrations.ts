@@ -176,7 +176,10 @@ export const storeMigrations: ReadonlyArray<string> = [
   receipts,
   tenants,
   consoleSessions,
-  registrationTurns
+  registrationTurns,
+  `
+  CREATE INDEX flows_settled ON flows (settled_at) WHERE settled_at IS NOT NULL;
+  `
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
