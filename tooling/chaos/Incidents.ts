@@ -20,6 +20,8 @@ export interface IncidentOptions {
   readonly offsets: ReadonlyArray<number>
   /** Names of the incidents that may happen; all when absent. */
   readonly only?: ReadonlyArray<string> | undefined
+  /** Replicas that may be in trouble at the same time. */
+  readonly atOnce: number
 }
 
 /** What goes wrong during a run. */
@@ -174,8 +176,7 @@ export const make = (options: IncidentOptions): Incidents => {
           continue
         }
         const free = replicas.filter((replica) => !busy.has(replica))
-        // Somebody has to be there to take over.
-        if (single.length === 0 || free.length < 2) continue
+        if (single.length === 0 || busy.size >= options.atOnce) continue
         const replica = random.pick(free)
         busy.add(replica)
         run(random.weighted(single)(replica).finally(() => busy.delete(replica)))

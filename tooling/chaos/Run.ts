@@ -27,6 +27,10 @@ export interface RunOptions {
   readonly broken?: Name | undefined
   /** The only incidents that happen. */
   readonly only?: ReadonlyArray<string> | undefined
+  /** Replicas that may be in trouble at the same time; all but one when absent. */
+  readonly atOnce?: number | undefined
+  /** The share of redemptions that a provider answers in another way than honestly and at once; 0.08 when absent. */
+  readonly share?: number | undefined
   /** Ends the run before its time, asked now and then. */
   readonly until?: ((seen: Seen) => boolean) | undefined
   /** Told now and then how far it is. */
@@ -39,7 +43,7 @@ export interface Seen {
   readonly calls: number
   /** Answers that replicas lived to report; killed ones take theirs along. */
   readonly refreshes: number
-  readonly incidents: number
+  readonly incidents: Readonly<Record<string, number>>
 }
 
 /** A run that is over. */
@@ -64,7 +68,7 @@ const program = (options: RunOptions) =>
     const random = Random.make(options.seed)
     const postgres = yield* EmbeddedPostgres.make()
     const providers = yield* Effect.acquireRelease(
-      Effect.promise(() => Providers.start(random.below(2 ** 31), 0.08)),
+      Effect.promise(() => Providers.start(random.below(2 ** 31), options.share ?? 0.08)),
       (providers) => Effect.promise(() => providers.stop())
     )
     const jwtSecret = randomBytes(48).toString("base64url")
@@ -121,6 +125,7 @@ const program = (options: RunOptions) =>
       random: random.fork(),
       offsets,
       only: options.only,
+      atOnce: options.atOnce ?? options.replicas - 1,
       crashDatabase: () => Effect.runPromise(postgres.crash),
       deafen: async () => {
         await Effect.runPromise(EmbeddedPostgres.statement(
@@ -139,7 +144,7 @@ const program = (options: RunOptions) =>
         seconds: (Date.now() - begun) / 1000,
         calls: load.calls.length,
         refreshes: measured.sentToDurable.length,
-        incidents: Object.values(incidents.counts).reduce((sum, count) => sum + count, 0)
+        incidents: incidents.counts
       })
       const stop = () => Date.now() - begun > options.seconds * 1000 || options.until?.(seen()) === true
       const watching = watchYourself(incidents.faults)

@@ -14,12 +14,4 @@ export const storeDeadline = 4000
 export const slack = 4000
 
 /** The same for the replicas. */
-export const deadlines: Deadlines = Result.getOrThrow(
-  Deadlines.make({
-    http: timing.http,
-    refresh: timing.refresh,
-    lease: timing.lease,
-    waiter: timing.waiter,
-    claim: timing.claim
-  })
-)
+export const deadlines: Deadlines = Result.getOrThrow(Deadlines.make(timing))

@@ -75,18 +75,19 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const flights = new Map<string, Flight>()
         const count = Effect.suspend(() => Metric.update(Instruments.refreshesInFlight, flights.size))
 
-        const join = Effect.fnUntraced(function*(key: ConnectionKey, minValidity: Duration.Duration) {
-          const running = flights.get(key.path)
+        const join = Effect.fnUntraced(function*(connection: Connection, minValidity: Duration.Duration) {
+          const name = flightOf(connection)
+          const running = flights.get(name)
           if (running !== undefined) return running
           const flight: Flight = { minValidity, token: Deferred.makeUnsafe() }
-          flights.set(key.path, flight)
+          flights.set(name, flight)
           yield* count
           yield* FiberSet.run(
             fibers,
-            refresher.refresh(key, minValidity).pipe(
+            refresher.refresh(connection.key, minValidity).pipe(
               Effect.onExit((exit) =>
                 Effect.suspend(() => {
-                  flights.delete(key.path)
+                  flights.delete(name)
                   return Effect.andThen(
                     count,
                     Deferred.done(flight.token, exit)
@@ -123,13 +124,15 @@ export class AccessTokens extends Context.Service<AccessTokens, {
               }
             }
           }
-          const joined = flights.get(key.path)
-          const flight = yield* join(key, minValidity)
+          const joined = flights.get(flightOf(current))
+          const flight = yield* join(current, minValidity)
           const token = yield* Deferred.await(flight.token)
           yield* countRefreshed
-          // A refresh that was under way may have stored the very token that was rejected, or been content with less.
+          // A refresh that was under way may have ended before what this caller read, may have stored the very token that was
+          // rejected, or been content with less.
           return flight === joined &&
-              (entropy.digest(token.accessToken) === rejected || Duration.isLessThan(flight.minValidity, minValidity))
+              (token.generation <= current.generation || entropy.digest(token.accessToken) === rejected ||
+                Duration.isLessThan(flight.minValidity, minValidity))
             ? undefined
             : token
         })
@@ -190,6 +193,9 @@ const isElsewhere = (error: AccessTokenError): boolean =>
 
 const countStored = Metric.update(Instruments.storedReads, 1)
 const countRefreshed = Metric.update(Instruments.refreshedReads, 1)
+
+/** What a refresh is joined by: one of a former life of the connection has nothing for its next one. */
+const flightOf = ({ epoch, key }: Connection): string => `${key.path} ${epoch}`
 
 /** One refresh under way in this process. */
 interface Flight {

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Context, Effect, Fiber, Layer, Option, Redacted } from "effect"
@@ -76,5 +77,46 @@ describe("a store that is slower than a claim", () => {
       assert.strictEqual(one.generation, two.generation)
       assert.deepStrictEqual(redemptions(), [1])
       assert.strictEqual(Option.getOrThrow(yield* store.get(key)).generation, 2)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+})
+
+describe("a refresh that ends long after it stored its result", () => {
+  it.effect("I20 I6 gives no older token to a caller who joined it and had seen a newer one refused", () =>
+    Effect.gen(function*() {
+      const { key, other, owner, points, redemptions } = yield* replicas
+      yield* points.pause("refresh.after_commit", { times: 1 })
+      const slow = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.awaitReached("refresh.after_commit")
+      const { accessToken: second } = yield* other.get(key)
+      const { accessToken: third } = yield* other.get(key, { rejected: second })
+      const joined = yield* Effect.forkChild(owner.get(key, { rejected: third }), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* points.release("refresh.after_commit")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(slow)).generation, 2)
+      assert.strictEqual((yield* Fiber.join(joined)).generation, 4)
+      assert.deepStrictEqual(redemptions(), [1, 1, 1])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.effect("I4 I23 gives nothing of a former life to a caller of the next one", () =>
+    Effect.gen(function*() {
+      const { key, owner, points, store } = yield* replicas
+      const connections = yield* Connections
+      yield* points.pause("refresh.after_commit", { times: 1 })
+      const former = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.awaitReached("refresh.after_commit")
+      // Forgotten, so that generations begin anew, below those of the former life.
+      const { generation } = Option.getOrThrow(yield* store.get(key))
+      yield* connections.forget(key, generation)
+      yield* connect(key)
+      const { accessToken: fresh } = yield* owner.get(key)
+      const later = yield* Effect.forkChild(owner.get(key, { rejected: fresh }), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* points.release("refresh.after_commit")
+      yield* TestClock.adjust("1 second")
+      const ended = yield* Fiber.join(former)
+      const next = yield* Fiber.join(later)
+      assert.notStrictEqual(Redacted.value(next.accessToken), Redacted.value(ended.accessToken))
+      assert.strictEqual(next.generation, 2)
     }).pipe(Effect.scoped, Effect.provide(layer)))
 })
