@@ -4,12 +4,14 @@ import { CliFailure } from "./CliFailure.ts"
 import { conclude } from "./Conclusion.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { Output } from "./Output.ts"
+import { version } from "./Version.ts"
 
 /** The server in the foreground; in JSON mode it says when it is ready. */
 export const foreground = Effect.gen(function*() {
   const output = yield* Output
   yield* serve({
     env: process.env,
+    version,
     onReady: (ready) => output.json ? output.result({ ok: true, ...ready }, "") : Effect.void
   })
 })

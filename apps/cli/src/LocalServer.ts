@@ -1,10 +1,11 @@
-import type { Home } from "@valetkey/client/Home"
+import { type Home, versionHeader } from "@valetkey/client/Home"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
 import { Effect, Schedule } from "effect"
 import type { ChildProcess } from "node:child_process"
-import { closeSync, mkdirSync, openSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
+import { version } from "./Version.ts"
 
 /** How long a starting server has until it must answer. */
 const startDeadline = "10 seconds"
@@ -15,15 +16,16 @@ const startDeadline = "10 seconds"
  */
 export const ensureRunning = (home: Home): Effect.Effect<void, CliFailure, Output> =>
   Effect.gen(function*() {
-    const state = yield* probe(home)
+    const output = yield* Output
+    const { state, version: other } = yield* probe(home)
+    if (other !== undefined && other !== version) yield* output.say(otherVersion(home, other))
     if (state === "running") return
     if (state === "not_ours") return // The request itself explains it.
-    const output = yield* Output
     yield* output.say("Starting the Valetkey server of this user")
     yield* Effect.scoped(Effect.gen(function*() {
       const child = yield* launch(home)
       const answers = probe(home).pipe(
-        Effect.flatMap((found) => found === "running" ? Effect.void : Effect.fail("not yet" as const)),
+        Effect.flatMap(({ state }) => state === "running" ? Effect.void : Effect.fail("not yet" as const)),
         Effect.retry(Schedule.spaced("40 millis")),
         Effect.orDie
       )
@@ -40,16 +42,30 @@ export const ensureRunning = (home: Home): Effect.Effect<void, CliFailure, Outpu
     }))
   })
 
-/** Whether somebody answers on the socket. A short request decides it, so that a dying server does not count. */
-const probe = (home: Home): Effect.Effect<"running" | "not_running" | "not_ours"> =>
+/** What somebody learns whose server was started by another version of the program, as one that lived through an upgrade was. */
+const otherVersion = (home: Home, other: string): string => {
+  const pid = existsSync(home.pid) ? readFileSync(home.pid, "utf8").trim() : ""
+  const how = /^\d+$/.test(pid) ? `end it with \`kill ${pid}\`` : "end it"
+  return `The Valetkey server of this user is of version ${
+    plain(other.slice(0, 40))
+  }, this command of ${version}; ${how}, or restart its service, and the next command finds the new one`
+}
+
+interface Probed {
+  readonly state: "running" | "not_running" | "not_ours"
+  readonly version?: string | undefined
+}
+
+/** Whether somebody answers on the socket, and of which version. A short request decides it, so that a dying server does not count. */
+const probe = (home: Home): Effect.Effect<Probed> =>
   Effect.tryPromise({
     try: (signal) => LocalSocket.request({ socket: home.socket, method: "GET", path: "/livez", signal }),
     catch: (error) =>
       error instanceof LocalSocket.LocalSocketError && error.code === "not_ours" ? "not_ours" : "not_running"
   }).pipe(
     Effect.timeoutOrElse({ duration: "2 seconds", orElse: () => Effect.fail("not_running" as const) }),
-    Effect.as("running" as const),
-    Effect.catch((state) => Effect.succeed(state as "not_running" | "not_ours"))
+    Effect.map(({ headers }): Probed => ({ state: "running", version: headers[versionHeader] })),
+    Effect.catch((state) => Effect.succeed<Probed>({ state }))
   )
 
 /** Runs `valetkey serve` in a session of its own; it stays when this command ends. */

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as LocalSocket from "@valetkey/client/LocalSocket"
 import { Effect } from "effect"
+import { writeFileSync } from "node:fs"
 import * as StubServer from "./support/StubServer.ts"
 import * as Valetkey from "./support/Valetkey.ts"
 
@@ -116,6 +118,34 @@ describe("polling", () => {
       const { ended } = yield* connect(() => problem(404, "unknown_method", "unknown"))
       assert.strictEqual(ended.code, 1)
       assert.include(ended.stderr, "not a Valetkey server of this version")
+    })))
+
+  it.live("DAEM-18 names both versions when the server of this user is of another one, how to end it, and goes on", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* StubServer.make(valetkey, polled(flow("completed")), "9.9.9\u009b31m")
+      writeFileSync(valetkey.home.pid, "99999999\n")
+      const ended = yield* valetkey.run(["connect", "x", "--no-browser"])
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const { stdout } = yield* valetkey.run(["--version"])
+      assert.include(
+        ended.stderr,
+        `is of version 9.9.931m, this command of ${stdout.trim()}; end it with \`kill 99999999\``
+      )
+    })))
+
+  it.live("DAEM-18 says nothing of versions when the server of this user is of the same", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* valetkey.serve()
+      const ended = yield* valetkey.run(["servers", "add", "x", "https://x.example"])
+      assert.strictEqual(ended.code, 0)
+      assert.notInclude(ended.stderr, "version")
+      const live = yield* Effect.promise(() =>
+        LocalSocket.request({ socket: valetkey.home.socket, method: "GET", path: "/livez" })
+      )
+      const { stdout } = yield* valetkey.run(["--version"])
+      assert.strictEqual(live.headers["valetkey-version"], stdout.trim())
     })))
 
   it.live("DAEM-09 prints nothing of a provider that a terminal would obey", () =>

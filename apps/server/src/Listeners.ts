@@ -1,4 +1,4 @@
-import { maxSocketPath } from "@valetkey/client/Home"
+import { maxSocketPath, versionHeader } from "@valetkey/client/Home"
 import { Deferred, Effect, Exit, Schema, Scope } from "effect"
 import { chmodSync, lstatSync, unlinkSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
@@ -31,6 +31,8 @@ export interface Listener<R> {
   readonly application: Effect.Effect<Application, never, R>
   /** Says that the process lives before the application is loaded. Only where no browser can reach. */
   readonly liveAtOnce?: boolean | undefined
+  /** Said in every answer: the commands of this user may be of another version. Only where nobody else can reach. */
+  readonly version?: string | undefined
   /** When it completes the listener stops accepting, before its scope closes: listeners leave together. */
   readonly leaving?: Effect.Effect<void> | undefined
 }
@@ -68,6 +70,7 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
   })
   const load = Effect.runForkWith(context)
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+    if (listener.version !== undefined) response.setHeader(versionHeader, listener.version)
     if (answer !== undefined) return answer(request, response)
     if (listener.liveAtOnce === true && request.method === "GET" && request.url === "/livez") return live(response)
     load(loaded).addObserver((exit) => Exit.isSuccess(exit) ? answer?.(request, response) : response.destroy())

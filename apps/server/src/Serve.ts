@@ -37,6 +37,8 @@ export type ServeError =
 /** How to serve. */
 export interface ServeOptions {
   readonly env: Environment
+  /** Of the program; told on the socket of the local profile, so that a command of another version can say so. */
+  readonly version?: string | undefined
   /** Called when every listener is open. */
   readonly onReady?: ((ready: Ready) => Effect.Effect<void>) | undefined
 }
@@ -51,7 +53,7 @@ export const serve = (options: ServeOptions): Effect.Effect<void, ServeError> =>
     process.umask(0o077)
     yield* Effect.scoped(Effect.gen(function*() {
       const signal = yield* terminated
-      const ready = yield* settings.profile === "local" ? startLocal(settings) : startServer(settings)
+      const ready = yield* settings.profile === "local" ? startLocal(settings, options.version) : startServer(settings)
       yield* Effect.logInfo("ready", { profile: ready.profile, listen: ready.listen.join(" ") })
       if (settings.readyLine) process.stdout.write(`${JSON.stringify(ready)}\n`)
       if (options.onReady !== undefined) yield* options.onReady(ready)
@@ -62,7 +64,8 @@ export const serve = (options: ServeOptions): Effect.Effect<void, ServeError> =>
 
 /** Starts the local profile in the scope: closing it drains. */
 export const startLocal = (
-  settings: Extract<Settings.Settings, { readonly profile: "local" }>
+  settings: Extract<Settings.Settings, { readonly profile: "local" }>,
+  version?: string
 ): Effect.Effect<Ready, ServeError, Scope.Scope> =>
   Effect.gen(function*() {
     const { home } = settings
@@ -72,7 +75,7 @@ export const startLocal = (
     return yield* Effect.gen(function*() {
       // The store's lock is held from here on, so what an earlier process left may be replaced.
       yield* LocalFiles.publish(home, bootToken)
-      const socket = yield* openSocket(home.socket)
+      const socket = yield* openSocket(home.socket, version)
       const rest = yield* openTcp(settings, settings.listen)
       return {
         ready: true as const,
@@ -104,11 +107,12 @@ const applications = Effect.promise(() => import("./Applications.ts"))
 const idle = "50 millis"
 
 /** Opens the socket of the local profile, which is live at once. */
-const openSocket = Effect.fnUntraced(function*(path: string) {
+const openSocket = Effect.fnUntraced(function*(path: string, version: string | undefined) {
   const { loaded, reachable } = yield* Listeners.open({
     address: { path },
     application: Effect.flatMap(applications, ({ api }) => api({})),
     liveAtOnce: true,
+    version,
     leaving: (yield* Draining).wait
   })
   yield* Effect.sleep(idle).pipe(

@@ -54,3 +54,6 @@ const base = (env: Environment, name: string, fallback: string): string => {
 }
 
 const filled = (value: string | undefined): string | undefined => value === "" ? undefined : value
+
+/** Header of every answer over the socket: the version of the program that serves. */
+export const versionHeader = "valetkey-version"

@@ -16,12 +16,19 @@ export interface StubServer {
 }
 
 /** Listens on the socket of the installation in place of its server. */
-export const make = (valetkey: Installation, answer: Answer): Effect.Effect<StubServer, never, Scope.Scope> =>
+export const make = (
+  valetkey: Installation,
+  answer: Answer,
+  version?: string
+): Effect.Effect<StubServer, never, Scope.Scope> =>
   Effect.gen(function*() {
     const requests: Array<string> = []
     mkdirSync(valetkey.home.run, { recursive: true, mode: 0o700 })
     writeFileSync(valetkey.home.token, "stub\n", { mode: 0o600 })
-    const server = createServer((request, response) => respond(request, response, answer, requests))
+    const server = createServer((request, response) => {
+      if (version !== undefined) response.setHeader("valetkey-version", version)
+      respond(request, response, answer, requests)
+    })
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => {
         server.listen(valetkey.home.socket, () => resume(Effect.void))
