@@ -5,7 +5,7 @@ import { Output, plain, table } from "./Output.ts"
 import { everyPage } from "./Remote.ts"
 import { reach } from "./Target.ts"
 import { type Connection, operations } from "./Wire.ts"
-import { formatExpiry, formatScopes, formatStatus, Name } from "./Words.ts"
+import { formatAccount, formatExpiry, formatScopes, formatStatus, Name } from "./Words.ts"
 
 /** `valetkey list`: every connection. */
 export const List = Command.make("list", {}, () => listAll).pipe(
@@ -40,10 +40,11 @@ const listAll = Effect.gen(function*() {
   yield* output.result(
     { ok: true, connections },
     connections.length === 0 ? "" : table([
-      ["NAME", "STATUS", "TOKEN ENDS", "SCOPES"],
+      ["NAME", "STATUS", "ACCOUNT", "TOKEN ENDS", "SCOPES"],
       ...connections.map((one) => [
         one.server,
         formatStatus(one),
+        formatAccount(one.account),
         formatExpiry(one.expiresAt, now),
         formatScopes(one.scopes)
       ])
@@ -61,10 +62,15 @@ const showOne = (name: string) =>
     yield* output.result({ ok: true, connection }, describe(connection, now))
   })
 
+const replacementOf = (account: Connection["account"]): ReadonlyArray<ReadonlyArray<string>> =>
+  account?.replacedAt === undefined ? [] : [["in place of another since", plain(account.replacedAt)]]
+
 const describe = (connection: Connection, now: number): string =>
   table([
     ["name", connection.server],
     ["status", formatStatus(connection)],
+    ["account", formatAccount(connection.account)],
+    ...replacementOf(connection.account),
     ["token ends", formatExpiry(connection.expiresAt, now)],
     ["scopes", formatScopes(connection.scopes)],
     ["issuer", plain(connection.issuer)],

@@ -23,6 +23,8 @@ export const ExitCode = {
 /** The exit code of every code. A code without a row does not compile. */
 export const exitCode = {
   access_denied: ExitCode.failure,
+  account_changed: ExitCode.failure,
+  account_unconfirmed: ExitCode.failure,
   api_key_not_found: ExitCode.failure,
   archive_damaged: ExitCode.failure,
   archive_empty: ExitCode.failure,
@@ -70,6 +72,7 @@ export const exitCode = {
   forbidden: ExitCode.failure,
   generation_mismatch: ExitCode.failure,
   host_refused: ExitCode.failure,
+  id_token_invalid: ExitCode.failure,
   identity_invalid: ExitCode.failure,
   identity_wrong: ExitCode.failure,
   import_incomplete: ExitCode.failure,

@@ -2,7 +2,7 @@ import { Effect } from "effect"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
 import type { Flow } from "./Wire.ts"
-import { formatScopes } from "./Words.ts"
+import { formatAccount, formatScopes } from "./Words.ts"
 
 /** The end of the story: the connection, or why there is none. */
 export const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
@@ -20,7 +20,7 @@ export const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
           grantedScopes: connection?.scopes ?? [],
           ...(connection === undefined ? {} : { connection })
         },
-        `Connected to ${server}${
+        `Connected to ${server}${connection?.account === undefined ? "" : ` as ${formatAccount(connection.account)}`}${
           connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`
         }`
       )

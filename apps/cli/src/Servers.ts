@@ -60,6 +60,10 @@ const AddServer = Command.make("add", {
     Flag.withDescription("Redirect URI that was registered by hand"),
     Flag.optional
   ),
+  accountChange: Flag.Literals("account-change", ["refuse", "replace"]).pipe(
+    Flag.withDescription("When another account of the provider signs in to a connection; refuse by default"),
+    Flag.optional
+  ),
   authorizationEndpoint: Flag.String("authorization-endpoint").pipe(
     Flag.withDescription("For a provider without metadata"),
     Flag.optional
@@ -118,6 +122,7 @@ interface Added {
   readonly clientSecretStdin: boolean
   readonly authMethod: "client_secret_basic" | "client_secret_post"
   readonly redirectUri: Option.Option<string>
+  readonly accountChange: Option.Option<"refuse" | "replace">
   readonly authorizationEndpoint: Option.Option<string>
   readonly tokenEndpoint: Option.Option<string>
   readonly revocationEndpoint: Option.Option<string>
@@ -127,6 +132,7 @@ const descriptionOf = Effect.fnUntraced(
   function*(input: Added) {
     const issuer = Option.getOrUndefined(input.issuer)
     const clientId = Option.getOrUndefined(input.clientId)
+    const accountChange = Option.getOrUndefined(input.accountChange)
     const redirectUri = Option.getOrUndefined(input.redirectUri)
     const authorization = Option.getOrUndefined(input.authorizationEndpoint)
     const token = Option.getOrUndefined(input.tokenEndpoint)
@@ -144,6 +150,7 @@ const descriptionOf = Effect.fnUntraced(
       resource: input.resource,
       ...(issuer === undefined ? {} : { issuer }),
       ...(input.scope.length === 0 ? {} : { scopes: input.scope }),
+      ...(accountChange === undefined ? {} : { accountChange }),
       ...(authorization === undefined || token === undefined
         ? {}
         : { endpoints: { authorization, token, ...(revocation === undefined ? {} : { revocation }) } }),
@@ -170,5 +177,6 @@ const describe = (server: Server): string =>
     ["resource", plain(server.resource)],
     ["issuer", server.issuer === undefined ? "discovered" : plain(server.issuer)],
     ["client", server.client === undefined ? "registered on first use" : plain(server.client.clientId)],
-    ["scopes", formatScopes(server.scopes)]
+    ["scopes", formatScopes(server.scopes)],
+    ["another account", server.accountChange === "replace" ? "replaces" : "is refused"]
   ])

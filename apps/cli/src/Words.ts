@@ -52,6 +52,10 @@ export const formatExpiry = (expiresAt: string | undefined, now: number): string
 export const formatStatus = ({ reason, status }: Connection): string =>
   status === "active" ? "active" : status === "needs_reauth" ? `needs consent (${reason ?? "unknown"})` : status
 
+/** Whose credentials they are, by the name that a person knows; `-` where nobody said. */
+export const formatAccount = (account: Connection["account"]): string =>
+  account === undefined ? "-" : plain(account.label ?? account.id)
+
 /** Scopes as a person reads them. */
 export const formatScopes = (scopes: ReadonlyArray<string> | undefined): string =>
   scopes === undefined ? "-" : plain(scopes.join(" "))

@@ -1,3 +1,4 @@
+import { NamedAccount } from "@valetkey/domain/Account"
 import { AuditEvent } from "@valetkey/domain/AuditEvent"
 import { Generation, ReauthReason } from "@valetkey/domain/Connection"
 import { Digest } from "@valetkey/domain/Entropy"
@@ -8,7 +9,7 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
 import { group, guarded } from "./Policy.ts"
-import { ClientId, Instant, PageLimit, WireSecret, WireUrl } from "./Text.ts"
+import { ClientId, DisplayName, Instant, PageLimit, WireSecret, WireUrl } from "./Text.ts"
 
 /** Schema for a connection as its owner sees it: no secret. */
 export const ConnectionView = Schema.Struct({
@@ -18,6 +19,16 @@ export const ConnectionView = Schema.Struct({
   reason: Schema.optionalKey(ReauthReason),
   issuer: Schema.String,
   clientId: Schema.String,
+  /** Whose credentials these are at the provider; absent where nobody said. */
+  account: Schema.optionalKey(Schema.Struct({
+    issuer: Schema.String,
+    /** The provider's lasting identifier of the account, `sub`. */
+    id: Schema.String,
+    /** What a person knows the account by; for people to read, never to compare. */
+    label: Schema.optionalKey(Schema.String),
+    /** When it took the place of another account. */
+    replacedAt: Schema.optionalKey(Instant)
+  })),
   tokenType: Schema.String,
   /** Granted scopes; absent when the authorization server said nothing. */
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
@@ -71,6 +82,14 @@ export const DepositPayload = Schema.Struct({
   ),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
   expiresAt: Schema.optionalKey(Instant),
+  /** Whose they are at the provider, as their present holder knows it. A later consent is compared with it. */
+  account: Schema.optionalKey(Schema.Struct({
+    issuer: WireUrl,
+    /** The provider's lasting identifier of the account, `sub`. */
+    id: NamedAccount.fields.id,
+    /** At most 120 characters of it are kept, on one line. */
+    label: Schema.optionalKey(DisplayName)
+  })),
   /**
    * Redeem the refresh token once before answering, in the same way as any refresh. Refused credentials are answered with
    * `deposit_refused` and leave a connection that needs consent.

@@ -1,3 +1,4 @@
+import { AccountChange } from "@valetkey/domain/Account"
 import {
   Quirks,
   ScopeToken,
@@ -23,7 +24,9 @@ const described = {
   endpoints: Schema.optionalKey(StaticEndpoints),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
   /** With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. */
-  tokens: Schema.optionalKey(TokenCustody)
+  tokens: Schema.optionalKey(TokenCustody),
+  /** What becomes of a new consent that another account gives: refused by default. */
+  accountChange: Schema.optionalKey(AccountChange)
 }
 
 /** Schema for a server as its tenant sees it: no secret. */

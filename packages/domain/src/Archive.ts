@@ -1,4 +1,5 @@
 import { Schema } from "effect"
+import { AccountChange, NamedAccount } from "./Account.ts"
 import { archiveFormat, archiveVersion } from "./ArchiveLimits.ts"
 import {
   HttpUrl,
@@ -17,6 +18,7 @@ export const ArchivedServer = Schema.Struct({
   issuer: Schema.optionalKey(HttpUrl),
   endpoints: Schema.optionalKey(StaticEndpoints),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
+  accountChange: Schema.optionalKey(AccountChange),
   client: Schema.optionalKey(Schema.Struct({
     clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
     authMethod: TokenEndpointAuthMethod,
@@ -47,7 +49,9 @@ export const ArchivedConnection = Schema.Struct({
   accessToken: Schema.optionalKey(Secret),
   tokenType: Schema.optionalKey(Schema.String),
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
-  expiresAt: Schema.optionalKey(Schema.DateTimeUtcFromString)
+  expiresAt: Schema.optionalKey(Schema.DateTimeUtcFromString),
+  /** Whose they are at the provider. */
+  account: Schema.optionalKey(NamedAccount)
 })
 export type ArchivedConnection = typeof ArchivedConnection.Type
 

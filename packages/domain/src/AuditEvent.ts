@@ -28,6 +28,7 @@ export const AuditEvent = Schema.Struct({
     "token.read",
     "token.refreshed",
     "token.refresh_failed",
+    "connection.account_replaced",
     "connection.deposited",
     "connection.disconnected",
     "connection.exported",

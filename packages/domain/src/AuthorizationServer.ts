@@ -76,7 +76,9 @@ export const RedemptionFailure = Schema.TaggedUnion({
   /** Nothing was redeemed: not sent, or answered with 408, 425, 429, 5xx or a refusal in front of the server. */
   Transient: { retryAfter: Schema.optionalKey(Schema.Duration) },
   /** The request was written and no usable answer came: timeout, reset, short or unreadable body. */
-  UnknownOutcome: {}
+  UnknownOutcome: {},
+  /** The code was redeemed and the answer's ID token fails its checks: nothing in the answer is used (OpenID Connect Core 1.0 §3.1.3.7). */
+  UntrustedIdToken: {}
 })
 export type RedemptionFailure = typeof RedemptionFailure.Type
 
@@ -137,6 +139,8 @@ export interface AuthorizationRequest {
   readonly resource: string | undefined
   readonly state: Redacted.Redacted
   readonly codeVerifier: Redacted.Redacted
+  /** Asks for an ID token that carries it (OpenID Connect Core 1.0 §3.1.2.1). */
+  readonly nonce?: Redacted.Redacted | undefined
   readonly parameters: { readonly [name: string]: string }
 }
 
@@ -155,14 +159,19 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   }): Effect.Effect<RegisteredClient, DiscoveryError>
   /** The authorization URL with PKCE S256 (RFC 7636 §4.3). It holds `state` and is therefore a secret. */
   authorizationUrl(request: AuthorizationRequest): Effect.Effect<Redacted.Redacted>
-  /** Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. */
+  /**
+   * Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. With a nonce the answer's ID
+   * token is checked and says whose the credentials are; without one it is dropped unread.
+   */
   exchange(accepted: CallbackAccepted, secrets: {
     readonly codeVerifier: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly nonce?: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
   /**
    * Posts the refresh token once (RFC 6749 §6). Never retried here. The access token is empty when the answer had none
-   * and rotated the refresh token all the same: the new one may be the only one left.
+   * and rotated the refresh token all the same: the new one may be the only one left. The account is what a readable ID
+   * token claims, for comparison alone.
    */
   refresh(grant: Grant, secrets: {
     readonly refreshToken: Redacted.Redacted

@@ -74,7 +74,7 @@ export type SealedCredentials = typeof SealedCredentials.Type
 export const sealContext = (
   key: ConnectionKey,
   epoch: Epoch,
-  field: "access_token" | "refresh_token" | "client_secret",
+  field: "access_token" | "refresh_token" | "client_secret" | "account",
   generation: number
 ): SealContext => ({
   table: "connections",
@@ -94,6 +94,8 @@ export interface Connection {
   /** Sealed in the connection's context, generation 0. */
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
+  /** Whose credentials they are at the provider, where that is known. Sealed in the connection's context, generation 0. */
+  readonly account?: Sealed | undefined
   /** The generation that a caller proved to be refused by the resource, if it is the current one. */
   readonly rejected: boolean
   readonly createdAt: DateTime.Utc

@@ -53,7 +53,7 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   /**
    * Stores credentials as `generation + 1` if generation and epoch are still those that were redeemed, whoever holds the
    * lease: a late result is adopted, newer credentials are never overwritten. The phase becomes idle, attempts 0, the
-   * status active. `resultId` is kept with them. False when generation or epoch moved.
+   * status active; the account stays. `resultId` is kept with them. False when generation or epoch moved.
    */
   commit(key: ConnectionKey, input: {
     readonly generation: Generation
@@ -88,10 +88,12 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly grant: Grant
     readonly clientSecret?: Sealed | undefined
     readonly credentials: SealedCredentials
+    /** Takes the place of what was known; absent, nothing is known any more. */
+    readonly account?: Sealed | undefined
   }): Effect.Effect<boolean, StoreError>
   /**
-   * Ends a connection in one transaction: the row becomes `revoking` under a new epoch with no secrets, every open flow of
-   * it is cancelled, and its secrets move to the revocation outbox. From then on no replica finds credentials.
+   * Ends a connection in one transaction: the row becomes `revoking` under a new epoch with no secrets and no account, every
+   * open flow of it is cancelled, and its secrets move to the revocation outbox. From then on no replica finds credentials.
    * False when there was nothing to end.
    */
   disconnect(key: ConnectionKey, epoch: Epoch): Effect.Effect<boolean, StoreError>

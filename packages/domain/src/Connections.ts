@@ -1,11 +1,13 @@
 import { Context, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import { TokenError } from "./AccessToken.ts"
+import type { Account } from "./Account.ts"
 import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
 import type { Credentials } from "./Credentials.ts"
 import { Entropy } from "./Entropy.ts"
+import { openAccount, sealAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { sealCredentials } from "./internal/sealing.ts"
 import type { ServerSlug } from "./Server.ts"
@@ -18,6 +20,7 @@ import type { TenantId } from "./Tenant.ts"
 export interface Deposit {
   readonly grant: Grant
   readonly clientSecret?: Redacted.Redacted | undefined
+  /** With the account that they are said to belong to. */
   readonly credentials: Credentials
 }
 
@@ -51,8 +54,14 @@ export class Connections extends Context.Service<Connections, {
     readonly limit: number
   }): Effect.Effect<ReadonlyArray<Connection>, StoreError>
   /**
+   * Whose credentials a connection holds at the provider; undefined where nobody said, and where there is no key to read
+   * it with. It is for people to read: what compares accounts fails instead.
+   */
+  account(connection: Connection): Effect.Effect<Account | undefined>
+  /**
    * Seals and stores credentials obtained elsewhere under a new epoch, if the condition holds (default `Any`) in the same
-   * step; late results for older credentials are void. True when there was no connection. A connection that was ended
+   * step; late results for older credentials are void. Their holder answers for the account that it names, and one that
+   * was known before is not asked for. True when there was no connection. A connection that was ended
    * counts as none.
    */
   deposit(
@@ -90,6 +99,18 @@ export class Connections extends Context.Service<Connections, {
                 : connection.value
             }),
             list: store.list,
+            account: (connection) =>
+              Effect.catch(openAccount(cipher, connection), (error) =>
+                error.code === "encryption_key_missing"
+                  ? Effect.undefined
+                  : Effect.as(
+                    Effect.logWarning(
+                      "the account of a connection does not open",
+                      { server: connection.key.server },
+                      error
+                    ),
+                    undefined
+                  )),
             deposit: Effect.fn("Connections.deposit")(function*(key, deposit, condition = { _tag: "Any" }) {
               const epoch = Epoch.make(yield* entropy.id)
               while (true) {
@@ -118,7 +139,8 @@ export class Connections extends Context.Service<Connections, {
                     cipher,
                     { key, epoch, generation: previous + 1 },
                     deposit.credentials
-                  )
+                  ),
+                  ...(yield* sealAccount(cipher, { key, epoch }, deposit.credentials.account))
                 })
                 if (!stored) continue
                 yield* signals.notify(connectionTopic(key))

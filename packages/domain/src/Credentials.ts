@@ -1,4 +1,5 @@
 import { DateTime, Duration, type Redacted } from "effect"
+import type { Account } from "./Account.ts"
 
 /** What a token endpoint issued, decoded: the tolerant decoder's result, before sealing. */
 export interface Credentials {
@@ -10,6 +11,8 @@ export interface Credentials {
   readonly scopes?: ReadonlyArray<string> | undefined
   readonly issuedAt: DateTime.Utc
   readonly expiresAt?: DateTime.Utc | undefined
+  /** Whose they are, when the answer's ID token says so (OpenID Connect Core 1.0 §3.1.3.3, §12.2). */
+  readonly account?: Account | undefined
 }
 
 /** Splits a scope string on white space; an empty list is `undefined` (RFC 6749 §3.3). */

@@ -1,5 +1,6 @@
 import { Context, DateTime, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { TokenError } from "./AccessToken.ts"
+import type { Account, NamedAccount } from "./Account.ts"
 import { Archive, ArchivedConnection, type ArchivedServer } from "./Archive.ts"
 import { archiveFormat, archiveVersion, maxArchive } from "./ArchiveLimits.ts"
 import { type ArchiveRecipient, ArchiveSealer, type RecipientInvalid } from "./ArchiveSealer.ts"
@@ -7,6 +8,7 @@ import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { type Connection, ConnectionKey, type Generation, sealContext } from "./Connection.ts"
 import { ConnectionStore } from "./ConnectionStore.ts"
+import { openAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import type { Server, ServerSlug } from "./Server.ts"
 import { ServerStore } from "./ServerStore.ts"
@@ -96,7 +98,8 @@ export class Exports extends Context.Service<Exports, {
           accessToken: cipher.open(sealContext(key, epoch, "access_token", generation), credentials.accessToken),
           clientSecret: clientSecret === undefined
             ? Effect.undefined
-            : cipher.open(sealContext(key, epoch, "client_secret", 0), clientSecret)
+            : cipher.open(sealContext(key, epoch, "client_secret", 0), clientSecret),
+          account: openAccount(cipher, connection)
         }).pipe(
           // One damaged row is told and does not keep the others from being saved.
           Effect.catch((error) => error.code === "integrity_error" ? Effect.undefined : Effect.fail(error))
@@ -112,7 +115,8 @@ export class Exports extends Context.Service<Exports, {
           ...(Redacted.value(secrets.accessToken) === "" ? {} : { accessToken: secrets.accessToken }),
           tokenType: credentials.tokenType,
           ...(credentials.scopes === undefined ? {} : { scopes: credentials.scopes }),
-          ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt })
+          ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt }),
+          ...(secrets.account === undefined ? {} : { account: nameOf(secrets.account) })
         }
         return archived
       })
@@ -165,6 +169,9 @@ const encode = (archive: Archive): Effect.Effect<Redacted.Redacted> =>
   Effect.map(Effect.orDie(encodeArchive(archive)), (text) => Redacted.make(text))
 
 const sizeOf = (connection: ArchivedConnection): number => new TextEncoder().encode(encodeConnection(connection)).length
+
+/** What its new place needs to know the account again. */
+const nameOf = ({ replacedAt: _, ...account }: Account): NamedAccount => account
 
 /** The server as it is to be found again. The secret of a client by hand is in the connection that uses it, or stays here. */
 const definitionOf = ({ client, slug: _, tenant: __, ...server }: Server, clientId: string): ArchivedServer => ({

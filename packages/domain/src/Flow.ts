@@ -1,4 +1,5 @@
 import { type DateTime, Schema } from "effect"
+import { AccountChange } from "./Account.ts"
 import type { ConnectionKey, Grant } from "./Connection.ts"
 import type { Digest } from "./Entropy.ts"
 import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
@@ -57,6 +58,9 @@ export const FlowFailure = Schema.Literals([
   "client_misconfigured",
   "authorization_server_unavailable",
   "token_response_invalid",
+  "id_token_invalid",
+  "account_changed",
+  "account_unconfirmed",
   "encryption_key_missing",
   "encryption_key_unavailable",
   "encryption_key_mismatch",
@@ -80,6 +84,12 @@ export const failureSentence: { readonly [Code in FlowFailure]: string } = {
     "The provider refused this client. Check the client registration of the server, then start again.",
   authorization_server_unavailable: "The provider could not be reached or is unavailable. Try again later.",
   token_response_invalid: "The provider's token answer could not be understood. The server's log has the cause.",
+  id_token_invalid:
+    "The provider's statement of who signed in cannot be trusted. Nothing was stored; check the issuer and the client of the server, then start again.",
+  account_changed:
+    "Another account signed in at the provider than the one of this connection, which stays as it was. Sign in there with that account, or disconnect first to connect another.",
+  account_unconfirmed:
+    "The provider did not say which account signed in, and this connection belongs to a known one. It stays as it was. Ask for the scope openid, or disconnect first.",
   encryption_key_missing: "No encryption key is available, so nothing was stored. Restore the key, then start again.",
   encryption_key_unavailable:
     "The encryption key of this attempt is not on the server that took the answer. Add it there, then start again.",
@@ -114,7 +124,11 @@ export const AuthorizationSnapshot = Schema.Struct({
   /** What the person connects to, as the connect page tells it. */
   resource: Schema.optionalKey(HttpUrl),
   /** Where a browser goes on when the embedding application has to confirm. One of the registered return URLs. */
-  returnTo: Schema.optionalKey(HttpUrl)
+  returnTo: Schema.optionalKey(HttpUrl),
+  /** Whether an ID token was asked for, with a nonce, of an issuer that was named and not guessed. Otherwise one is dropped unread. */
+  openid: Schema.optionalKey(Schema.Boolean),
+  /** What becomes of a consent of another account. Default `refuse`. */
+  accountChange: Schema.optionalKey(AccountChange)
 })
 export type AuthorizationSnapshot = typeof AuthorizationSnapshot.Type
 

@@ -80,6 +80,8 @@ export interface ConnectionWrite {
   readonly grant: Grant
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
+  /** Whose credentials they are; absent when nobody said. Takes the place of what was known. */
+  readonly account?: Sealed | undefined
 }
 
 /** The result of completing: done, or the generation moved (seal again), or the flow is not this claim's any more (drop the tokens). */

@@ -98,6 +98,12 @@ export const german: FlowTexts = {
     authorization_server_unavailable: "Der Anbieter ist zurzeit nicht erreichbar. Versuchen Sie es später noch einmal.",
     token_response_invalid:
       "Die Antwort des Anbieters war nicht zu verstehen. Die Ursache steht im Protokoll des Servers.",
+    id_token_invalid:
+      "Der Aussage des Anbieters, wer sich angemeldet hat, ist nicht zu trauen. Es wurde nichts gespeichert; prüfen Sie Aussteller und Client des Servers und beginnen Sie von vorn.",
+    account_changed:
+      "Beim Anbieter hat sich ein anderes Konto angemeldet als das dieser Verbindung; sie bleibt, wie sie war. Melden Sie sich dort mit jenem Konto an, oder trennen Sie erst die Verbindung, um ein anderes zu verbinden.",
+    account_unconfirmed:
+      "Der Anbieter hat nicht gesagt, welches Konto sich angemeldet hat, und diese Verbindung gehört zu einem bekannten; sie bleibt, wie sie war. Verlangen Sie die Berechtigung openid, oder trennen Sie erst die Verbindung.",
     encryption_key_missing:
       "Es ist kein Schlüssel zum Verschlüsseln da, deshalb wurde nichts gespeichert. Stellen Sie den Schlüssel wieder her und beginnen Sie von vorn.",
     encryption_key_unavailable:

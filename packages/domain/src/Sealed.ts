@@ -23,6 +23,7 @@ export interface SealContext {
     | "authorization_url"
     | "credentials"
     | "data_key"
+    | "account"
   readonly generation: number
 }
 

@@ -18,7 +18,7 @@ export type SealedTable = (typeof sealedTables)[number]
 
 /** The secrets of each table, by the field of their context. */
 export const sealedFields = {
-  connections: ["access_token", "refresh_token", "client_secret"],
+  connections: ["access_token", "refresh_token", "client_secret", "account"],
   flows: ["code_verifier", "client_secret", "authorization_code", "authorization_url"],
   registrations: ["client_secret"],
   servers: ["client_secret"],
@@ -60,7 +60,7 @@ export const contextOf = (
         new ConnectionKey(parts, { disableChecks: true }),
         row.epoch ?? ("" as Epoch),
         field as "access_token",
-        field === "client_secret" ? 0 : row.generation
+        field === "client_secret" || field === "account" ? 0 : row.generation
       )
     }
     case "flows":

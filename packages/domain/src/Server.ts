@@ -1,4 +1,5 @@
 import { Schema } from "effect"
+import { AccountChange } from "./Account.ts"
 import { Sealed } from "./Sealed.ts"
 import { TenantId } from "./Tenant.ts"
 
@@ -87,5 +88,7 @@ export class Server extends Schema.Class<Server>("valetkey/Server")({
   scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
   /** Default `handed_out`. */
   tokens: Schema.optionalKey(TokenCustody),
+  /** What becomes of a new consent of another account. Default `refuse`. */
+  accountChange: Schema.optionalKey(AccountChange),
   quirks: Quirks
 }) {}

@@ -1,5 +1,6 @@
 export * as AccessToken from "./AccessToken.ts"
 export * as AccessTokens from "./AccessTokens.ts"
+export * as Account from "./Account.ts"
 export * as ApiKey from "./ApiKey.ts"
 export * as ApiKeys from "./ApiKeys.ts"
 export * as ApiKeyStore from "./ApiKeyStore.ts"

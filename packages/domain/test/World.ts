@@ -39,6 +39,8 @@ export class Provider extends Context.Service<Provider, {
   /** Requests by the fingerprintless value of the code or refresh token that they carried. */
   readonly redemptions: Map<string, number>
   readonly verifiers: Array<string>
+  /** What was asked of an ID token, at the authorization endpoint and at the exchange in turn. */
+  readonly nonces: Array<string | undefined>
   readonly revoked: Array<string>
   readonly registrations: Array<string>
   readonly exchanged: Array<{ readonly redirectUri: string; readonly codeVerifier: string }>
@@ -55,6 +57,7 @@ export class Provider extends Context.Service<Provider, {
     Provider.of({
       redemptions: new Map(),
       verifiers: [],
+      nonces: [],
       revoked: [],
       registrations: [],
       exchanged: [],
@@ -118,6 +121,7 @@ const layerAuthorizationServer = Layer.effect(
           url.searchParams.set("redirect_uri", request.redirectUri)
           url.searchParams.set("scope", request.scopes.join(" "))
           provider.verifiers.push(Redacted.value(request.codeVerifier))
+          provider.nonces.push(request.nonce && Redacted.value(request.nonce))
           return Redacted.make(url.href)
         }),
       exchange: (accepted, secrets) =>
@@ -127,6 +131,7 @@ const layerAuthorizationServer = Layer.effect(
             redirectUri: accepted.flow.authorization.snapshot.redirectUri,
             codeVerifier: Redacted.value(secrets.codeVerifier)
           })
+          provider.nonces.push(secrets.nonce && Redacted.value(secrets.nonce))
           return yield* provider.exchange(issue)
         }),
       refresh: (_, { refreshToken }) =>

@@ -3,6 +3,7 @@ import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsAp
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import type { Account } from "@valetkey/domain/Account"
 import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import type { Connection, ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
@@ -19,12 +20,13 @@ import { keyOf } from "./internal/callerKey.ts"
 const defaultLimit = 50
 
 /** A connection as its owner may see it. */
-export const viewOf = (connection: Connection): ConnectionView => ({
+const viewOf = (connection: Connection, account: Account | undefined): ConnectionView => ({
   server: connection.key.server,
   status: connection.status._tag,
   ...(connection.status._tag === "needs_reauth" ? { reason: connection.status.reason } : {}),
   issuer: connection.grant.issuer,
   clientId: connection.grant.clientId,
+  ...(account === undefined ? {} : { account }),
   tokenType: connection.credentials.tokenType,
   ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
   ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
@@ -32,6 +34,10 @@ export const viewOf = (connection: Connection): ConnectionView => ({
   createdAt: connection.createdAt,
   updatedAt: connection.updatedAt
 })
+
+/** Builds the view of a connection, with the account that it belongs to. */
+export const makeView = (connections: Connections["Service"]) => (connection: Connection) =>
+  Effect.map(connections.account(connection), (account) => viewOf(connection, account))
 
 /** Codes of a redemption that is over and proved nothing. */
 const unproved: ReadonlySet<string> = new Set([
@@ -109,6 +115,8 @@ export const layer = HttpApiBuilder.group(
       )
     })
 
+    const view = makeView(connections)
+
     return handlers.handleAll({
       list: Effect.fnUntraced(function*({ query }) {
         const { subject, tenant } = yield* CurrentPrincipal
@@ -116,12 +124,12 @@ export const layer = HttpApiBuilder.group(
         const found = yield* orProblem(connections.list({ tenant, subject, after: query.after, limit: limit + 1 }))
         const page = found.slice(0, limit)
         return {
-          connections: page.map(viewOf),
+          connections: yield* Effect.forEach(page, view),
           ...(found.length > limit ? { next: page.at(-1)!.key.server } : {})
         }
       }),
       get: Effect.fnUntraced(function*({ params }) {
-        return viewOf(yield* orProblem(connections.get(yield* keyOf(params.server))))
+        return yield* view(yield* orProblem(connections.get(yield* keyOf(params.server))))
       }),
       history: Effect.fnUntraced(function*({ params, query }) {
         return yield* orProblem(ConnectionHistory.of(histories, yield* keyOf(params.server), query))
@@ -141,7 +149,7 @@ export const layer = HttpApiBuilder.group(
           : payload.forgetUnproved === true
           ? yield* toTheEnd(Effect.tap(store, () => proveOrForget(key)))
           : yield* Effect.tap(store, () => prove(key))
-        return { created, connection: viewOf(yield* orProblem(connections.get(key))) }
+        return { created, connection: yield* view(yield* orProblem(connections.get(key))) }
       }),
       disconnect: Effect.fnUntraced(function*({ params }) {
         yield* orProblem(connections.disconnect(yield* keyOf(params.server)))

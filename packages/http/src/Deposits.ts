@@ -1,4 +1,5 @@
 import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
+import { type Account, labelOf } from "@valetkey/domain/Account"
 import type { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
 import { Server } from "@valetkey/domain/Server"
@@ -28,6 +29,11 @@ export const conditionOf = (payload: DepositPayload, ifMatch: string | undefined
     ? { _tag: "Generation", generation: Number(ifMatch.slice(1, -1)) }
     : { _tag: payload.replace === true ? "Any" : "Absent" }
 
+const accountOf = ({ id, issuer, label: text }: NonNullable<DepositPayload["account"]>): Account => {
+  const label = labelOf(text)
+  return { issuer, id, ...(label === undefined ? {} : { label }) }
+}
+
 /**
  * What is stored of a deposit. Without an access token, or when the credentials are to be proved, the connection begins with one that has just ended, so that the
  * first use refreshes.
@@ -51,6 +57,7 @@ export const depositOf = (
     refreshToken: payload.refreshToken,
     tokenType: payload.tokenType ?? "Bearer",
     scopes: payload.scopes,
+    ...(payload.account === undefined ? {} : { account: accountOf(payload.account) }),
     ...(payload.accessToken === undefined || payload.verify === true
       ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { seconds: 1 }), expiresAt: now }
       : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })

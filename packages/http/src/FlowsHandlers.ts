@@ -8,7 +8,7 @@ import { type FlowOwner, Flows, type Started } from "@valetkey/domain/Flows"
 import { FlowNotFound } from "@valetkey/domain/FlowStore"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { viewOf as connectionView } from "./ConnectionsHandlers.ts"
+import { makeView } from "./ConnectionsHandlers.ts"
 import { orProblem } from "./DomainProblem.ts"
 import { keyOf } from "./internal/callerKey.ts"
 
@@ -22,10 +22,8 @@ const ownerOf = Effect.fnUntraced(function*(text: string) {
   return { id: id.value, tenant, subject } satisfies FlowOwner
 })
 
-const startedView = (started: Started) => {
+const openedView = (started: Exclude<Started, { readonly _tag: "AlreadyConnected" }>) => {
   switch (started._tag) {
-    case "AlreadyConnected":
-      return { alreadyConnected: true, connection: connectionView(started.connection) } as const
     case "Joined":
       return { ...summaryOf(started.flow), joined: true } as const
     case "Offered":
@@ -53,6 +51,7 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const flows = yield* Flows
     const connections = yield* Connections
+    const connectionView = makeView(connections)
 
     const viewOf = Effect.fnUntraced(function*(flow: Flow) {
       const connection = flow.state === "completed" ? yield* Effect.option(connections.get(flow.key)) : Option.none()
@@ -62,7 +61,7 @@ export const layer = HttpApiBuilder.group(
         ...(flow.failure === undefined
           ? {}
           : { failure: { code: flow.failure, message: failureSentence[flow.failure] } }),
-        ...(Option.isNone(connection) ? {} : { connection: connectionView(connection.value) }),
+        ...(Option.isNone(connection) ? {} : { connection: yield* connectionView(connection.value) }),
         createdAt: flow.createdAt,
         ...(flow.settledAt === undefined ? {} : { settledAt: flow.settledAt })
       } satisfies FlowView
@@ -70,7 +69,10 @@ export const layer = HttpApiBuilder.group(
 
     return handlers.handleAll({
       start: Effect.fnUntraced(function*({ payload: { server, ...choice } }) {
-        return startedView(yield* orProblem(flows.start(yield* keyOf(server), choice)))
+        const started = yield* orProblem(flows.start(yield* keyOf(server), choice))
+        return started._tag === "AlreadyConnected"
+          ? { alreadyConnected: true as const, connection: yield* connectionView(started.connection) }
+          : openedView(started)
       }),
       status: Effect.fnUntraced(function*({ params, query }) {
         const owner = yield* ownerOf(params.flowId)

@@ -21,7 +21,7 @@ const reserved = [
 /**
  * Builds the authorization URL, each protocol parameter exactly once.
  *
- * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2
+ * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, OpenID Connect Core 1.0 §3.1.2.1
  */
 export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   const url = new URL(request.authorizationEndpoint)
@@ -36,6 +36,7 @@ export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   url.searchParams.set("state", Redacted.value(request.state))
   url.searchParams.set("code_challenge", codeChallenge(request.codeVerifier))
   url.searchParams.set("code_challenge_method", "S256")
+  if (request.nonce !== undefined) url.searchParams.set("nonce", Redacted.value(request.nonce))
   if (request.resource !== undefined) url.searchParams.set("resource", request.resource)
   return Redacted.make(url.href)
 }

@@ -8,9 +8,10 @@ import { redeem } from "./internal/redemption.ts"
 import { salvage } from "./TokenResponse.ts"
 
 /**
- * Posts a refresh token, once. The scope is left out, so that the grant keeps all it has; the resource is repeated.
+ * Posts a refresh token, once. The scope is left out, so that the grant keeps all it has; the resource is repeated. Whom an
+ * ID token in the answer names is told, for whoever knows whose the grant is.
  *
- * @see RFC 6749 §6, RFC 8707 §2.2
+ * @see RFC 6749 §6, RFC 8707 §2.2, OpenID Connect Core 1.0 §12.2
  */
 export const refresh = (
   outbound: Outbound,
@@ -20,6 +21,7 @@ export const refresh = (
   redeem(outbound, grant, secrets.clientSecret, {
     request: async (as, client, auth, options) =>
       refreshTokenGrantRequest(as, client, auth, Redacted.value(secrets.refreshToken), options),
-    process: processRefreshTokenResponse,
+    idToken: "claimed",
+    process: (as, client, response) => processRefreshTokenResponse(as, client, response),
     salvage: (answer, issuedAt) => salvage(answer, secrets.refreshToken, issuedAt)
   })

@@ -35,9 +35,12 @@ export const errorOf = ({ members }: TokenAnswer): string | undefined => {
  * The same answer as a strict one: every member well-formed or left out, ready for oauth4webapi to check what remains.
  *
  * Undefined when the access token is missing or of another type than Bearer, or when a token holds what cannot be sent in
- * a header. The ID token is left out, for nothing here believes it.
+ * a header. An ID token is left out unless it was asked for: nothing here would believe it.
  */
-export const normalize = (answer: TokenAnswer): Response | undefined => {
+export const normalize = (
+  answer: TokenAnswer,
+  asked: { readonly idToken: boolean } = { idToken: false }
+): Response | undefined => {
   const { access_token, expires_in, refresh_token, scope, token_type } = answer.members ?? {}
   if (!isAccessToken(access_token)) return undefined
   const tokenType = bearer(token_type)
@@ -49,9 +52,14 @@ export const normalize = (answer: TokenAnswer): Response | undefined => {
     token_type: tokenType,
     expires_in: lifetime(expires_in),
     refresh_token: refreshToken,
-    scope: scopes(scope)?.join(" ")
+    scope: scopes(scope)?.join(" "),
+    ...(asked.idToken && hasIdToken(answer) ? { id_token: answer.members?.["id_token"] } : {})
   })
 }
+
+/** Whether an answer has an ID token, of whatever kind. */
+export const hasIdToken = ({ members }: TokenAnswer): boolean =>
+  members?.["id_token"] !== undefined && members["id_token"] !== null && members["id_token"] !== ""
 
 /**
  * What can be saved of an answer without a usable access token: the refresh token, when it is another one than `redeemed`,

@@ -40,6 +40,14 @@ describe("AuthorizationUrl", () => {
       assert.isFalse(searchParams.has("resource"))
     }))
 
+  it.effect("TOK-23 carries a nonce where an ID token is asked for", () =>
+    Effect.sync(() => {
+      assert.isFalse(make().searchParams.has("nonce"))
+      assert.deepStrictEqual(make({ nonce: Redacted.make("n-0S6_WzA2Mj") }).searchParams.getAll("nonce"), [
+        "n-0S6_WzA2Mj"
+      ])
+    }))
+
   it.effect("FLOW-32 lets neither the endpoint's query nor extra parameters override the protocol", () =>
     Effect.sync(() => {
       const evil = {

@@ -37,6 +37,27 @@ describe("OAuth against oidc-provider", () => {
       assert.deepStrictEqual(after.reason, { _tag: "Terminal", error: "invalid_grant" })
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
+  it.live("TOK-23 BIND-13 learns from the ID token whose the credentials are, and at a refresh whose they still are", () =>
+    Effect.gen(function*() {
+      const provider = yield* OidcProvider.make()
+      const oauth = yield* AuthorizationServer
+      const target = server(`${provider.issuer}/mcp`)
+      const metadata = yield* oauth.discover(target)
+      const client = yield* oauth.register(metadata, { redirectUri, transport: "loopback", scopes: [] })
+      for (const login of ["ada", "bob"]) {
+        const { callbackAccepted, codeVerifier, grant, nonce } = yield* consent(target, { ...client, login })
+        const secrets = { clientSecret: undefined }
+        const first = yield* oauth.exchange(callbackAccepted, { codeVerifier, nonce, ...secrets })
+        assert.deepStrictEqual(first.account, { issuer: provider.issuer, id: login, label: `${login}@id.example` })
+        const second = yield* oauth.refresh(grant, { refreshToken: first.refreshToken!, ...secrets })
+        assert.deepStrictEqual(second.account, { issuer: provider.issuer, id: login })
+      }
+      const { callbackAccepted, codeVerifier } = yield* consent(target, { ...client, login: "ada" })
+      const other = { codeVerifier, nonce: Redacted.make("of another flow"), clientSecret: undefined }
+      const error = yield* Effect.flip(oauth.exchange(callbackAccepted, other))
+      assert.strictEqual(error.reason._tag, "UntrustedIdToken")
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
   it.live("REG-08 obtains tokens as a confidential web client", () =>
     Effect.gen(function*() {
       const provider = yield* OidcProvider.make()

@@ -192,7 +192,7 @@ describe("TokenResponse", () => {
       assert.strictEqual(Redacted.value((yield* json({ access_token }))!.accessToken), access_token)
     }))
 
-  it.effect("TOK-24 drops members that it does not know, secret-bearing ones and ID tokens included", () =>
+  it.effect("TOK-24 drops members that it does not know, secret-bearing ones included, and an ID token that nobody asked for", () =>
     Effect.gen(function*() {
       const answer = yield* Effect.promise(() =>
         TokenResponse.read(Response.json({
@@ -203,5 +203,8 @@ describe("TokenResponse", () => {
       )
       const strict: Record<string, unknown> = yield* Effect.promise(() => TokenResponse.normalize(answer)!.json())
       assert.sameMembers(Object.keys(strict), ["access_token", "token_type"])
+      const asked = TokenResponse.normalize(answer, { idToken: true })!
+      const whole: Record<string, unknown> = yield* Effect.promise(() => asked.json())
+      assert.sameMembers(Object.keys(whole), ["access_token", "token_type", "id_token"])
     }))
 })

@@ -118,6 +118,7 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
               epoch,
               status: { _tag: "revoking" },
               clientSecret: undefined,
+              account: undefined,
               credentials: withoutSecrets(row.connection.credentials)
             },
             now

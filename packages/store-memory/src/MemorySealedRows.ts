@@ -78,14 +78,15 @@ const present = (
 const rowsOf: { readonly [Table in SealedTable]: (world: World) => ReadonlyArray<SealedRow> } = {
   connections: (world) =>
     [...world.connections.values()].map(({ connection }) => {
-      const { clientSecret, credentials, epoch, generation, key } = connection
+      const { account, clientSecret, credentials, epoch, generation, key } = connection
       const row = { table: "connections", id: [key.tenant, key.subject, key.server], generation } as const
       return {
         ...row,
         envelopes: present((field) => contextOf({ ...row, epoch }, field), {
           access_token: credentials.accessToken,
           refresh_token: credentials.refreshToken,
-          client_secret: clientSecret
+          client_secret: clientSecret,
+          account
         })
       }
     }),
@@ -132,13 +133,14 @@ const write: { readonly [Table in SealedTable]: (world: World, id: ReadonlyArray
   connections: (world, id, fresh) => {
     const path = id.map(encodeURIComponent).join("/")
     const row = world.connections.get(path)!
-    const { clientSecret, credentials } = row.connection
+    const { account, clientSecret, credentials } = row.connection
     const refreshToken = fresh.get("refresh_token") ?? credentials.refreshToken
     world.connections.set(path, {
       ...row,
       connection: {
         ...row.connection,
         clientSecret: fresh.get("client_secret") ?? clientSecret,
+        account: fresh.get("account") ?? account,
         credentials: {
           ...credentials,
           accessToken: fresh.get("access_token") ?? credentials.accessToken,

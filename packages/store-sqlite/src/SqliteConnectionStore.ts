@@ -124,7 +124,7 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
           oweRevocation(session, connectionOf(row, key), now)
           session.run(
             `UPDATE connections SET epoch = ?, status = 'revoking', reason = NULL, client_secret = NULL,
-               access_token = NULL, refresh_token = NULL, result_id = NULL, phase = 'idle', attempts = 0,
+               access_token = NULL, refresh_token = NULL, account = NULL, result_id = NULL, phase = 'idle', attempts = 0,
                lease_until = 0, not_before = 0, updated_at = ?
              WHERE tenant = ? AND subject = ? AND server = ?`,
             epoch,
@@ -157,13 +157,14 @@ interface ConnectionColumns extends CredentialColumns {
   readonly reason: ReauthReason | null
   readonly grant_json: string
   readonly client_secret: Uint8Array | null
+  readonly account: Uint8Array | null
   readonly rejected: number
   readonly created_at: number
   readonly updated_at: number
 }
 
-const names =
-  `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, rejected, created_at, updated_at`
+const names = `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, account, rejected,
+  created_at, updated_at`
 
 const selectOne = `SELECT ${names} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
 
@@ -181,9 +182,10 @@ const columnsOf = (row: ReadonlyArray<never>): ConnectionColumns => ({
   scopes: row[9]!,
   issued_at: row[10]!,
   expires_at: row[11]!,
-  rejected: row[12]!,
-  created_at: row[13]!,
-  updated_at: row[14]!
+  account: row[12]!,
+  rejected: row[13]!,
+  created_at: row[14]!,
+  updated_at: row[15]!
 })
 
 // The columns were checked by the types and constraints on the way in; decoding them by schema would cost more than the read.
@@ -195,6 +197,7 @@ const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection =>
   grant: grantOf(row.grant_json),
   clientSecret: optionalSealedOf(row.client_secret),
   credentials: credentialsOf(row),
+  account: optionalSealedOf(row.account),
   rejected: row.rejected === 1,
   createdAt: DateTime.makeUnsafe(row.created_at),
   updatedAt: DateTime.makeUnsafe(row.updated_at)

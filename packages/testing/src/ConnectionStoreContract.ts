@@ -66,6 +66,7 @@ export const cases = <R>(
           status: { _tag: "active" },
           grant: write.grant,
           clientSecret: Fixture.hex(write.clientSecret),
+          account: Fixture.hex(write.account),
           credentials: Fixture.credentialsView(write.credentials),
           rejected: false,
           createdAt: view.createdAt,
@@ -86,6 +87,26 @@ export const cases = <R>(
         assert.deepStrictEqual(Fixture.credentialsView(read.credentials), Fixture.credentialsView(credentials))
         assert.deepStrictEqual(read.grant, grant)
         assert.isUndefined(read.clientSecret)
+      }))
+
+    it.effect("BIND-13 keeps the account through a refresh, and replaces it with the credentials, by none as well", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const flows = yield* FlowStore
+        const { epoch, key, write } = yield* connected
+        const account = Effect.map(connections.get(key), (found) => {
+          const { account } = Option.getOrThrow(found)
+          return account && Fixture.hex(account)
+        })
+        yield* redeem(key, 1, epoch)
+        assert.strictEqual(yield* account, Fixture.hex(write.account))
+        const { claimed, id } = yield* Fixture.exchangingFlow(key)
+        const consent = Fixture.newWrite(2)
+        assert.strictEqual((yield* flows.complete(id, claimed.fence, consent))._tag, "Completed")
+        assert.strictEqual(yield* account, Fixture.hex(consent.account))
+        const { account: _, ...nameless } = Fixture.newWrite(3)
+        assert.isTrue(yield* connections.deposit(key, nameless))
+        assert.isUndefined(yield* account)
       }))
 
     it.effect("I4 S3.6 deposits over the generation that the caller saw, and over no other", () =>
@@ -206,6 +227,7 @@ export const cases = <R>(
         assert.strictEqual(read.credentials.accessToken.byteLength, 0)
         assert.isUndefined(read.credentials.refreshToken)
         assert.isUndefined(read.clientSecret)
+        assert.isUndefined(read.account)
         const owed = yield* owedFor(key)
         assert.strictEqual(owed.length, 1)
         const [entry] = owed

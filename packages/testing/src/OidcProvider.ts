@@ -84,7 +84,8 @@ export interface OidcProvider {
 /**
  * Starts the certified `oidc-provider` in this process on 127.0.0.1 until the scope closes.
  *
- * Any login and password pass its login form; refresh tokens go to every client that may use the grant.
+ * Any login and password pass its login form; the login is the account, and with the scope `profile` its
+ * `preferred_username` is `login@id.example`. Refresh tokens go to every client that may use the grant.
  */
 export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -273,8 +274,10 @@ const configuration = (
     clientDefaults: { id_token_signed_response_alg: "ES256" },
     cookies: { keys: [randomBytes(16).toString("hex")] },
     pkce: { required: () => true },
-    scopes: ["openid", "offline_access", "mcp:read", "mcp:write"],
-    claims: { openid: ["sub"] },
+    scopes: ["openid", "profile", "offline_access", "mcp:read", "mcp:write"],
+    claims: { openid: ["sub"], profile: ["preferred_username"] },
+    // As at most providers, the name is in the ID token itself.
+    conformIdTokenClaims: false,
     rotateRefreshToken: options.rotateRefreshTokens ?? true,
     // The provider's own rule wants `offline_access` with `prompt=consent`, which MCP clients do not ask for.
     issueRefreshToken: async (_: unknown, client: { grantTypeAllowed(grant: string): boolean }) =>
@@ -291,7 +294,10 @@ const configuration = (
       Session: 86_400
     },
     clientBasedCORS: () => false,
-    findAccount: (_: unknown, id: string) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    findAccount: (_: unknown, id: string) => ({
+      accountId: id,
+      claims: () => ({ sub: id, preferred_username: `${id}@id.example` })
+    }),
     // The provider's own dispatcher refuses loopback addresses.
     fetch: (url: string | URL, init: RequestInit) => {
       const mapped = documents[String(url)]

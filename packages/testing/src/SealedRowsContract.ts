@@ -40,7 +40,7 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         (yield* rows.counts).filter((count) => count.keyId === keyId).map(({ envelopes, table }) => [table, envelopes])
           .sort(),
         [
-          ["connections", 3],
+          ["connections", 4],
           ["flows", 3],
           ["registrations", 1],
           ["revocations", 1],
@@ -56,6 +56,7 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         connectionContext(connection.key, connection.epoch, "access_token", 1),
         connectionContext(connection.key, connection.epoch, "refresh_token", 1),
         connectionContext(connection.key, connection.epoch, "client_secret", 0),
+        connectionContext(connection.key, connection.epoch, "account", 0),
         flowContext(flow.key.tenant, flow.id, "code_verifier"),
         flowContext(flow.key.tenant, flow.id, "client_secret"),
         flowContext(flow.key.tenant, flow.id, "authorization_url"),
@@ -89,11 +90,15 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
       const key = Fixture.newKey()
       yield* deposit(key, one, two)
       const [row] = yield* pageOf("connections", [one])
-      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context.field), ["access_token", "client_secret"])
+      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context.field), [
+        "access_token",
+        "client_secret",
+        "account"
+      ])
       assert.strictEqual(yield* rows.replace([renewed(row!, two)]), 1)
       assert.deepStrictEqual(yield* pageOf("connections", [one]), [])
       const [whole] = yield* pageOf("connections", [two])
-      assert.strictEqual(whole?.envelopes.length, 3)
+      assert.strictEqual(whole?.envelopes.length, 4)
     }))
 
   it.effect("LIFE-06 leaves out what is under a data key, whatever id that has", () =>
@@ -107,9 +112,13 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         credentials: { ...credentialsUnder(keyId), accessToken: underTenantKey(sealedUnder(keyId)) }
       })
       const counts = (yield* rows.counts).filter((count) => count.keyId === keyId)
-      assert.deepStrictEqual(counts, [{ table: "connections", keyId, envelopes: 2 }])
+      assert.deepStrictEqual(counts, [{ table: "connections", keyId, envelopes: 3 }])
       const [row] = yield* pageOf("connections", [keyId])
-      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context.field), ["refresh_token", "client_secret"])
+      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context.field), [
+        "refresh_token",
+        "client_secret",
+        "account"
+      ])
       const moved = row!.envelopes.map(() => underTenantKey(sealedUnder(keyId)))
       assert.strictEqual(yield* rows.replace([{ row: row!, sealed: moved }]), 1)
       assert.deepStrictEqual(yield* pageOf("connections", [keyId]), [])
@@ -205,7 +214,8 @@ const write = (keyId: number, refresh?: number) => ({
   previous: 0,
   grant: Fixture.newGrant(),
   clientSecret: sealedUnder(keyId),
-  credentials: credentialsUnder(keyId, refresh)
+  credentials: credentialsUnder(keyId, refresh),
+  account: sealedUnder(keyId)
 })
 
 const deposit = (key: ConnectionKey, keyId: number, refresh?: number) =>

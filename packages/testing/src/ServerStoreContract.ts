@@ -114,6 +114,7 @@ const fullServer = (tenant: TenantId): Server =>
       redirectUri: "https://valetkey.example/callback/ctx"
     },
     scopes: ["read", "write:all"],
+    accountChange: "replace",
     quirks: {
       redemptionPolicy: "strict",
       resourceParameter: false,

@@ -13,6 +13,7 @@ import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import type { Listeners } from "./listeners.ts"
+import { nonceOf } from "./nonce.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
 import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
@@ -188,8 +189,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
   const openSecrets = Effect.fnUntraced(function*(flow: ClaimedFlow) {
     const { clientSecret, codeVerifier } = flow.authorization
     const { tenant } = flow.key
+    const verifier = yield* cipher.open(sealContext(tenant, flow.id, "code_verifier"), codeVerifier)
     return {
-      codeVerifier: yield* cipher.open(sealContext(tenant, flow.id, "code_verifier"), codeVerifier),
+      codeVerifier: verifier,
+      nonce: flow.authorization.snapshot.openid === true ? nonceOf(entropy, verifier) : undefined,
       clientSecret: clientSecret === undefined
         ? undefined
         : yield* cipher.open(sealContext(tenant, flow.id, "client_secret"), clientSecret)
@@ -208,7 +211,8 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
 const grantedOf = ({ authorization: { grant, snapshot }, ...flow }: ClaimedFlow): Granted => ({
   ...flow,
   grant,
-  scopes: snapshot.scopes
+  scopes: snapshot.scopes,
+  accountChange: snapshot.accountChange
 })
 
 /** What callbacks are made of. */

@@ -7,6 +7,7 @@ import {
   openAccessToken,
   TokenError
 } from "../AccessToken.ts"
+import { type Account, isSame } from "../Account.ts"
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
@@ -23,6 +24,7 @@ import type { RedemptionPolicy } from "../Server.ts"
 import { ServerStore } from "../ServerStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
+import { openAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 import { makeLateResults } from "./lateResults.ts"
@@ -152,6 +154,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   interface Secrets {
     readonly refreshToken: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    /** Whose the credentials are, where that is known. */
+    readonly account: Account | undefined
   }
 
   /** Opens what a redemption needs before anything is claimed: without the key nothing is sent and nothing is marked. */
@@ -163,6 +167,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     // Sealing must work as well: a token that cannot be stored must not be redeemed.
     yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
     const secrets: Secrets = {
+      account: yield* openAccount(cipher, connection),
       refreshToken: yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
       clientSecret: yield* clientSecretOf(connection)
     }
@@ -194,9 +199,29 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       Effect.result
     )
     yield* Checkpoint.reach("refresh.response_received")
-    return Result.isSuccess(answer)
-      ? yield* store(connection, secrets, answer.success)
-      : yield* settleFailure(connection, fence, secrets, answer.failure)
+    if (Result.isFailure(answer)) return yield* settleFailure(connection, fence, secrets, answer.failure)
+    return secrets.account !== undefined && answer.success.account !== undefined &&
+        !isSame(secrets.account, answer.success.account)
+      ? yield* refuseStranger(connection, fence, secrets)
+      : yield* store(connection, secrets, answer.success)
+  })
+
+  /**
+   * Ends the use of a connection whose refresh was answered with credentials of another account
+   * (OpenID Connect Core 1.0 §12.2). They are dropped: nobody here asked for them, and revoking them could end what their
+   * owner has. The refresh token stays, so that a disconnect can end the grant.
+   */
+  const refuseStranger = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: Secrets) {
+    const { generation, key } = connection
+    yield* Effect.logError("a refresh was answered with the credentials of another account", {
+      code: "account_changed",
+      server: key.server,
+      generation
+    })
+    yield* audit(key, "token.refresh_failed", "account_changed", generation, usedBy(secrets))
+    const failure = { _tag: "Terminal", reason: "account_changed" } as const
+    yield* tellLoss(connection, secrets, yield* fail(connection, fence, failure, { lost: "account_changed" }))
+    return again
   })
 
   /** Seals, spools and commits by generation and epoch. A result that lost is dropped; one of a connection that ended is revoked. */
@@ -307,18 +332,25 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
           return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
         }
         case "UnknownOutcome":
+        case "UntrustedIdToken":
           yield* tellLoss(connection, secrets, yield* fail(connection, fence, { _tag: "UnknownOutcome" }))
           return again
       }
     })
 
   /** Records a failure while the lease is held; what cannot be recorded is settled when the lease ends. */
-  const fail = (connection: Connection, fence: number, failure: RefreshFailure) =>
+  const fail = (
+    connection: Connection,
+    fence: number,
+    failure: RefreshFailure,
+    rules: { readonly lost?: ReauthReason } = {}
+  ) =>
     connections.fail(connection.key, {
       generation: connection.generation,
       epoch: connection.epoch,
       fence,
       ...rulesOf(connection),
+      ...rules,
       failure
     }).pipe(
       Effect.retry(storeRetries),

@@ -24,6 +24,7 @@ import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import type { Listeners } from "./listeners.ts"
 import { refuseMoved } from "./movedEndpoints.ts"
+import { nonceOf } from "./nonce.ts"
 
 /** Builds `Flows.start`. */
 export const makeStarter = Effect.fnUntraced(function*(options: {
@@ -166,6 +167,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
+    const openid = asksForAccount(server, scopes)
     const resource = server.quirks.resourceParameter === false ? undefined : metadata.resource
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
       authorizationEndpoint: metadata.authorizationEndpoint,
@@ -175,6 +177,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
       resource,
       state,
       codeVerifier,
+      ...(openid ? { nonce: nonceOf(entropy, codeVerifier) } : {}),
       parameters: server.quirks.authorizationParameters ?? {}
     })
     // An embedding application binds the person by itself, with the completion code.
@@ -189,7 +192,9 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
           issRequired: metadata.issRequired,
           scopes,
           resource: server.resource,
-          ...(choice.returnTo === undefined ? {} : { returnTo: choice.returnTo })
+          ...(choice.returnTo === undefined ? {} : { returnTo: choice.returnTo }),
+          ...(openid ? { openid } : {}),
+          ...(server.accountChange === undefined ? {} : { accountChange: server.accountChange })
         },
         grant: grantOf(server, metadata, client, resource),
         stateHash: entropy.digest(state),
@@ -230,6 +235,13 @@ interface Attempt {
 
 const scopesOf = (choice: StartOptions, server: Server, metadata: AuthorizationServerMetadata): ReadonlyArray<string> =>
   choice.scopes ?? server.scopes ?? metadata.scopes ?? []
+
+/**
+ * Whether the answer is to say who signed in. Of endpoints that were given without their issuer nobody knows what an ID
+ * token of theirs must say.
+ */
+const asksForAccount = ({ endpoints, issuer }: Server, scopes: ReadonlyArray<string>): boolean =>
+  scopes.includes("openid") && (endpoints === undefined || issuer !== undefined)
 
 /** A browser is sent nowhere but to a URL that the operator registered, and only where an application waits for it. */
 const refuseReturn = (

@@ -1,8 +1,10 @@
-import { Duration, Effect, Option, type Redacted, Schedule } from "effect"
+import { DateTime, Duration, Effect, Option, type Redacted, Schedule } from "effect"
+import { type Account, type AccountChange, type AccountVerdict, judge } from "../Account.ts"
 import type { RedemptionError } from "../AuthorizationServer.ts"
 import * as Checkpoint from "../Checkpoint.ts"
-import { Cipher } from "../Cipher.ts"
+import { Cipher, type CipherError } from "../Cipher.ts"
 import {
+  type Connection,
   type ConnectionKey,
   Epoch,
   type Grant,
@@ -19,6 +21,7 @@ import { RevocationOutbox } from "../RevocationOutbox.ts"
 import type { Sealed } from "../Sealed.ts"
 import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
 import { StoreError } from "../StoreError.ts"
+import { openAccount, sealAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
 import { sealCredentials } from "./sealing.ts"
 
@@ -50,6 +53,8 @@ export interface Granted {
   readonly grant: Grant
   /** The scopes that were asked for: what was granted, when the answer names none. */
   readonly scopes: ReadonlyArray<string>
+  /** What becomes of credentials of another account than the connection's. Default `refuse`. */
+  readonly accountChange?: AccountChange | undefined
 }
 
 /** Builds what becomes of granted credentials: they are stored with their flow, or their revocation is owed. */
@@ -67,7 +72,8 @@ export const makeStoring = Effect.gen(function*() {
     answer: Credentials,
     clientSecret: Redacted.Redacted | undefined,
     epoch: Epoch,
-    previous: number
+    previous: number,
+    account?: Account
   ) {
     const { grant, key } = flow
     const granted: Credentials = { ...answer, scopes: answer.scopes ?? flow.scopes }
@@ -78,11 +84,16 @@ export const makeStoring = Effect.gen(function*() {
       ...(clientSecret === undefined
         ? {}
         : { clientSecret: yield* cipher.seal(connectionContext(key, epoch, "client_secret", 0), clientSecret) }),
-      credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, granted)
+      credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, granted),
+      ...(yield* sealAccount(cipher, { key, epoch }, account))
     }
   })
 
-  /** Seals for the generation that follows the current one and completes; seals again when a refresh was faster. */
+  /**
+   * Judges the answer against the account of the connection, seals for the generation that follows the current one and
+   * completes; does all of it again when somebody else was faster. What the judgement refuses is not stored, and fails
+   * the flow.
+   */
   const store = Effect.fnUntraced(function*(
     flow: Granted,
     answer: Credentials,
@@ -91,32 +102,66 @@ export const makeStoring = Effect.gen(function*() {
     const { fence, id, key } = flow
     const epoch = Epoch.make(yield* entropy.id)
     yield* Checkpoint.reach("flow.before_commit")
+    // Outlives a retry, which finds the new account in the place of the one that it has replaced.
+    let replacement: "ok" | "unknown" | undefined
     const attempt = Effect.gen(function*() {
-      let previous = Option.match(yield* connections.get(key), {
-        onNone: () => 0,
-        onSome: (c) => c.generation as number
-      })
       while (true) {
-        const connection = yield* seal(flow, answer, clientSecret, epoch, previous)
-        const completion = yield* flows.complete(id, fence, connection)
-        if (completion._tag !== "GenerationMoved") return { completion, connection }
-        previous = completion.current
+        const current = yield* connections.get(key)
+        const previous: number = Option.isNone(current) ? 0 : current.value.generation
+        const verdict = verdictOn(yield* accountOf(current), answer.account, flow.accountChange)
+        if (verdict._tag !== "Accepted") {
+          return { _tag: verdict._tag, connection: yield* seal(flow, answer, clientSecret, epoch, previous) } as const
+        }
+        if (verdict.replaced) replacement = verdict.account === undefined ? "unknown" : "ok"
+        const account = verdict.replaced && verdict.account !== undefined
+          ? { ...verdict.account, replacedAt: yield* DateTime.now }
+          : verdict.account
+        const connection = yield* seal(flow, answer, clientSecret, epoch, previous, account)
+        const { _tag } = yield* flows.complete(id, fence, connection)
+        if (_tag !== "GenerationMoved") return { _tag, connection } as const
       }
     })
-    const { completion, connection } = yield* persist(attempt)
+    const { _tag: outcome, connection } = yield* persist(attempt)
     yield* Checkpoint.reach("flow.after_commit")
-    if (completion._tag === "Completed") {
-      yield* signals.notify(connectionTopic(key))
-      yield* settled(flow, "completed", { generation: connection.previous + 1, obtained: answer.refreshToken })
-      return
+    const stored = Effect.fnUntraced(function*(generation: number) {
+      if (replacement !== undefined) yield* audit(key, "connection.account_replaced", replacement, generation)
+      yield* settled(flow, "completed", { generation, obtained: answer.refreshToken })
+    })
+    switch (outcome) {
+      case "Completed":
+        yield* signals.notify(connectionTopic(key))
+        return yield* stored(connection.previous + 1)
+      case "Changed":
+        // Owed before the flow ends: nobody would come back to it.
+        yield* persist(revokeUnstored(flow, connection))
+        return yield* refuse(flow, "account_changed")
+      case "Unconfirmed":
+        // Nobody knows whether tokens without a name are of the grant that stays: revoking them could reach it.
+        return yield* refuse(flow, "account_unconfirmed")
+      case "ClaimLost": {
+        // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
+        const now = yield* persist(connections.get(key))
+        if (Option.isSome(now) && now.value.epoch === epoch) return yield* stored(now.value.generation)
+        yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
+        yield* persist(revokeUnstored(flow, connection))
+      }
     }
-    // Retrying after an ambiguous commit finds the flow completed by this very write: nothing is revoked then.
-    const now = yield* persist(connections.get(key))
-    if (Option.isSome(now) && now.value.epoch === epoch) {
-      return yield* settled(flow, "completed", { generation: now.value.generation, obtained: answer.refreshToken })
-    }
-    yield* Effect.logWarning("flow was cancelled or superseded during its exchange; its tokens are revoked")
-    yield* persist(revokeUnstored(flow, connection))
+  })
+
+  /** Whose the connection is that the answer would replace. One that was ended is nobody's any more. */
+  const accountOf = (
+    connection: Option.Option<Connection>
+  ): Effect.Effect<Account | "unreadable" | undefined, CipherError> =>
+    Option.isNone(connection) || connection.value.status._tag === "revoking"
+      ? Effect.undefined
+      : Effect.catch(
+        openAccount(cipher, connection.value),
+        (error) => error.code === "integrity_error" ? Effect.succeed("unreadable" as const) : Effect.fail(error)
+      )
+
+  /** Ends a flow whose answer is not stored. */
+  const refuse = Effect.fnUntraced(function*(flow: Granted, failure: FlowFailure) {
+    if (yield* persist(flows.fail(flow.id, flow.fence, failure))) yield* settled(flow, failure)
   })
 
   /** Owes the revocation of credentials that belong nowhere. */
@@ -181,5 +226,17 @@ export const failureOf = ({ reason }: RedemptionError): FlowFailure | "outcome_u
       return "authorization_server_unavailable"
     case "UnknownOutcome":
       return "outcome_unknown"
+    case "UntrustedIdToken":
+      return "id_token_invalid"
   }
+}
+
+/** The verdict on an answer. An account that cannot be read is confirmed by nobody. */
+const verdictOn = (
+  known: Account | "unreadable" | undefined,
+  told: Account | undefined,
+  policy: AccountChange = "refuse"
+): AccountVerdict => {
+  if (known !== "unreadable") return judge(known, told, policy)
+  return policy === "replace" ? { _tag: "Accepted", account: told, replaced: true } : { _tag: "Unconfirmed" }
 }

@@ -1,18 +1,21 @@
+import type { Account } from "@valetkey/domain/Account"
 import { RedemptionError, RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
 import type { Grant } from "@valetkey/domain/Connection"
 import type { Credentials } from "@valetkey/domain/Credentials"
 import * as Instruments from "@valetkey/domain/Instruments"
 import { findEgressError } from "@valetkey/egress/EgressFetch"
 import { Clock, DateTime, Effect, Metric, type Redacted } from "effect"
-import type {
-  AuthorizationServer,
-  Client,
-  ClientAuth,
-  TokenEndpointRequestOptions,
-  TokenEndpointResponse
+import {
+  type AuthorizationServer,
+  type Client,
+  type ClientAuth,
+  getValidatedIdTokenClaims,
+  type TokenEndpointRequestOptions,
+  type TokenEndpointResponse
 } from "oauth4webapi"
 import { ofAnswer, ofEgress, unknownOutcome } from "../Classification.ts"
-import { errorOf, normalize, read, toCredentials, type TokenAnswer } from "../TokenResponse.ts"
+import * as IdToken from "../IdToken.ts"
+import { errorOf, hasIdToken, normalize, read, toCredentials, type TokenAnswer } from "../TokenResponse.ts"
 import { clientAuthentication } from "./clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./outbound.ts"
 
@@ -24,7 +27,14 @@ export interface Redemption {
     auth: ClientAuth,
     options: TokenEndpointRequestOptions
   ): Promise<Response>
-  process(as: AuthorizationServer, client: Client, response: Response): Promise<TokenEndpointResponse>
+  process(
+    as: AuthorizationServer,
+    client: Client,
+    response: Response,
+    hasIdToken: boolean
+  ): Promise<TokenEndpointResponse>
+  /** What becomes of an ID token: checked by `process`, read for what it claims, or dropped, which is the default. */
+  readonly idToken?: "checked" | "claimed" | undefined
   /** What to keep of a success without a usable access token. */
   salvage?(answer: TokenAnswer, issuedAt: DateTime.Utc): Credentials | undefined
 }
@@ -34,7 +44,7 @@ export const redeem = (
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  { process, request, salvage }: Redemption
+  { idToken, process, request, salvage }: Redemption
 ): Effect.Effect<Credentials, RedemptionError> =>
   Effect.gen(function*() {
     const auth = clientAuthentication(grant.authMethod, clientSecret)
@@ -44,7 +54,11 @@ export const redeem = (
         cause: new Error("The client authenticates with a secret and none is known; nothing was sent")
       })
     }
-    const as: AuthorizationServer = { issuer: grant.issuer, token_endpoint: grant.tokenEndpoint }
+    const as: AuthorizationServer = {
+      issuer: grant.issuer,
+      token_endpoint: grant.tokenEndpoint,
+      id_token_signing_alg_values_supported: [...IdToken.signingAlgorithms]
+    }
     const client: Client = { client_id: grant.clientId }
     const issuedAt = yield* DateTime.now
     const answer = yield* Effect.tryPromise({
@@ -65,22 +79,27 @@ export const redeem = (
     })
     yield* noteSkew(answer.date)
     const isSuccess = answer.status < 300 && errorOf(answer) === undefined
-    const strict = isSuccess ? normalize(answer) : undefined
+    const isChecked = idToken === "checked" && hasIdToken(answer)
+    const claimed = idToken === "claimed" ? accountIn(IdToken.claimedAccount(answer.members?.["id_token"])) : {}
+    const strict = isSuccess ? normalize(answer, { idToken: isChecked }) : undefined
     if (strict === undefined) {
       const saved = isSuccess ? salvage?.(answer, issuedAt) : undefined
-      if (saved !== undefined) return saved
+      if (saved !== undefined) return { ...saved, ...claimed }
       return yield* new RedemptionError({
         reason: ofAnswer(answer, yield* Clock.currentTimeMillis),
         cause: new Error(`The token endpoint answered with status ${answer.status}`)
       })
     }
     const accepted = yield* Effect.tryPromise({
-      try: () => process(as, client, strict),
+      try: () => process(as, client, strict, isChecked),
       // What oauth4webapi throws holds the body, and with it the tokens.
-      catch: unusable
+      catch: isChecked ? untrusted : unusable
     })
-    return toCredentials(accepted, issuedAt)
+    const checked = isChecked ? accountIn(IdToken.accountOf(getValidatedIdTokenClaims(accepted)!)) : {}
+    return { ...toCredentials(accepted, issuedAt), ...claimed, ...checked }
   })
+
+const accountIn = (account: Account | undefined) => account === undefined ? {} : { account }
 
 /** Lifetimes are counted from our own clock, so a skew harms nothing; but it tells an operator which clock to set. */
 const noteSkew = (date: string | undefined): Effect.Effect<void> =>
@@ -96,6 +115,16 @@ const unanswered = (thrown: unknown): RedemptionError => {
   return error === undefined
     ? unusable()
     : new RedemptionError({ reason: ofEgress(error), cause: error })
+}
+
+/** Says which check failed; what was found there is told to nobody. */
+const untrusted = (thrown: unknown): RedemptionError => {
+  const { cause, code } = thrown as { readonly code?: unknown; readonly cause?: { readonly claim?: unknown } }
+  const check = [code, cause?.claim].filter((part) => typeof part === "string" && /^\w{1,64}$/.test(part)).join(" ")
+  return new RedemptionError({
+    reason: RedemptionFailure.cases.UntrustedIdToken.make({}),
+    cause: new Error(`The ID token fails a check: ${check === "" ? "its form" : check}`)
+  })
 }
 
 const unusable = (): RedemptionError =>

@@ -85,7 +85,13 @@ export const accepted = (grant: Grant, code: Redacted.Redacted, uri = redirectUr
 /** Discovers, has the person consent, and returns the code with everything that an exchange needs. */
 export const consent = (
   target: Server,
-  client: { readonly clientId?: string; readonly authMethod?: Grant["authMethod"]; readonly redirectUri?: string } = {}
+  client: {
+    readonly clientId?: string
+    readonly authMethod?: Grant["authMethod"]
+    readonly redirectUri?: string
+    /** Who signs in; asks for an ID token. */
+    readonly login?: string
+  } = {}
 ) =>
   Effect.gen(function*() {
     const oauth = yield* AuthorizationServer
@@ -96,18 +102,20 @@ export const consent = (
     })
     const uri = client.redirectUri ?? redirectUri
     const [state, codeVerifier] = [secret(), secret()]
+    const nonce = client.login === undefined ? undefined : secret()
     const url = yield* oauth.authorizationUrl({
       authorizationEndpoint: metadata.authorizationEndpoint,
       clientId: grant.clientId,
       redirectUri: uri,
-      scopes: metadata.scopes ?? ["mcp:read"],
+      scopes: [...metadata.scopes ?? ["mcp:read"], ...(nonce === undefined ? [] : ["openid", "profile"])],
       resource: metadata.resource,
       state,
       codeVerifier,
+      nonce,
       parameters: {}
     })
-    const callback = yield* UserAgent.make().callbackUrl(Redacted.value(url), uri)
+    const callback = yield* UserAgent.make(client).callbackUrl(Redacted.value(url), uri)
     if (!callback.searchParams.has("code")) return yield* Effect.die(`no code: ${callback.searchParams.get("error")}`)
     const code = Redacted.make(callback.searchParams.get("code") ?? "")
-    return { metadata, grant, state, codeVerifier, callback, code, callbackAccepted: accepted(grant, code, uri) }
+    return { metadata, grant, state, codeVerifier, nonce, callback, code, callbackAccepted: accepted(grant, code, uri) }
   })

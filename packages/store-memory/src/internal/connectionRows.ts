@@ -24,6 +24,7 @@ export const write = (world: World, key: ConnectionKey, input: {
   readonly grant: Grant
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
+  readonly account?: Sealed | undefined
 }, now: number): void => {
   const before = world.connections.get(key.path)
   const time = DateTime.makeUnsafe(now)
@@ -36,6 +37,7 @@ export const write = (world: World, key: ConnectionKey, input: {
       grant: input.grant,
       clientSecret: input.clientSecret,
       credentials: input.credentials,
+      account: input.account,
       rejected: false,
       createdAt: before?.connection.createdAt ?? time,
       updatedAt: time

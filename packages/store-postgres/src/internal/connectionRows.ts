@@ -37,6 +37,7 @@ const ConnectionRow = Schema.Struct({
   scopes: Schema.NullOr(Schema.Array(Schema.String)),
   issuedAt: Schema.DateTimeUtcFromDate,
   expiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
+  account: Schema.NullOr(Sealed),
   rejected: Schema.Boolean,
   createdAt: Schema.DateTimeUtcFromDate,
   updatedAt: Schema.DateTimeUtcFromDate
@@ -57,7 +58,7 @@ const RefreshRow = Schema.Struct({
 /** Columns of a `Connection`. */
 export const connectionColumns = (sql: Sql) =>
   sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason, "grant", client_secret, access_token,
-    refresh_token, token_type, scopes, issued_at, expires_at, created_at, updated_at,
+    refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at,
     rejected_generation IS NOT DISTINCT FROM generation AS rejected`)
 
 /** Columns of a `RefreshState`, and the time that they are to be judged at. */
@@ -92,21 +93,24 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
   readonly grant: Grant
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
+  readonly account?: Sealed | undefined
 }) => {
   const { credentials } = write
   return write.previous === 0
     ? sql`INSERT INTO connections (tenant, subject, server, epoch, generation, "grant", client_secret, access_token,
-        refresh_token, token_type, scopes, issued_at, expires_at, created_at, updated_at)
+        refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at)
       SELECT owner.tenant, owner.subject, owner.server, ${write.epoch}, 1, ${sql.json(write.grant)},
         ${write.clientSecret ?? null}::bytea, ${credentials.accessToken}, ${credentials.refreshToken ?? null}::bytea,
         ${credentials.tokenType}, ${scopesOf(credentials)}::text[], ${DateTime.toDateUtc(credentials.issuedAt)},
-        ${expiryOf(credentials)}::timestamptz, now, now FROM ${owner}, (SELECT clock_timestamp() AS now) AS moment
+        ${expiryOf(credentials)}::timestamptz, ${write.account ?? null}::bytea, now, now
+      FROM ${owner}, (SELECT clock_timestamp() AS now) AS moment
       ON CONFLICT (tenant, subject, server) DO NOTHING
       RETURNING generation`
     : sql`UPDATE connections SET epoch = ${write.epoch}, generation = generation + 1, "grant" = ${
       sql.json(write.grant)
     },
-        client_secret = ${write.clientSecret ?? null}, rejected_generation = NULL, result_id = NULL,
+        client_secret = ${write.clientSecret ?? null}, account = ${write.account ?? null}, rejected_generation = NULL,
+        result_id = NULL,
         ${credentialColumns(sql, credentials)}
       FROM ${owner} WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
         AND connections.server = owner.server AND generation = ${write.previous}
@@ -141,6 +145,7 @@ export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema
       ...(row.scopes === null ? undefined : { scopes: row.scopes }),
       ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt })
     },
+    account: row.account ?? undefined,
     rejected: row.rejected,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt

@@ -1,6 +1,7 @@
 import type { Migration } from "../Migrations.ts"
 import { migration1 } from "./migration1.ts"
 import { migration10 } from "./migration10.ts"
+import { migration11 } from "./migration11.ts"
 import { migration12 } from "./migration12.ts"
 import { migration16 } from "./migration16.ts"
 import { migration19 } from "./migration19.ts"
@@ -23,6 +24,7 @@ export const migrations: ReadonlyArray<Migration> = [
   migration8,
   migration9,
   migration10,
+  migration11,
   migration12,
   migration16,
   migration19

@@ -17,13 +17,13 @@ export const currentGeneration = (session: Session, key: ConnectionKey): number 
 export const write = (session: Session, key: ConnectionKey, input: ConnectionWrite, now: number): void => {
   session.run(
     `INSERT INTO connections (tenant, subject, server, epoch, generation, status, grant_json, client_secret,
-       ${credentialNames}, created_at, updated_at)
-     VALUES (?, ?, ?, ?, ?, 'active', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ${credentialNames}, account, created_at, updated_at)
+     VALUES (?, ?, ?, ?, ?, 'active', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (tenant, subject, server) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation,
        status = excluded.status, reason = NULL, grant_json = excluded.grant_json,
        client_secret = excluded.client_secret, access_token = excluded.access_token,
        refresh_token = excluded.refresh_token, token_type = excluded.token_type, scopes = excluded.scopes,
-       issued_at = excluded.issued_at, expires_at = excluded.expires_at, result_id = NULL, rejected = 0,
+       issued_at = excluded.issued_at, expires_at = excluded.expires_at, account = excluded.account, result_id = NULL, rejected = 0,
        phase = 'idle', attempts = 0, lease_until = 0, not_before = 0, updated_at = excluded.updated_at`,
     ...valuesOf(key),
     input.epoch,
@@ -31,6 +31,7 @@ export const write = (session: Session, key: ConnectionKey, input: ConnectionWri
     JSON.stringify(input.grant),
     input.clientSecret ?? null,
     ...credentialValues(input.credentials),
+    input.account ?? null,
     now,
     now
   )

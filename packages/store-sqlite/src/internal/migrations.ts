@@ -179,7 +179,9 @@ export const storeMigrations: ReadonlyArray<string> = [
   registrationTurns,
   `
   CREATE INDEX flows_settled ON flows (settled_at) WHERE settled_at IS NOT NULL;
-  `
+  `,
+  // Whose credentials a connection holds at the provider.
+  "ALTER TABLE connections ADD COLUMN account BLOB;"
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

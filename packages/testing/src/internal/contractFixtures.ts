@@ -147,7 +147,9 @@ export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): Fro
     issRequired: true,
     scopes: ["read"],
     resource: "https://api.example/mcp",
-    returnTo: "https://app.example/connected?tab=1"
+    returnTo: "https://app.example/connected?tab=1",
+    openid: true,
+    accountChange: "replace"
   },
   grant: newGrant(),
   stateHash: newDigest(),
@@ -170,7 +172,8 @@ export const newWrite = (previous: number) => ({
   previous,
   grant: newGrant(),
   clientSecret: newSealed(),
-  credentials: newCredentials()
+  credentials: newCredentials(),
+  account: newSealed()
 })
 
 /** A typed generation. */
@@ -278,11 +281,12 @@ export const credentialsView = ({ accessToken, expiresAt, issuedAt, refreshToken
 
 /** A connection in a form that compares by value. */
 export const connectionView = (
-  { clientSecret, createdAt, credentials, key, updatedAt, ...rest }: Connection
+  { account, clientSecret, createdAt, credentials, key, updatedAt, ...rest }: Connection
 ) => ({
   ...withoutUndefined(rest),
   key: key.path,
   clientSecret: clientSecret && hex(clientSecret),
+  account: account && hex(account),
   credentials: credentialsView(credentials),
   createdAt: DateTime.toEpochMillis(createdAt),
   updatedAt: DateTime.toEpochMillis(updatedAt)
