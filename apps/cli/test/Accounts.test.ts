@@ -13,7 +13,12 @@ const world = Effect.gen(function*() {
   const provider = yield* OidcProvider.make()
   const describeServer = (...policy: ReadonlyArray<string>) =>
     valetkey.json([
-      ...["servers", "add", "notes", `${provider.issuer}/mcp`, "--issuer", provider.issuer],
+      "servers",
+      "add",
+      "notes",
+      `${provider.issuer}/mcp`,
+      "--issuer",
+      provider.issuer,
       ...["openid", "profile", "mcp:read"].flatMap((scope) => ["--scope", scope]),
       ...policy
     ])

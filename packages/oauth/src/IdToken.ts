@@ -62,5 +62,5 @@ export const claimedAccount = (idToken: unknown): Account | undefined => {
   return claims._tag === "None" ? undefined : { issuer: claims.value.iss, id: claims.value.sub }
 }
 
-/** Longer ID tokens are not read; an answer may be no longer either. */
+/** What is longer than this is not read; no honest ID token comes near. */
 const maxLength = 65_536
