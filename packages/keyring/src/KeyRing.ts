@@ -97,6 +97,15 @@ export const ringOf = (keys: ReadonlyArray<Omit<RingKey, "state">>): KeyRing => 
   return { primary: ring[0]!, keys: new Map(ring.map((key) => [key.id, key])) }
 }
 
+/** Whether two rings have the same keys in the same order. */
+export const equals = (one: KeyRing, other: KeyRing): boolean => {
+  const others = [...other.keys.values()]
+  return one.keys.size === others.length &&
+    [...one.keys.values()].every(({ id, secret }, index) =>
+      id === others[index]?.id && secret.equals(others[index].secret)
+    )
+}
+
 /** Decodes base64, with or without its padding. */
 const decode = (encoded: string): Buffer | undefined => {
   const digits = encoded.endsWith("==") ? encoded.slice(0, -2) : encoded.endsWith("=") ? encoded.slice(0, -1) : encoded

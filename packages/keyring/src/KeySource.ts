@@ -31,7 +31,7 @@ export interface ProposedKey {
 export interface KeySource {
   /** The ring. It is kept once it was read; a failure is kept for a second, so that a fixed key needs no restart. */
   readonly ring: Effect.Effect<KeyRing.KeyRing, KeySourceError>
-  /** Reads the source anew, at most once a second. If that fails, the ring that was there stays. */
+  /** Reads the source anew, at most once a second. If that fails, or nothing has changed, the very ring that was there stays. */
   readonly reload: Effect.Effect<KeyRing.KeyRing, KeySourceError>
   /** Makes a key and adds it as the last one; the ring that is there afterwards. Absent where somebody else keeps the keys. */
   readonly add?: Effect.Effect<KeyRing.KeyRing, KeySourceError> | undefined
@@ -130,7 +130,11 @@ export const make = (
   const readUnlessJustRead = Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
     if (last === undefined || Math.abs(now - last.at) >= 1000) {
-      const outcome = yield* Effect.result(logged(read))
+      const found = yield* Effect.result(logged(read))
+      // What is kept for a ring stays with it: anybody's junk can have the source read again.
+      const outcome = Result.isSuccess(found) && ring !== undefined && KeyRing.equals(ring, found.success)
+        ? Result.succeed(ring)
+        : found
       // When it ended, not when it began: those who waited for a slow source do not ask it one after the other.
       last = { at: yield* Clock.currentTimeMillis, outcome }
       if (Result.isSuccess(outcome)) ring = outcome.success

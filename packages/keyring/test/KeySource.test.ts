@@ -88,6 +88,24 @@ describe("KeySource", () => {
       assert.strictEqual(reads, 2)
     }))
 
+  it.effect("keeps the very ring when it reads the same keys in the same order again, and no other", () =>
+    Effect.gen(function*() {
+      const [one, two, another] = [entry(1), entry(2), entry(2)]
+      const texts = [[one, two], [one, two], [two, one], [two], [another]]
+      const source = KeySource.make(
+        Effect.suspend(() => Effect.fromResult(KeyRing.parse(Redacted.make((texts.shift() ?? []).join(",")))))
+      )
+      const rings = [yield* source.ring]
+      for (let reads = 1; reads < 5; reads++) {
+        yield* TestClock.adjust("1 second")
+        rings.push(yield* source.reload)
+        assert.strictEqual(yield* source.ring, rings.at(-1))
+      }
+      assert.strictEqual(rings[1], rings[0])
+      assert.deepStrictEqual(rings.map(({ primary }) => primary.id), [1, 1, 2, 2, 2])
+      assert.strictEqual(new Set(rings).size, 4)
+    }))
+
   it.effect("reloads at most once a second, and keeps the ring it has when that fails", () =>
     Effect.gen(function*() {
       const rings: Array<KeyRing.KeyRing> = [ringOf(1), ringOf(2, 1)]
