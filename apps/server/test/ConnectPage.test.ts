@@ -32,7 +32,7 @@ const stage = Effect.gen(function*() {
   page.on("console", (message) => void (message.type() === "error" && complaints.push(message.text())))
   page.on("pageerror", (error) => void complaints.push(error.message))
   page.on("dialog", (dialog) => void (complaints.push(dialog.message()), dialog.dismiss()))
-  return { provider, port, started, context, page, complaints }
+  return { provider, port, started, chromium, context, page, complaints }
 })
 
 describe("the connect page in Chromium", () => {
@@ -83,5 +83,42 @@ describe("the connect page in Chromium", () => {
         assert.deepStrictEqual(complaints, [])
       })),
     60_000
+  )
+
+  it.live(
+    "BIND-01 BIND-02 BIND-03 connects nobody who was sent the link or the provider's address, and still the one who took it",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { chromium, page, provider, started } = yield* stage
+        const victim = (yield* chromium.person).page
+        const connectUrl = String(started["connectUrl"])
+        yield* Effect.promise(async () => {
+          // The attacker takes the link, and stops at the provider's door with its address.
+          const door = (url: URL) => url.origin === provider.origin
+          await page.route(door, (route) => route.abort())
+          await page.goto(connectUrl)
+          const [request] = await Promise.all([
+            page.waitForRequest((request) => door(new URL(request.url()))),
+            page.click("button")
+          ])
+          const authorizationUrl = request.url()
+
+          const taken = await victim.goto(connectUrl)
+          assert.strictEqual(taken?.status(), 403)
+          assert.strictEqual(await victim.locator("button").count(), 0)
+          const arrived = await victim.goto(authorizationUrl)
+          assert.strictEqual(arrived?.status(), 400)
+          assert.include(await victim.locator("main").innerText(), "Nothing was changed")
+          assert.strictEqual(provider.requests("authorization").length, 1)
+          assert.strictEqual(provider.requests("token").length, 0)
+
+          await page.unroute(door)
+          await page.goto(authorizationUrl)
+          await page.waitForURL((url) => url.pathname.startsWith("/done/"), { waitUntil: "load" })
+          assert.strictEqual(await page.locator("h1").innerText(), "Connected")
+          assert.strictEqual(provider.requests("token").length, 1)
+        })
+      })),
+    120_000
   )
 })
