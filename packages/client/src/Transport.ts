@@ -36,6 +36,27 @@ export class Transport extends Context.Service<Transport, {
       Layer.provide(Layer.succeed(FetchHttpClient.RequestInit, { redirect: "manual" }))
     )
 
+  /** Layer that reaches a server in this very process: a web handler that serves the contract. */
+  static readonly layerHandler = (options: {
+    readonly handler: (request: Request) => Promise<Response>
+    readonly token: Redacted.Redacted
+  }): Layer.Layer<Transport> =>
+    Layer.effect(
+      Transport,
+      Effect.map(HttpClient.HttpClient, (http) =>
+        Transport.of({
+          address: "this process",
+          baseUrl: "http://localhost",
+          http,
+          credential: Effect.succeed(options.token)
+        }))
+    ).pipe(
+      Layer.provide(FetchHttpClient.layer),
+      Layer.provide(
+        Layer.succeed(FetchHttpClient.Fetch, (input, init) => options.handler(new Request(input, init)))
+      )
+    )
+
   /** Layer that reaches the local server over its socket with the token of its present life. */
   static readonly layerSocket = (options: {
     readonly socket: string

@@ -10,6 +10,7 @@ const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   api: ["domain"],
   http: ["api", "domain"],
   client: ["api"],
+  mcp: ["client"],
   oauth: ["domain", "egress"],
   testing: ["domain"]
 }
@@ -22,7 +23,8 @@ const allowedTypes: Readonly<Record<string, ReadonlyArray<string>>> = {
 /** Arrows between packages go down, in the manifests and in the imports of `src`. */
 export const dependencyEdges: Rule = {
   name: "dependency-edges",
-  sentence: "apps import every package, http imports api and domain, client imports api, an adapter imports domain",
+  sentence:
+    "apps import every package, http imports api and domain, client imports api, mcp imports client, an adapter imports domain",
   find: (workspace) =>
     workspace.packages.flatMap((from) => {
       if (from.room === "workshop") return []

@@ -1,8 +1,9 @@
 import type { Finding, Rule } from "../Rule.ts"
 import type { ModuleImport } from "../SourceModule.ts"
 
-// Who may open a connection to somewhere: the guarded client itself, the two that speak to our own server, and the test kit.
-const mayConnect = new Set(["packages/egress", "packages/client", "packages/testing", "apps/cli"])
+// Who may open a connection to somewhere: the guarded client itself, what runs in a caller's program and makes his own requests, and
+// the test kit.
+const mayConnect = new Set(["packages/egress", "packages/client", "packages/mcp", "packages/testing", "apps/cli"])
 
 // Modules that exist to connect.
 const clients: ReadonlyArray<RegExp> = [

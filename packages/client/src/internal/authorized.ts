@@ -1,7 +1,7 @@
 import { Effect, type Redacted } from "effect"
+import { readBearer } from "../BearerChallenge.ts"
 import { OriginRefused, type ResourceError, ScopeInsufficient } from "../ResourceError.ts"
 import type { ValetkeyClient } from "../ValetkeyClient.ts"
-import { readBearer } from "./bearerChallenge.ts"
 
 /** A request that is made with a token. */
 export interface Authorized<A, E, R> {

@@ -1,0 +1,52 @@
+import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
+import { Effect, Redacted } from "effect"
+import { type AskPerson, challengeOf, needsPerson, obtain } from "./Consent.ts"
+import type { Run } from "./McpFetch.ts"
+
+/** What the SDK's transports ask of an auth provider: a token before every request, and a new one after a 401. */
+export interface McpAuthProvider {
+  token(): Promise<string | undefined>
+  onUnauthorized(context: { readonly response: Response }): Promise<void>
+}
+
+/**
+ * Makes an `authProvider` for the transports of `@modelcontextprotocol/client`. It knows 401 alone; `McpFetch` also answers
+ * a request for more scopes, and asks the person before the first request is refused.
+ */
+export const make = (run: Run, options: { readonly server: string; readonly ask: AskPerson }): McpAuthProvider => {
+  const { ask, server } = options
+  let last: Redacted.Redacted | undefined
+  let rejected: Redacted.Redacted | undefined
+
+  const fresh = Effect.flatMap(
+    ValetkeyClient,
+    (valetkey) => Effect.map(valetkey.token(server, { rejected }), ({ accessToken }) => accessToken)
+  )
+
+  const current = async (): Promise<string> => {
+    const token = await run(fresh)
+    last = token
+    return Redacted.value(token)
+  }
+
+  return {
+    token: async () => {
+      try {
+        return await current()
+      } catch (error) {
+        // The request goes without a token, and its 401 comes back here.
+        if (needsPerson(error)) return undefined
+        throw error
+      }
+    },
+    onUnauthorized: async ({ response }) => {
+      rejected = last
+      try {
+        await current()
+      } catch (error) {
+        if (!needsPerson(error)) throw error
+        await run(obtain(server, challengeOf(response) ?? { scopes: undefined }, ask))
+      }
+    }
+  }
+}
