@@ -11,6 +11,7 @@ import { Callback } from "./Callback.ts"
 import { conclude } from "./Conclusion.ts"
 import { Connect } from "./Connect.ts"
 import { List, Status } from "./Connections.ts"
+import { Console } from "./Console.ts"
 import { Disconnect } from "./Disconnect.ts"
 import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
@@ -40,6 +41,7 @@ const Valetkey = Command.make("valetkey").pipe(
     List,
     Status,
     History,
+    Console,
     Disconnect,
     Export,
     Import,

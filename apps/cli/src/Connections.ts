@@ -5,7 +5,7 @@ import { Output, plain, table } from "./Output.ts"
 import { everyPage } from "./Remote.ts"
 import { reach } from "./Target.ts"
 import { type Connection, operations } from "./Wire.ts"
-import { formatAccount, formatExpiry, formatScopes, formatStatus, Name } from "./Words.ts"
+import { formatAccount, formatExpiry, formatScopes, formatStatus, formatUse, Name } from "./Words.ts"
 
 /** `valetkey list`: every connection. */
 export const List = Command.make("list", {}, () => listAll).pipe(
@@ -40,12 +40,13 @@ const listAll = Effect.gen(function*() {
   yield* output.result(
     { ok: true, connections },
     connections.length === 0 ? "" : table([
-      ["NAME", "STATUS", "ACCOUNT", "TOKEN ENDS", "SCOPES"],
+      ["NAME", "STATUS", "ACCOUNT", "TOKEN ENDS", "LAST USED", "SCOPES"],
       ...connections.map((one) => [
         one.server,
         formatStatus(one),
         formatAccount(one.account),
         formatExpiry(one.expiresAt, now),
+        formatUse(one.lastUsedAt, now),
         formatScopes(one.scopes)
       ])
     ])
@@ -72,6 +73,7 @@ const describe = (connection: Connection, now: number): string =>
     ["account", formatAccount(connection.account)],
     ...replacementOf(connection.account),
     ["token ends", formatExpiry(connection.expiresAt, now)],
+    ["last used", formatUse(connection.lastUsedAt, now)],
     ["scopes", formatScopes(connection.scopes)],
     ["issuer", plain(connection.issuer)],
     ["client", plain(connection.clientId)],

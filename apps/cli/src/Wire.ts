@@ -1,6 +1,7 @@
 import type { ApiKeyCreated, ApiKeyPayload, ApiKeyView } from "@valetkey/api/ApiKeysApi"
 import type { AuditEventView, AuditVerdictView } from "@valetkey/api/AuditApi"
 import type { ConnectionView, DepositPayload, HistoryView } from "@valetkey/api/ConnectionsApi"
+import type { ConsoleLinkView } from "@valetkey/api/ConsoleApi"
 import type { ExportPayload, ExportView } from "@valetkey/api/ExportsApi"
 import type {
   AlreadyConnected,
@@ -159,6 +160,12 @@ export const operations = {
     body: Redacted.value,
     accepts: (answer): answer is typeof ExportView.Encoded =>
       has(answer, { archive: "string", connections: "object", left: "object" })
+  }),
+  openConsole: operation<undefined, typeof ConsoleLinkView.Encoded>({
+    method: "POST",
+    path: () => "/v1/console",
+    accepts: (answer): answer is typeof ConsoleLinkView.Encoded =>
+      has(answer, { consoleUrl: "string", compareCode: "string", expiresAt: "string" })
   }),
   revocations: operation<{ readonly server: string }, { readonly revocations: ReadonlyArray<Revocation> }>({
     method: "GET",

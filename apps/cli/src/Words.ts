@@ -59,3 +59,10 @@ export const formatAccount = (account: Connection["account"]): string =>
 /** Scopes as a person reads them. */
 export const formatScopes = (scopes: ReadonlyArray<string> | undefined): string =>
   scopes === undefined ? "-" : plain(scopes.join(" "))
+
+/** When a token was last handed out, which is known to within a minute. */
+export const formatUse = (lastUsedAt: string | undefined, now: number): string => {
+  if (lastUsedAt === undefined) return "-"
+  const ago = now - Date.parse(lastUsedAt)
+  return ago < 60_000 ? "a moment ago" : `${formatDuration(ago)} ago`
+}

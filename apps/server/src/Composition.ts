@@ -6,6 +6,7 @@ import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
+import { Consoles } from "@valetkey/domain/Consoles"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { Histories } from "@valetkey/domain/Histories"
@@ -22,6 +23,7 @@ import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as ApiKeyAuthenticator from "@valetkey/http/ApiKeyAuthenticator"
 import * as LocalAuthenticator from "@valetkey/http/LocalAuthenticator"
+import { PublicAddress } from "@valetkey/http/PublicAddress"
 import * as AgeArchiveSealer from "@valetkey/keyring/AgeArchiveSealer"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
@@ -91,6 +93,9 @@ const layerUseCases = (settings: Settings) =>
         AccessTokens.layer(),
         Connections.layer,
         Histories.layer,
+        Consoles.layer,
+        Consoles.layerSweep,
+        Layer.succeed(PublicAddress, publicUrlOf(settings)),
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Revocations.layer,
         Revocations.layerRetention({ retention: settings.receiptRetention }),
@@ -153,8 +158,10 @@ const policyOf = (settings: Settings): AddressPolicy.AddressPolicy => {
 
 const loopback = ({ clientMetadataUrl }: Settings) => LoopbackTransport.make({ clientMetadataUrl })
 
-const gateway = (settings: Settings) =>
-  GatewayTransport.make({ publicUrl: settings.publicUrl === undefined ? undefined : new URL(settings.publicUrl) })
+const gateway = (settings: Settings) => GatewayTransport.make({ publicUrl: publicUrlOf(settings) })
+
+const publicUrlOf = ({ publicUrl }: Settings): URL | undefined =>
+  publicUrl === undefined ? undefined : new URL(publicUrl)
 
 /** What only a deployment needs is loaded by one: a local server starts without it. */
 const onDemand = <Module, A, E, R>(load: () => Promise<Module>, layer: (module: Module) => Layer.Layer<A, E, R>) =>

@@ -8,7 +8,7 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
-import { group, guarded } from "./Policy.ts"
+import { group, guarded, inConsole } from "./Policy.ts"
 import { ClientId, DisplayName, Instant, PageLimit, WireSecret, WireUrl } from "./Text.ts"
 
 /** Schema for a connection as its owner sees it: no secret. */
@@ -36,7 +36,9 @@ export const ConnectionView = Schema.Struct({
   expiresAt: Schema.optionalKey(Instant),
   generation: Generation,
   createdAt: Instant,
-  updatedAt: Instant
+  updatedAt: Instant,
+  /** When a token was last handed out, to within a minute. Where connections are listed or read, if a use is on record. */
+  lastUsedAt: Schema.optionalKey(Instant)
 }).annotate({ identifier: "Connection" })
 export type ConnectionView = typeof ConnectionView.Type
 
@@ -129,7 +131,7 @@ const params = { server: ServerSlug }
 /** What a person has connected. */
 export class ConnectionsApi extends group(
   "connections",
-  guarded(
+  inConsole(guarded(
     ["connections:read"],
     HttpApiEndpoint.get("list", "/v1/connections", {
       query: { limit: Schema.optionalKey(PageLimit), after: Schema.optionalKey(ServerSlug) },
@@ -140,8 +142,8 @@ export class ConnectionsApi extends group(
       }),
       error: problems(503)
     }).annotate(OpenApi.Summary, "List the caller's connections")
-  ),
-  guarded(
+  )),
+  inConsole(guarded(
     ["connections:read"],
     HttpApiEndpoint.get("get", "/v1/connections/:server", {
       params,
@@ -149,8 +151,8 @@ export class ConnectionsApi extends group(
       error: problems(404, 503)
     })
       .annotate(OpenApi.Summary, "One connection")
-  ),
-  guarded(
+  )),
+  inConsole(guarded(
     ["connections:read"],
     HttpApiEndpoint.get("history", "/v1/connections/:server/history", {
       params,
@@ -158,7 +160,7 @@ export class ConnectionsApi extends group(
       success: HistoryView,
       error: problems(503)
     }).annotate(OpenApi.Summary, "What became of a connection, the latest first; also of one that is gone")
-  ),
+  )),
   guarded(
     ["connections:write"],
     HttpApiEndpoint.put("deposit", "/v1/connections/:server", {
@@ -169,12 +171,12 @@ export class ConnectionsApi extends group(
       error: problems(409, 412, 422, 502, 503)
     }).annotate(OpenApi.Summary, "Deposit credentials obtained elsewhere")
   ),
-  guarded(
+  inConsole(guarded(
     ["connections:write"],
     HttpApiEndpoint.delete("disconnect", "/v1/connections/:server", {
       params,
       success: HttpApiSchema.NoContent,
       error: problems(503)
     }).annotate(OpenApi.Summary, "Refuse tokens at once and revoke")
-  )
+  ))
 ).annotate(OpenApi.Description, "What the caller has connected. No answer holds a secret.") {}

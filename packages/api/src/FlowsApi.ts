@@ -8,7 +8,7 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
 import { ConnectionView } from "./ConnectionsApi.ts"
-import { group, guarded } from "./Policy.ts"
+import { group, guarded, inConsole } from "./Policy.ts"
 import { Instant } from "./Text.ts"
 
 /** Schema for what a start may choose. */
@@ -108,7 +108,7 @@ const params = { flowId: Schema.String }
 /** Obtaining credentials with a person's consent. */
 export class FlowsApi extends group(
   "flows",
-  guarded(
+  inConsole(guarded(
     ["flows:write"],
     HttpApiEndpoint.post("start", "/v1/flows", {
       payload: StartPayload,
@@ -120,7 +120,7 @@ export class FlowsApi extends group(
       ],
       error: problems(404, 409, 422, 502, 503)
     }).annotate(OpenApi.Summary, "Start a flow")
-  ),
+  )),
   guarded(
     ["flows:write"],
     HttpApiEndpoint.get("status", "/v1/flows/:flowId", {

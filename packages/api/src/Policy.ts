@@ -34,6 +34,14 @@ export const guarded = <Endpoint extends HttpApiEndpoint.Constraint>(
     Authorization
   ) as unknown as HttpApiEndpoint.AddMiddleware<Endpoint, Authorization> & HasPolicy
 
+/** The same for a browser's session in the console too. Every other endpoint refuses it. */
+export const inConsole = <Endpoint extends HttpApiEndpoint.Constraint & HasPolicy>(endpoint: Endpoint): Endpoint => {
+  const policy = Context.getOrUndefined((endpoint as unknown as HttpApiEndpoint.Top).annotations, EndpointPolicy)
+  return policy?._tag === "Guarded"
+    ? annotated(endpoint, { ...policy, kinds: [...policy.kinds, "console"] }) as unknown as Endpoint
+    : endpoint
+}
+
 /** A group of endpoints that all have a policy. */
 export const group = <
   const Id extends string,

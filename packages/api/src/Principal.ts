@@ -18,8 +18,11 @@ export const ApiScope = Schema.Literals([
 ])
 export type ApiScope = typeof ApiScope.Type
 
-/** Schema for how a principal proved who it is: a signed token, a stored key, or the boot token of the local profile. */
-export const PrincipalKind = Schema.Literals(["jwt", "api_key", "local"])
+/**
+ * Schema for how a principal proved who it is: a signed token, a stored key, the boot token of the local profile, or a
+ * browser's session in the console, which calls what the console shows and nothing else.
+ */
+export const PrincipalKind = Schema.Literals(["jwt", "api_key", "local", "console"])
 export type PrincipalKind = typeof PrincipalKind.Type
 
 /** Who calls, on whose behalf, and what it may do. Made from the credential alone, never from a body. */

@@ -12,7 +12,7 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
-import { group, guarded } from "./Policy.ts"
+import { group, guarded, inConsole } from "./Policy.ts"
 import { ClientId, DisplayName, PageLimit, WireSecret, WireUrl } from "./Text.ts"
 
 const described = {
@@ -69,14 +69,14 @@ const params = { server: ServerSlug }
 /** The servers of a tenant. */
 export class ServersApi extends group(
   "servers",
-  guarded(
+  inConsole(guarded(
     ["connections:read"],
     HttpApiEndpoint.get("list", "/v1/servers", {
       query: { limit: Schema.optionalKey(PageLimit), after: Schema.optionalKey(ServerSlug) },
       success: Schema.Struct({ servers: Schema.Array(ServerView), next: Schema.optionalKey(ServerSlug) }),
       error: problems(503)
     }).annotate(OpenApi.Summary, "List the tenant's servers")
-  ),
+  )),
   guarded(
     ["connections:read"],
     HttpApiEndpoint.get("get", "/v1/servers/:server", { params, success: ServerView, error: problems(404, 503) })

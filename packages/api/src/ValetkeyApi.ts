@@ -4,6 +4,7 @@ import { ApiKeysApi } from "./ApiKeysApi.ts"
 import { AuditApi } from "./AuditApi.ts"
 import { Boundary } from "./Boundary.ts"
 import { ConnectionsApi } from "./ConnectionsApi.ts"
+import { ConsoleApi } from "./ConsoleApi.ts"
 import { ExportsApi } from "./ExportsApi.ts"
 import { FlowsApi } from "./FlowsApi.ts"
 import { InstanceApi } from "./InstanceApi.ts"
@@ -22,6 +23,7 @@ export class ValetkeyApi extends HttpApi.make("valetkey")
     ConnectionsApi,
     RevocationsApi,
     ExportsApi,
+    ConsoleApi,
     TokensApi,
     ServersApi,
     ApiKeysApi,

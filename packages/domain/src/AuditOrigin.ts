@@ -3,7 +3,7 @@ import { Context, Schema } from "effect"
 /** Schema for who is behind an event and from where it came: classes, never an address. */
 export const AuditOrigin = Schema.Struct({
   /** How the caller proved who it is; `system` when nobody called. */
-  principal: Schema.Literals(["jwt", "api_key", "local", "system"]),
+  principal: Schema.Literals(["jwt", "api_key", "local", "console", "system"]),
   /** The socket of the local profile, a class of network address, or this process itself. */
   from: Schema.Literals(["process", "socket", "loopback", "private", "global"])
 })

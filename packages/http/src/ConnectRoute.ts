@@ -1,21 +1,14 @@
-import * as CallbackRequest from "@valetkey/domain/CallbackRequest"
 import { Entropy } from "@valetkey/domain/Entropy"
 import { Flows } from "@valetkey/domain/Flows"
-import { ByteSize, DateTime, Effect, Option, Redacted } from "effect"
-import { MaxBodySize } from "effect/http/HttpIncomingMessage"
+import { DateTime, Effect, Option, Redacted } from "effect"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
-import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { hash, timingSafeEqual } from "node:crypto"
 import * as BrowserCookie from "./BrowserCookie.ts"
 import * as ConnectPage from "./ConnectPage.ts"
+import * as Forms from "./internal/forms.ts"
 import * as Languages from "./Languages.ts"
-import * as Page from "./Page.ts"
 import type { PageTexts } from "./PageTexts.ts"
-
-/** The largest form that is read: ours has one field. */
-const maxForm = ByteSize.fromInputUnsafe("4 KiB")
 
 /** How this listener is known to browsers. */
 export interface ConnectOptions {
@@ -56,20 +49,15 @@ export const layer = ({ origin }: ConnectOptions) =>
       ticket: Redacted.Redacted,
       texts: PageTexts
     ) {
-      if (!comesFromHere(request.headers, origin)) return ConnectPage.refused(texts)
+      if (!Forms.comesFromHere(request.headers, origin)) return ConnectPage.refused(texts)
       const browser = BrowserCookie.secretsOf(request)
       const offered = yield* flows.offer(ticket, browser)
       // Before the body: nobody keeps a request open without a ticket.
       if (Option.isNone(offered)) return ConnectPage.gone(texts)
-      const form = yield* Effect.option(Effect.provideService(request.urlParamsBody, MaxBodySize, maxForm))
       const { flow, receipt } = offered.value
       if (flow.state !== "pending") return ConnectPage.outcome(texts, flow)
       const secret = browser(receipt)
-      const tokens = Option.match(form, { onNone: () => [], onSome: ({ params }) => params })
-        .flatMap(([name, value]) =>
-          name === "token" ? [Redacted.isRedacted(value) ? Redacted.value(value) : value] : []
-        )
-      if (secret === undefined || tokens.length !== 1 || !equal(tokens[0] ?? "", tokenOf(secret, ticket))) {
+      if (secret === undefined || !(yield* Forms.holdsToken(request, tokenOf(secret, ticket)))) {
         return ConnectPage.refused(texts)
       }
       const departure = yield* flows.depart(ticket, secret)
@@ -82,7 +70,7 @@ export const layer = ({ origin }: ConnectOptions) =>
     yield* router.add("*", "/connect/:ticket", (request) => {
       const texts = Languages.of(request, languages)
       return Effect.gen(function*() {
-        const refused = refusal(request)
+        const refused = Forms.refusal(request)
         if (refused !== undefined) return refused
         const ticket = ticketOf((yield* HttpRouter.params)["ticket"])
         if (ticket === undefined) return ConnectPage.gone(texts)
@@ -97,32 +85,9 @@ export const layer = ({ origin }: ConnectOptions) =>
     })
   }))
 
-/** What is answered by its shape alone. */
-const refusal = (request: HttpServerRequest.HttpServerRequest): HttpServerResponse.HttpServerResponse | undefined => {
-  if (request.method !== "GET" && request.method !== "POST") {
-    return HttpServerResponse.empty({ status: 405, headers: { ...Page.headers, allow: "GET, POST" } })
-  }
-  return CallbackRequest.looksAhead(request.headers)
-    ? HttpServerResponse.empty({ status: 204, headers: Page.headers })
-    : undefined
-}
-
 const ticketOf = (text: string | undefined): Redacted.Redacted | undefined =>
   text !== undefined && /^[\w-]{43}$/.test(text) ? Redacted.make(text) : undefined
 
-/** Whether a browser says that a page of this origin sent the form. What says nothing is no browser that we know. */
-const comesFromHere = (
-  headers: { readonly [name: string]: string | undefined },
-  origin: string | undefined
-): boolean => {
-  const site = headers["sec-fetch-site"]
-  if (origin === undefined || headers["origin"] === undefined && site === undefined) return false
-  return (headers["origin"] ?? origin) === origin && (site ?? "same-origin") === "same-origin"
-}
-
 /** What the form sends back: known to the page of the browser that holds the secret, for this ticket alone. */
 const tokenOf = (secret: Redacted.Redacted, ticket: Redacted.Redacted): string =>
-  hash("sha256", `valetkey connect form ${Redacted.value(secret)} ${Redacted.value(ticket)}`, "base64url")
-
-const equal = (one: string, other: string): boolean =>
-  timingSafeEqual(hash("sha256", one, "buffer"), hash("sha256", other, "buffer"))
+  Forms.tokenOf("connect", secret, Redacted.value(ticket))

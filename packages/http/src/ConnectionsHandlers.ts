@@ -1,43 +1,18 @@
 import { ApiProblem } from "@valetkey/api/ApiProblem"
-import type { ConnectionView, DepositPayload } from "@valetkey/api/ConnectionsApi"
-import { CurrentPrincipal } from "@valetkey/api/Principal"
+import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import type { Account } from "@valetkey/domain/Account"
 import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
-import type { Connection, ConnectionKey } from "@valetkey/domain/Connection"
+import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { Deadlines } from "@valetkey/domain/Deadlines"
-import { Histories } from "@valetkey/domain/Histories"
 import { Servers } from "@valetkey/domain/Servers"
 import { DateTime, Effect, Fiber, FiberSet } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import * as ConnectionHistory from "./ConnectionHistory.ts"
 import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
 import { keyOf } from "./internal/callerKey.ts"
-
-const defaultLimit = 50
-
-/** A connection as its owner may see it. */
-const viewOf = (connection: Connection, account: Account | undefined): ConnectionView => ({
-  server: connection.key.server,
-  status: connection.status._tag,
-  ...(connection.status._tag === "needs_reauth" ? { reason: connection.status.reason } : {}),
-  issuer: connection.grant.issuer,
-  clientId: connection.grant.clientId,
-  ...(account === undefined ? {} : { account }),
-  tokenType: connection.credentials.tokenType,
-  ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
-  ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
-  generation: connection.generation,
-  createdAt: connection.createdAt,
-  updatedAt: connection.updatedAt
-})
-
-/** Builds the view of a connection, with the account that it belongs to. */
-export const makeView = (connections: Connections["Service"]) => (connection: Connection) =>
-  Effect.map(connections.account(connection), (account) => viewOf(connection, account))
+import * as Operations from "./Operations.ts"
 
 /** Codes of a redemption that is over and proved nothing. */
 const unproved: ReadonlySet<string> = new Set([
@@ -69,7 +44,7 @@ export const layer = HttpApiBuilder.group(
   "connections",
   Effect.fnUntraced(function*(handlers) {
     const connections = yield* Connections
-    const histories = yield* Histories
+    const operations = yield* Operations.make
     const accessTokens = yield* AccessTokens
     const authorizationServer = yield* AuthorizationServer
     const servers = yield* Servers
@@ -115,25 +90,12 @@ export const layer = HttpApiBuilder.group(
       )
     })
 
-    const view = makeView(connections)
+    const view = Operations.makeView(connections)
 
     return handlers.handleAll({
-      list: Effect.fnUntraced(function*({ query }) {
-        const { subject, tenant } = yield* CurrentPrincipal
-        const limit = query.limit ?? defaultLimit
-        const found = yield* orProblem(connections.list({ tenant, subject, after: query.after, limit: limit + 1 }))
-        const page = found.slice(0, limit)
-        return {
-          connections: yield* Effect.forEach(page, view),
-          ...(found.length > limit ? { next: page.at(-1)!.key.server } : {})
-        }
-      }),
-      get: Effect.fnUntraced(function*({ params }) {
-        return yield* view(yield* orProblem(connections.get(yield* keyOf(params.server))))
-      }),
-      history: Effect.fnUntraced(function*({ params, query }) {
-        return yield* orProblem(ConnectionHistory.of(histories, yield* keyOf(params.server), query))
-      }),
+      list: ({ query }) => operations.connections(query),
+      get: ({ params }) => operations.connection(params.server),
+      history: ({ params, query }) => operations.history(params.server, query),
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
@@ -151,9 +113,7 @@ export const layer = HttpApiBuilder.group(
           : yield* Effect.tap(store, () => prove(key))
         return { created, connection: yield* view(yield* orProblem(connections.get(key))) }
       }),
-      disconnect: Effect.fnUntraced(function*({ params }) {
-        yield* orProblem(connections.disconnect(yield* keyOf(params.server)))
-      })
+      disconnect: ({ params }) => operations.disconnect(params.server)
     })
   })
 )

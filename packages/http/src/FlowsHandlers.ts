@@ -8,9 +8,8 @@ import { type FlowOwner, Flows, type Started } from "@valetkey/domain/Flows"
 import { FlowNotFound } from "@valetkey/domain/FlowStore"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import { makeView } from "./ConnectionsHandlers.ts"
 import { orProblem } from "./DomainProblem.ts"
-import { keyOf } from "./internal/callerKey.ts"
+import * as Operations from "./Operations.ts"
 
 const decodeId = Schema.decodeUnknownOption(FlowId)
 
@@ -51,7 +50,8 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const flows = yield* Flows
     const connections = yield* Connections
-    const connectionView = makeView(connections)
+    const connectionView = Operations.makeView(connections)
+    const operations = yield* Operations.make
 
     const viewOf = Effect.fnUntraced(function*(flow: Flow) {
       const connection = flow.state === "completed" ? yield* Effect.option(connections.get(flow.key)) : Option.none()
@@ -68,8 +68,8 @@ export const layer = HttpApiBuilder.group(
     })
 
     return handlers.handleAll({
-      start: Effect.fnUntraced(function*({ payload: { server, ...choice } }) {
-        const started = yield* orProblem(flows.start(yield* keyOf(server), choice))
+      start: Effect.fnUntraced(function*({ payload }) {
+        const started = yield* operations.start(payload)
         return started._tag === "AlreadyConnected"
           ? { alreadyConnected: true as const, connection: yield* connectionView(started.connection) }
           : openedView(started)

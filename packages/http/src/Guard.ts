@@ -40,10 +40,19 @@ export const admit = Effect.fnUntraced(function*(
       ApiProblem.of(error.code, error.message, error.code === "unauthorized" ? {} : { retryAfterSeconds: 5 })
     )
   )
+  yield* permit(tenants, policy, principal)
+  return principal
+})
+
+/** Lets a principal call what has this policy, or fails with the reason why it may not. */
+export const permit = Effect.fnUntraced(function*(
+  tenants: Tenants["Service"],
+  policy: Policy | undefined,
+  principal: Principal
+) {
   const refusal = refuse(policy, principal)
   if (refusal !== undefined) return yield* refusal
   if (isOfTenant(policy)) yield* orProblem(tenants.admitted(principal.tenant))
-  return principal
 })
 
 /** Does something on behalf of a principal, from where its request came. */

@@ -9,7 +9,7 @@ const style = [
   "h1{font-size:1.5rem;margin:0 0 .5rem}",
   "code{font:14px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}",
   "section{border-top:1px solid #8884;padding:.75rem 0}h2{font-size:1rem;margin:0}p{margin:.25rem 0}",
-  "dl{margin:1.5rem 0}dt{font-weight:600;margin-top:.75rem}dd{margin:0;overflow-wrap:anywhere}",
+  "li{margin:.25rem 0}small{display:block}dl{margin:1.5rem 0}dt{font-weight:600;margin-top:.75rem}dd{margin:0;overflow-wrap:anywhere}",
   "strong{font:600 1.5rem/1.5 ui-monospace,monospace;letter-spacing:.1em;display:block}",
   "button{font:inherit;padding:.5rem 1.25rem;margin-top:1.5rem}"
 ].join("")

@@ -85,7 +85,7 @@ export const layerTracer: Layer.Layer<never> = Layer.effect(Tracer.Tracer)(Effec
  */
 const isBrowsers = (url: string): boolean => {
   const [path = ""] = url.split("?", 1)
-  return !path.startsWith("/v1/") && /(^|\/)(callback|connect|done)(\/|$)/.test(decoded(path))
+  return !path.startsWith("/v1/") && /(^|\/)(callback|connect|connections|console|done)(\/|$)/.test(decoded(path))
 }
 
 const decoded = (path: string): string => {

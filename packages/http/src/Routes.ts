@@ -11,6 +11,8 @@ import * as CallbackRoute from "./CallbackRoute.ts"
 import * as ClientMetadataRoute from "./ClientMetadataRoute.ts"
 import * as ConnectionsHandlers from "./ConnectionsHandlers.ts"
 import * as ConnectRoute from "./ConnectRoute.ts"
+import * as ConsoleHandlers from "./ConsoleHandlers.ts"
+import * as ConsoleRoute from "./ConsoleRoute.ts"
 import * as DocsPage from "./DocsPage.ts"
 import * as ExportsHandlers from "./ExportsHandlers.ts"
 import * as FlowsHandlers from "./FlowsHandlers.ts"
@@ -35,6 +37,7 @@ const layerContract = HttpApiBuilder.layer(ValetkeyApi).pipe(
     ApiKeysHandlers.layer,
     AuditHandlers.layer,
     ConnectionsHandlers.layer,
+    ConsoleHandlers.layer,
     ExportsHandlers.layer,
     FlowsHandlers.layer,
     InstanceHandlers.layer,
@@ -90,5 +93,6 @@ export const layerPublic = ({ basePath, origin }: PublicOptions = {}) =>
   Layer.fresh(Layer.mergeAll(
     CallbackRoute.layer({ basePath: basePath ?? "" }),
     ClientMetadataRoute.layer({ origin, basePath: basePath ?? "" }),
-    ConnectRoute.layer({ origin })
+    ConnectRoute.layer({ origin }),
+    ConsoleRoute.layer({ origin, basePath: basePath ?? "" })
   ))

@@ -1,14 +1,11 @@
 import { CurrentPrincipal } from "@valetkey/api/Principal"
-import type { ServerView } from "@valetkey/api/ServersApi"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
-import type { Server } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
 import { makeOperating } from "./internal/operating.ts"
-
-const defaultLimit = 50
+import * as Operations from "./Operations.ts"
 
 /** Layer of the server endpoints. */
 export const layer = HttpApiBuilder.group(
@@ -17,17 +14,12 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const servers = yield* Servers
     const operating = yield* makeOperating
+    const operations = yield* Operations.make
     return handlers.handleAll({
-      list: Effect.fnUntraced(function*({ query }) {
-        const { tenant } = yield* CurrentPrincipal
-        const limit = query.limit ?? defaultLimit
-        const found = yield* orProblem(servers.list({ tenant, after: query.after, limit: limit + 1 }))
-        const page = found.slice(0, limit)
-        return { servers: page.map(viewOf), ...(found.length > limit ? { next: page.at(-1)!.slug } : {}) }
-      }),
+      list: ({ query }) => operations.servers(query),
       get: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal
-        return viewOf(yield* orProblem(servers.get(tenant, params.server)))
+        return Operations.serverView(yield* orProblem(servers.get(tenant, params.server)))
       }),
       put: Effect.fnUntraced(function*({ params, payload }) {
         const { tenant } = yield* CurrentPrincipal
@@ -36,7 +28,7 @@ export const layer = HttpApiBuilder.group(
           params,
           orProblem(servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} }))
         )
-        return { created: stored.created, server: viewOf(stored.server) }
+        return { created: stored.created, server: Operations.serverView(stored.server) }
       }),
       remove: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal
@@ -45,16 +37,3 @@ export const layer = HttpApiBuilder.group(
     })
   })
 )
-
-/** A server as its tenant may see it. */
-const viewOf = ({ client, slug, tenant: _, ...server }: Server): ServerView => ({
-  ...server,
-  server: slug,
-  ...(client === undefined ? {} : {
-    client: {
-      clientId: client.clientId,
-      authMethod: client.authMethod,
-      ...(client.redirectUri === undefined ? {} : { redirectUri: client.redirectUri })
-    }
-  })
-})

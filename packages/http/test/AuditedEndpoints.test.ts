@@ -56,6 +56,7 @@ const table: Readonly<Record<string, Recorded | string>> = {
         ada.post("/v1/export", { passphrase: Canary.makeText("passphrase") })
       )
   ],
+  "console.open": ["console.link_created", {}, (ada) => ada.post("/v1/console")],
   "tokens.get": ["token.read", {}, (ada) => Effect.andThen(connect(ada), ada.post("/v1/connections/notes/token", {}))],
   "servers.put": [
     "server.stored",

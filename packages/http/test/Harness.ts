@@ -7,6 +7,7 @@ import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "
 import { type CallbackTransport, CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Consoles } from "@valetkey/domain/Consoles"
 import type { Credentials } from "@valetkey/domain/Credentials"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
@@ -41,6 +42,7 @@ import { SignJWT } from "jose/jwt/sign"
 import { randomBytes } from "node:crypto"
 import * as ApiKeyAuthenticator from "../src/ApiKeyAuthenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
+import { PublicAddress } from "../src/PublicAddress.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
 
@@ -218,6 +220,8 @@ export const layerWorld = (
     ApiKeys.layer,
     Connections.layer,
     Histories.layer,
+    Consoles.layer,
+    Layer.succeed(PublicAddress, new URL(publicOrigin)),
     Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Revocations.layer,
     Servers.layer,
@@ -313,7 +317,7 @@ export const send = Effect.fnUntraced(function*(
   } = {}
 ) {
   const { cookies, request } = yield* Http
-  const visited = /^\/(callback|connect|done)\//.test(path)
+  const visited = /^\/(callback|connect|connections|console|done)(?:[/?]|$)/.test(path)
   const body = options.body === undefined || typeof options.body === "string"
     ? options.body
     : JSON.stringify(options.body)

@@ -120,6 +120,7 @@ const life: ReadonlyArray<readonly [string, Step]> = [
   ["revocations.get", (ada, { revocationId }) => ada.get(`/v1/revocations/${revocationId}`)],
   ["revocations.list", (ada, { revocationId }) => ada.get(`/v1/revocations?after=${revocationId}`)],
   ["tokens.get", (ada) => ada.post(`${path}/token`, {})],
+  ["console.open", (ada) => ada.post("/v1/console")],
   ["servers.remove", (ada) => ada.delete("/v1/servers/notes")],
   ["servers.list", (ada) => ada.get("/v1/servers")],
   ["audit.list", (ada) => Effect.andThen(flush, ada.get("/v1/audit"))],

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { fromHere, link, submit } from "./Console.ts"
 import { type Answer, answerPath, caller, Http, layer, leave, Script, send } from "./Harness.ts"
 
 /** Every page that a browser is shown by this server, by what leads to it. */
@@ -28,6 +29,22 @@ const pages = Effect.gen(function*() {
   shown.set("done", yield* send("GET", landed.headers.get("location")!))
   shown.set("outcome", yield* send("GET", connectPath))
   shown.set("unknown", yield* send("GET", `/done/${"A".repeat(43)}`))
+  const { path } = yield* link(ada)
+  const invitation = yield* send("GET", path)
+  shown.set("invitation", invitation)
+  shown.set("signed out", yield* send("GET", "/connections"))
+  shown.set("no link", yield* send("GET", `/console/${"A".repeat(43)}`))
+  shown.set("refused sign-in", yield* send("POST", path, { body: "token=x", headers: fromHere }))
+  yield* submit(invitation, path)
+  shown.set("used link", yield* send("GET", path))
+  shown.set("connections", yield* send("GET", "/connections"))
+  shown.set("connection", yield* send("GET", "/connections/notes"))
+  shown.set("no connection", yield* send("GET", "/connections/none"))
+  shown.set("disconnect", yield* send("GET", "/connections/notes/disconnect"))
+  const ask = yield* send("GET", "/connections/notes/connect")
+  shown.set("connect", ask)
+  shown.set("started", yield* submit(ask, "/connections/notes/connect"))
+  shown.set("sign-out", yield* submit(yield* send("GET", "/connections"), "/connections"))
   shown.set("not an answer", yield* send("GET", `/callback/${"A".repeat(43)}`))
   return shown
 })

@@ -1,9 +1,12 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
+import { Consoles } from "@valetkey/domain/Consoles"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
 import * as Canary from "@valetkey/testing/Canary"
 import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { SpanRecorder } from "@valetkey/testing/SpanRecorder"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option, Redacted } from "effect"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -58,8 +61,27 @@ describe("Redaction", () => {
       const body = deposit({ accessToken: Canary.makeText("access") })
       yield* send(HttpClientRequest.bodyJsonUnsafe(HttpClientRequest.put("/v1/connections/other"), body))
       yield* send(HttpClientRequest.get(`/v1/nothing?access_token=${handedOut.accessToken}&state=${code}`))
+      const { pathname: consolePath } = new URL(String(JSON.parse(yield* post("/v1/console", undefined)).consoleUrl))
+      const invitation = yield* untraced(client.execute(HttpClientRequest.get(consolePath)))
+      const [, signInToken = ""] = /name="token" value="([^"]+)"/.exec(yield* invitation.text) ?? []
+      yield* untraced(client.execute(HttpClientRequest.setHeaders(
+        HttpClientRequest.post(consolePath, { body: HttpBody.urlParams([["token", signInToken]]) }),
+        { cookie: /^[^;]+/.exec(invitation.headers["set-cookie"] ?? "")?.[0] ?? "", origin: publicOrigin }
+      )))
+      const consoles = yield* Consoles
+      const { ticket: second } = yield* consoles.link({
+        tenant: TenantId.make("acme"),
+        subject: SubjectId.make("ada"),
+        scopes: ["connections:read"]
+      })
+      const session = Redacted.value(Option.getOrThrow(yield* consoles.enter(second)).secret)
+      const sessionCookie = { cookie: `__Host-valetkey_console=${session}` }
+      yield* untraced(
+        client.execute(HttpClientRequest.setHeaders(HttpClientRequest.get("/connections"), sessionCookie))
+      )
       // As a proxy may spell it, or whoever wants to see it in a trace.
-      for (const path of [`/${connectPath}`, connectPath.replace("connect", "%63onnect")]) {
+      const spellings = [connectPath, consolePath].flatMap((path) => [`/${path}`, path.replace("/c", "/%63")])
+      for (const path of spellings) {
         yield* untraced(client.execute(HttpClientRequest.get(path)))
       }
       const recorded = [yield* (yield* SpanRecorder).text, ...(yield* (yield* LogRecorder).lines)].join("\n")
@@ -70,6 +92,9 @@ describe("Redaction", () => {
           ticket,
           binding,
           formToken,
+          consolePath.split("/").at(-1)!,
+          signInToken,
+          session,
           token,
           handedOut.accessToken,
           body.refreshToken
@@ -80,7 +105,7 @@ describe("Redaction", () => {
       assert.isTrue(servers.some((path) => path.includes("/v1/flows")), "the API is traced")
       assert.isFalse(
         spans.some(({ attributes, name }) =>
-          name.startsWith("http.server") && /^\/(callback|connect|done)/.test(String(attributes["http.route"]))
+          name.startsWith("http.server") && /^\/(callback|connect|console|done)/.test(String(attributes["http.route"]))
         ),
         "what a browser visits is not"
       )

@@ -1,6 +1,7 @@
 import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -17,6 +18,7 @@ import { Layer } from "effect"
 import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
 import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
+import * as MemoryConsoleStore from "./MemoryConsoleStore.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
 import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
@@ -43,6 +45,7 @@ export type Ports =
   | KeyRegister
   | SealedRows
   | ApiKeyStore
+  | ConsoleStore
   | AuditLog
   | TenantStore
   | TenantKeyStore
@@ -61,6 +64,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryKeyRegister.layer,
   MemorySealedRows.layer,
   MemoryApiKeyStore.layer,
+  MemoryConsoleStore.layer,
   MemoryAuditLog.layer,
   MemoryTenantStore.layer,
   MemoryTenantKeyStore.layer,

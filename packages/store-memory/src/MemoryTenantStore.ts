@@ -37,6 +37,7 @@ export const layer: Layer.Layer<TenantStore, never, MemoryWorld> = Layer.effect(
           }
           for (const rows of [world.registrations, world.registrationTurns, world.servers]) removeRows(rows, tenant)
           for (const [id, { key }] of world.apiKeys) if (key.tenant === tenant) world.apiKeys.delete(id)
+          for (const [id, { session }] of world.consoles) if (session.tenant === tenant) world.consoles.delete(id)
           world.deletions.set(tenant, { requestedAt: now, quietAt: Math.max(now, ...leases), deletedAt: undefined })
           return ended.map(({ flow }) => flow.id)
         }),

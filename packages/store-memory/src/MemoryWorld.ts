@@ -2,6 +2,7 @@ import type { ApiKey, ApiKeyId } from "@valetkey/domain/ApiKey"
 import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import type { AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
+import type { ConsoleSession } from "@valetkey/domain/ConsoleSession"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization, FrozenTicket } from "@valetkey/domain/Flow"
 import type { InstanceRecord } from "@valetkey/domain/InstanceStore"
@@ -59,6 +60,15 @@ export interface DeletionRow {
   readonly deletedAt: number | undefined
 }
 
+/** A link or a session of the console, with its times in milliseconds. */
+export interface ConsoleRow {
+  readonly session: ConsoleSession
+  readonly ticketHash: Digest
+  readonly ticketUntil: number
+  readonly sessionHash: Digest | undefined
+  readonly seenAt: number
+}
+
 /** Service: the one state behind all ports in memory, so that a step which concerns two of them is one step. */
 export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** In the order of creation. */
@@ -81,6 +91,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** Whose the store is. */
   readonly instance: { record: InstanceRecord | undefined }
   readonly apiKeys: Map<ApiKeyId, { readonly key: ApiKey; readonly digest: Digest }>
+  /** By the hash of the ticket. */
+  readonly consoles: Map<Digest, ConsoleRow>
   /** Every tenant's chain, in the order of appending. */
   readonly audit: Array<AuditEntry>
   readonly auditHeads: Map<TenantId, AuditHead>
@@ -106,6 +118,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     keys: new Map(),
     instance: { record: undefined },
     apiKeys: new Map(),
+    consoles: new Map(),
     audit: [],
     auditHeads: new Map(),
     deletions: new Map(),

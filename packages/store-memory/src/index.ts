@@ -1,6 +1,7 @@
 export * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 export * as MemoryAuditLog from "./MemoryAuditLog.ts"
 export * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
+export * as MemoryConsoleStore from "./MemoryConsoleStore.ts"
 export * as MemoryFlowStore from "./MemoryFlowStore.ts"
 export * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 export * as MemoryKeyRegister from "./MemoryKeyRegister.ts"

@@ -1,6 +1,7 @@
 import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -19,6 +20,7 @@ import * as Migrations from "./Migrations.ts"
 import * as PostgresApiKeyStore from "./PostgresApiKeyStore.ts"
 import * as PostgresAuditLog from "./PostgresAuditLog.ts"
 import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
+import * as PostgresConsoleStore from "./PostgresConsoleStore.ts"
 import * as PostgresFlowStore from "./PostgresFlowStore.ts"
 import { PostgresHealth } from "./PostgresHealth.ts"
 import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
@@ -50,6 +52,7 @@ export type Ports =
   | KeyRegister
   | SealedRows
   | ApiKeyStore
+  | ConsoleStore
   | AuditLog
   | TenantStore
   | TenantKeyStore
@@ -70,6 +73,7 @@ export const layer = (
     PostgresKeyRegister.layer,
     PostgresSealedRows.layer,
     PostgresApiKeyStore.layer,
+    PostgresConsoleStore.layer,
     PostgresAuditLog.layer,
     PostgresTenantStore.layer,
     PostgresTenantKeyStore.layer,

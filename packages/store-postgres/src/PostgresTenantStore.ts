@@ -102,6 +102,7 @@ const tables = [
   "registration_turns",
   "servers",
   "api_keys",
+  "console_sessions",
   "revocations",
   "revocation_receipts"
 ]
@@ -117,7 +118,7 @@ const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
   const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${sql.literal(settledColumns)}
     WHERE tenant = ${tenant} AND latest AND ${sql.literal(openCondition)} RETURNING id`
   yield* quarantine(sql, tenant)
-  for (const table of ["registrations", "registration_turns", "servers", "api_keys"]) {
+  for (const table of ["registrations", "registration_turns", "servers", "api_keys", "console_sessions"]) {
     yield* sql`DELETE FROM ${sql(table)} WHERE tenant = ${tenant}`
   }
   yield* sql`INSERT INTO tenant_deletions (tenant, requested_at, quiet_at)

@@ -1,6 +1,7 @@
 import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -18,6 +19,7 @@ import { Layer } from "effect"
 import * as SqliteApiKeyStore from "./SqliteApiKeyStore.ts"
 import * as SqliteAuditLog from "./SqliteAuditLog.ts"
 import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
+import * as SqliteConsoleStore from "./SqliteConsoleStore.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 import * as SqliteFlowStore from "./SqliteFlowStore.ts"
 import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
@@ -44,6 +46,7 @@ export type Ports =
   | KeyRegister
   | SealedRows
   | ApiKeyStore
+  | ConsoleStore
   | AuditLog
   | TenantStore
   | TenantKeyStore
@@ -66,6 +69,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteKeyRegister.layer,
     SqliteSealedRows.layer,
     SqliteApiKeyStore.layer,
+    SqliteConsoleStore.layer,
     SqliteAuditLog.layer,
     SqliteTenantStore.layer,
     SqliteTenantKeyStore.layer,

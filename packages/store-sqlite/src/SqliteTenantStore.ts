@@ -35,7 +35,7 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
             now,
             tenant
           )
-          for (const table of ["registrations", "registration_turns", "servers", "api_keys"]) {
+          for (const table of ["registrations", "registration_turns", "servers", "api_keys", "console_sessions"]) {
             session.run(`DELETE FROM ${table} WHERE tenant = ?`, tenant)
           }
           session.run(
@@ -125,6 +125,7 @@ const tables = [
   "registration_turns",
   "servers",
   "api_keys",
+  "console_sessions",
   "outbox",
   "revocation_receipts"
 ]

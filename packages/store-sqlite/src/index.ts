@@ -1,6 +1,7 @@
 export * as SqliteApiKeyStore from "./SqliteApiKeyStore.ts"
 export * as SqliteAuditLog from "./SqliteAuditLog.ts"
 export * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
+export * as SqliteConsoleStore from "./SqliteConsoleStore.ts"
 export * as SqliteDatabase from "./SqliteDatabase.ts"
 export * as SqliteFlowStore from "./SqliteFlowStore.ts"
 export * as SqliteInstanceStore from "./SqliteInstanceStore.ts"

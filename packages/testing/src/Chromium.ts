@@ -23,6 +23,13 @@ export interface Person {
   ): Effect.Effect<Page>
 }
 
+/** Keeps what a page looks like, outside of the repository: in `VALETKEY_SCREENSHOTS`, or with temporary files. */
+export const keepScreenshot = (page: Page, name: string): Promise<unknown> =>
+  page.screenshot({
+    path: join(process.env["VALETKEY_SCREENSHOTS"] ?? join(tmpdir(), "valetkey-screenshots"), `${name}.png`),
+    fullPage: true
+  })
+
 // The browser must not reach for hosts of its own while a test watches what leaves the machine.
 const flags = [
   "--no-sandbox",

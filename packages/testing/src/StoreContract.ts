@@ -3,6 +3,7 @@ import type { Layer } from "effect"
 import * as ApiKeyStoreContract from "./ApiKeyStoreContract.ts"
 import * as AuditLogContract from "./AuditLogContract.ts"
 import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
+import * as ConsoleStoreContract from "./ConsoleStoreContract.ts"
 import * as FlowStoreContract from "./FlowStoreContract.ts"
 import * as InstanceStoreContract from "./InstanceStoreContract.ts"
 import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
@@ -36,6 +37,7 @@ export const suite = <R>(
       describe("KeyRegister", () => KeyRegisterContract.cases(it, options))
       describe("SealedRows", () => SealedRowsContract.cases(it))
       describe("ApiKeyStore", () => ApiKeyStoreContract.cases(it, options))
+      describe("ConsoleStore", () => ConsoleStoreContract.cases(it, options))
       describe("AuditLog", () => AuditLogContract.cases(it, options))
       describe("TenantStore", () => TenantStoreContract.cases(it, options))
       describe("Spool", () => SpoolContract.cases(it))

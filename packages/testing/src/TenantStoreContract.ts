@@ -3,6 +3,9 @@ import { ApiKeyId } from "@valetkey/domain/ApiKey"
 import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { ConsoleSessionId } from "@valetkey/domain/ConsoleSession"
+import { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import { Digest } from "@valetkey/domain/Entropy"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
@@ -23,6 +26,7 @@ import * as Fixture from "./internal/contractFixtures.ts"
 type Ports =
   | ApiKeyStore
   | ConnectionStore
+  | ConsoleStore
   | FlowStore
   | RegistrationStore
   | RevocationOutbox
@@ -47,7 +51,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.isTrue(yield* tenants.isMarked(tenant))
 
       assert.deepStrictEqual(yield* statuses(filled), ["quarantined", "revoking", "cancelled"])
-      assert.deepStrictEqual(yield* rest(tenant, filled), { apiKeys: 0, registrations: 0, servers: 0 })
+      assert.deepStrictEqual(yield* rest(tenant, filled), { apiKeys: 0, sessions: 0, registrations: 0, servers: 0 })
       const connections = yield* ConnectionStore
       for (
         const late of [
@@ -58,14 +62,15 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
           connections.deposit(revoking, Fixture.newWrite(1)),
           putRegistration(registrationOf(tenant)),
           putServer(tenant),
-          createApiKey(tenant)
+          createApiKey(tenant),
+          enterConsole(tenant)
         ] as ReadonlyArray<Effect.Effect<unknown, StoreError, Ports>>
       ) assert.strictEqual(yield* refusal(late), "tenant_deleted")
       assert.deepStrictEqual(yield* statuses(filled), ["quarantined", "revoking", "cancelled"])
 
       assert.isFalse(yield* tenants.isMarked(other))
       assert.deepStrictEqual(yield* statuses(untouched), ["active", "revoking", "pending"])
-      assert.deepStrictEqual(yield* rest(other, untouched), { apiKeys: 1, registrations: 1, servers: 1 })
+      assert.deepStrictEqual(yield* rest(other, untouched), { apiKeys: 1, sessions: 1, registrations: 1, servers: 1 })
       assert.isTrue(yield* connections.deposit(Fixture.newKey({ tenant: other }), Fixture.newWrite(0)))
     }))
 
@@ -188,7 +193,12 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.isTrue(Option.isNone(yield* keys.find(tenant)))
       assert.deepStrictEqual(yield* statuses(untouched), ["active", "revoking", "pending"])
       assert.isTrue(Option.isSome(yield* keys.find(untouched.tenant)))
-      assert.deepStrictEqual(yield* rest(untouched.tenant, untouched), { apiKeys: 1, registrations: 1, servers: 1 })
+      assert.deepStrictEqual(yield* rest(untouched.tenant, untouched), {
+        apiKeys: 1,
+        sessions: 1,
+        registrations: 1,
+        servers: 1
+      })
     }))
 
   it.effect("LIFE-02 takes late revocations until the tenant is gone, and then nothing", () =>
@@ -295,6 +305,7 @@ const fill = Effect.fnUntraced(function*(tenant: TenantId) {
   yield* putRegistration(registration)
   yield* putServer(tenant)
   yield* createApiKey(tenant)
+  const session = yield* enterConsole(tenant)
   yield* createKey(tenant)
   return {
     tenant,
@@ -302,6 +313,7 @@ const fill = Effect.fnUntraced(function*(tenant: TenantId) {
     revoking,
     flow,
     registration,
+    session,
     owed: [connected, revoking].map((key, index) =>
       rowOf(key.tenant, key.subject, key.server, writes[index]!.epoch, "1")
     )
@@ -321,10 +333,18 @@ const statuses = ({ connected, flow, revoking }: Filled) =>
     return [yield* of(connected), yield* of(revoking), state]
   })
 
-const rest = Effect.fnUntraced(function*(tenant: TenantId, { registration }: Filled) {
+const rest = Effect.fnUntraced(function*(tenant: TenantId, { registration, session }: Filled) {
   const page = { tenant, after: undefined, limit: 10 }
   const found = yield* Effect.flatMap(RegistrationStore, (store) => store.get(registration))
   return {
+    sessions: Option.isSome(
+        yield* Effect.flatMap(
+          ConsoleStore,
+          (store) => store.visit({ sessionHash: session, idle: patience, coarseness: patience })
+        )
+      )
+      ? 1
+      : 0,
     apiKeys: (yield* Effect.flatMap(ApiKeyStore, (store) => store.list(page))).length,
     registrations: Option.isSome(found) ? 1 : 0,
     servers: (yield* Effect.flatMap(ServerStore, (store) => store.list(page))).length
@@ -353,6 +373,18 @@ const putServer = (tenant: TenantId) =>
     store.put(
       new Server({ tenant, slug: ServerSlug.make("notes"), resource: "https://notes.example/mcp", quirks: {} })
     ))
+
+/** A session of the console, by the hash of its secret. */
+const enterConsole = Effect.fnUntraced(function*(tenant: TenantId) {
+  const store = yield* ConsoleStore
+  const [ticketHash, sessionHash] = [newDigest(), newDigest()]
+  const id = ConsoleSessionId.make(randomBytes(16).toString("hex"))
+  yield* store.offer({ id, tenant, subject: SubjectId.make("ada"), scopes: [] }, { ticketHash, within: patience })
+  yield* store.take({ ticketHash, sessionHash, lifetime: patience })
+  return sessionHash
+})
+
+const newDigest = () => Digest.make(randomBytes(32).toString("base64url"))
 
 const createApiKey = (tenant: TenantId) =>
   Effect.flatMap(ApiKeyStore, (store) =>

@@ -1,6 +1,5 @@
 import { Effect, Metric } from "effect"
 import { type AuditRecord, AuditTrail } from "../AuditTrail.ts"
-import type { ConnectionKey } from "../Connection.ts"
 import * as Instruments from "../Instruments.ts"
 
 /** Builds the recording of one event, which is also counted; a log that cannot be written never fails what was done. */
@@ -8,7 +7,7 @@ export const makeAuditing = Effect.map(
   AuditTrail,
   (trail) =>
   (
-    key: ConnectionKey,
+    key: AuditRecord["key"],
     action: AuditRecord["action"],
     outcome: string,
     generation?: number,
@@ -44,6 +43,9 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "root_key.promoted":
     case "root_key.rewrapped":
     case "root_key.retired":
+    case "console.link_created":
+    case "console.signed_in":
+    case "console.signed_out":
     case "instance.taken_over":
     case "tenant.deletion_requested":
     case "tenant.allowed":

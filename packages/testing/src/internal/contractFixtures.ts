@@ -9,6 +9,7 @@ import {
   type SealedCredentials
 } from "@valetkey/domain/Connection"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
 import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, FlowId, type FrozenAuthorization, type FrozenTicket, type OnConflict } from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
@@ -42,6 +43,7 @@ export type StorePorts =
   | KeyRegister
   | SealedRows
   | ApiKeyStore
+  | ConsoleStore
   | AuditLog
   | TenantStore
   | TenantKeyStore

@@ -1,0 +1,43 @@
+import { Effect } from "effect"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Browser from "./Browser.ts"
+import { reworded } from "./CliFailure.ts"
+import { Output, plain } from "./Output.ts"
+import { reach } from "./Target.ts"
+import { operations } from "./Wire.ts"
+
+/** `valetkey console`: the person's own connections in a browser. */
+export const Console = Command.make("console", {
+  noBrowser: Flag.Boolean("no-browser").pipe(
+    Flag.withDescription("Print the link in place of opening it"),
+    Flag.withDefault(false),
+    Flag.withoutNegation
+  )
+}, ({ noBrowser }) =>
+  Effect.gen(function*() {
+    const output = yield* Output
+    const remote = yield* reach({ start: true })
+    const link = yield* remote.call(operations.openConsole, undefined).pipe(
+      Effect.mapError((told) => told.code === "public_url_missing" ? reworded(told, withoutPages) : told)
+    )
+    yield* output.say(`The page must show this code: ${plain(link.compareCode)}`)
+    yield* output.say("The link lets one browser in, within ten minutes; it is a secret until then")
+    if (output.json || noBrowser) return yield* output.result({ ok: true, ...link }, plain(link.consoleUrl))
+    yield* output.say("Opening the browser")
+    yield* Browser.open(link.consoleUrl).pipe(
+      Effect.catch((error) =>
+        Effect.andThen(output.say(error.message), output.result({ ok: true, ...link }, plain(link.consoleUrl)))
+      )
+    )
+  })).pipe(
+    Command.withDescription("See your connections in a browser: their health, their history, connect, disconnect"),
+    Command.withExamples([{
+      command: "valetkey console",
+      description: "Opens a page that lets this browser in, for an hour"
+    }, { command: "valetkey console --no-browser", description: "Prints the link, for a browser elsewhere" }])
+  )
+
+const withoutPages = "This server has no public pages, and so no console. A local server has one with " +
+  "VALETKEY_LISTEN=127.0.0.1:8414 and VALETKEY_PUBLIC_URL=http://127.0.0.1:8414; valetkey list, history, connect and " +
+  "disconnect do the same without"

@@ -1,0 +1,136 @@
+import type { ApiProblem } from "@valetkey/api/ApiProblem"
+import type { ConnectionView, HistoryView } from "@valetkey/api/ConnectionsApi"
+import type { StartPayload } from "@valetkey/api/FlowsApi"
+import { CurrentPrincipal } from "@valetkey/api/Principal"
+import type { ServerView } from "@valetkey/api/ServersApi"
+import type { Account } from "@valetkey/domain/Account"
+import type { AuditEntry } from "@valetkey/domain/AuditEvent"
+import type { Connection } from "@valetkey/domain/Connection"
+import { Connections } from "@valetkey/domain/Connections"
+import type { Digest } from "@valetkey/domain/Entropy"
+import { Flows, type Started } from "@valetkey/domain/Flows"
+import { Histories } from "@valetkey/domain/Histories"
+import type { Server, ServerSlug } from "@valetkey/domain/Server"
+import { Servers } from "@valetkey/domain/Servers"
+import { Effect } from "effect"
+import { orProblem } from "./DomainProblem.ts"
+import { keyOf } from "./internal/callerKey.ts"
+
+/** What both the endpoints and the console do for whoever calls. Each is one endpoint of the contract, without its policy. */
+export interface Operations {
+  connections(query: PageQuery): Called<{ readonly connections: Array<ConnectionView>; readonly next?: ServerSlug }>
+  connection(server: ServerSlug): Called<ConnectionView>
+  history(
+    server: ServerSlug,
+    query: { readonly limit?: number | undefined; readonly before?: Digest | undefined }
+  ): Called<HistoryView>
+  disconnect(server: ServerSlug): Called<void>
+  start(payload: StartPayload): Called<Started>
+  servers(query: PageQuery): Called<{ readonly servers: Array<ServerView>; readonly next?: ServerSlug }>
+}
+
+type Called<A> = Effect.Effect<A, ApiProblem, CurrentPrincipal>
+
+interface PageQuery {
+  readonly limit?: number | undefined
+  readonly after?: ServerSlug | undefined
+}
+
+const defaultLimit = 50
+
+/** Builds the operations over the use cases. */
+export const make = Effect.gen(function*() {
+  const connections = yield* Connections
+  const histories = yield* Histories
+  const flows = yield* Flows
+  const servers = yield* Servers
+
+  const view = makeView(connections)
+
+  /** Views of one owner's connections, with their last uses. */
+  const used = Effect.fnUntraced(function*(page: ReadonlyArray<Connection>) {
+    const uses = yield* orProblem(histories.lastUses(yield* CurrentPrincipal, page.map(({ key }) => key.server)))
+    return yield* Effect.forEach(page, (connection) =>
+      Effect.map(view(connection), (shown): ConnectionView => {
+        const lastUsedAt = uses.get(connection.key.server)
+        return { ...shown, ...(lastUsedAt === undefined ? {} : { lastUsedAt }) }
+      }))
+  })
+
+  const operations: Operations = {
+    connections: Effect.fnUntraced(function*({ after, limit = defaultLimit }) {
+      const { subject, tenant } = yield* CurrentPrincipal
+      const found = yield* orProblem(connections.list({ tenant, subject, after, limit: limit + 1 }))
+      const page = found.slice(0, limit)
+      return {
+        connections: yield* used(page),
+        ...(found.length > limit ? { next: page.at(-1)!.key.server } : {})
+      }
+    }),
+    connection: Effect.fnUntraced(function*(server) {
+      const found = yield* orProblem(connections.get(yield* keyOf(server)))
+      return (yield* used([found]))[0]!
+    }),
+    history: Effect.fnUntraced(function*(server, { before, limit = defaultLimit }) {
+      const key = yield* keyOf(server)
+      const { events, next } = yield* orProblem(histories.of(key, { before, limit }))
+      const lastUsedAt = (yield* orProblem(histories.lastUses(key, [server]))).get(server)
+      return {
+        events: events.map(eventView),
+        ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
+        ...(next === undefined ? {} : { next })
+      }
+    }),
+    disconnect: Effect.fnUntraced(function*(server) {
+      yield* orProblem(connections.disconnect(yield* keyOf(server)))
+    }),
+    start: Effect.fnUntraced(function*({ server, ...choice }) {
+      return yield* orProblem(flows.start(yield* keyOf(server), choice))
+    }),
+    servers: Effect.fnUntraced(function*({ after, limit = defaultLimit }) {
+      const { tenant } = yield* CurrentPrincipal
+      const found = yield* orProblem(servers.list({ tenant, after, limit: limit + 1 }))
+      const page = found.slice(0, limit)
+      return { servers: page.map(serverView), ...(found.length > limit ? { next: page.at(-1)!.slug } : {}) }
+    })
+  }
+  return operations
+})
+
+/** Builds the view of a connection, with the account that it belongs to. */
+export const makeView =
+  (connections: Connections["Service"]) => (connection: Connection): Effect.Effect<ConnectionView> =>
+    Effect.map(connections.account(connection), (account) => viewOf(connection, account))
+
+/** A connection as its owner may see it. */
+const viewOf = (connection: Connection, account: Account | undefined): ConnectionView => ({
+  server: connection.key.server,
+  status: connection.status._tag,
+  ...(connection.status._tag === "needs_reauth" ? { reason: connection.status.reason } : {}),
+  issuer: connection.grant.issuer,
+  clientId: connection.grant.clientId,
+  ...(account === undefined ? {} : { account }),
+  tokenType: connection.credentials.tokenType,
+  ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
+  ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
+  generation: connection.generation,
+  createdAt: connection.createdAt,
+  updatedAt: connection.updatedAt
+})
+
+/** A server as its tenant may see it. */
+export const serverView = ({ client, slug, tenant: _, ...server }: Server): ServerView => ({
+  ...server,
+  server: slug,
+  ...(client === undefined ? {} : {
+    client: {
+      clientId: client.clientId,
+      authMethod: client.authMethod,
+      ...(client.redirectUri === undefined ? {} : { redirectUri: client.redirectUri })
+    }
+  })
+})
+
+const eventView = (
+  { hash, previous: _, seq: __, server: ___, subject: ____, target: _____, tenant: ______, ...event }: AuditEntry
+): HistoryView["events"][number] => ({ id: hash, ...event })
