@@ -33,8 +33,13 @@ export const race = async (rounds: number, contestants: readonly [Contestant, ..
   })
 }
 
-const median = (figures: ReadonlyArray<number>): number => {
+/** The middle of the figures. */
+export const median = (figures: ReadonlyArray<number>): number => {
   const sorted = figures.toSorted((a, b) => a - b)
   const middle = Math.floor(sorted.length / 2)
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
+
+/** The figure that the given share of the figures does not exceed. */
+export const quantile = (figures: ReadonlyArray<number>, share: number): number =>
+  figures.toSorted((a, b) => a - b)[Math.ceil(figures.length * share) - 1]!

@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Scope } from "effect"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os"
 import { join } from "node:path"
@@ -7,24 +7,32 @@ import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
 import { sealing } from "./Sealing.ts"
+import { starts } from "./Starts.ts"
 import { render, type Section, verdicts } from "./Table.ts"
 import { vending } from "./Vending.ts"
+import { waiting } from "./Waiting.ts"
 import * as World from "./World.ts"
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "9" }, only: { type: "string" } } })
 const rounds = Number(values.rounds)
 
-const sections: Readonly<Record<string, (world: World.World) => Promise<ReadonlyArray<Section>>>> = {
+type World = () => Promise<World.World>
+
+const sections: Readonly<Record<string, (world: World) => Promise<ReadonlyArray<Section>>>> = {
   // A command takes a few hundredths of a second: more rounds cost little and say more.
-  commands: async (world) => [await commandLine(world, 3 * rounds)],
-  start: (world) => coldStart(world, rounds),
-  token: async (world) => [await handing(world, rounds)],
+  commands: async (world) => [await commandLine(await world(), 3 * rounds)],
+  start: async (world) => coldStart(await world(), rounds),
+  token: async (world) => [await handing(await world(), rounds)],
   sealing: async () => [await sealing(rounds)],
-  vending: async () => [await vending(rounds)]
+  vending: async () => [await vending(rounds)],
+  starts: () => starts(rounds),
+  waiting: () => waiting(rounds)
 }
 
 const program = Effect.scoped(Effect.gen(function*() {
-  const world = yield* World.make
+  // Built by the first section that needs it, and ended with the run.
+  const make = yield* Effect.cached(Scope.provide(World.make, yield* Effect.scope))
+  const world = () => Effect.runPromise(make)
   console.log(
     `node ${process.version}, ${cpus().length} × ${
       cpus()[0]?.model

@@ -2,7 +2,7 @@ import type { Flow } from "@valetkey/domain/Flow"
 import { FlowId } from "@valetkey/domain/Flow"
 import { FlowConflict, type FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
 import { StoreError } from "@valetkey/domain/StoreError"
-import { Clock, Deferred, Duration, Effect, Option, Schema, type Scope } from "effect"
+import { Clock, DateTime, Deferred, Duration, Effect, Option, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database, Operations, Sql } from "../Database.ts"
 import { ofKey } from "./connectionRows.ts"
@@ -81,7 +81,7 @@ const reserveGroup = Effect.fnUntraced(function*(database: Database["Service"], 
       // The fault of one row undid the statement of all: each has one of its own.
       Effect.catchIf((error) => items.length > 1 && isFaultOfRow(error), () =>
         Effect.forEach(
-          items,
+          items.filter(({ done }) => !Deferred.isDoneUnsafe(done)),
           (item) => Effect.catch(reserveEach(operations, [item]), (error) => answer([item], Effect.fail(error))),
           { discard: true, concurrency: lanes }
         )),
@@ -115,77 +115,85 @@ const answer = (members: ReadonlyArray<Waiting>, result: Effect.Effect<Option.Op
     for (const { done } of members) Deferred.doneUnsafe(done, result)
   })
 
+/**
+ * Inserts where the connection never had a flow, which takes no more than an insert, and where the newest flow must give
+ * way. Whoever has an answer keeps it when the other statement fails.
+ */
 const reserveEach = (operations: Operations, items: ReadonlyArray<Waiting>): Effect.Effect<void, StoreError> =>
   Effect.gen(function*() {
     // Locks are taken in the order of the slots, so that the statements of two replicas do not wait for each other.
     const sorted = items.toSorted((a, b) => a.input.input.key.path < b.input.input.key.path ? -1 : 1)
-    const rows = yield* operations.write(operation, (sql) => insert(sql, sorted.map(({ input }) => input.input)))
-    const inserted = new Map(
-      yield* Effect.mapError(decodeInserted(rows), (error) => storeError(operation, error)).pipe(
-        Effect.map((rows) => rows.map((row) => [row.id, row] as const))
-      )
-    )
-    for (const { done, input: { input } } of items) {
-      const row = inserted.get(input.id)
-      Deferred.doneUnsafe(
-        done,
-        Effect.succeed(
-          row === undefined ? Option.none() : Option.some<Reservation>({
-            _tag: "Reserved",
-            flow: {
-              id: input.id,
-              key: input.key,
-              state: "pending",
-              transport: input.transport,
-              confirmation: input.confirmation,
-              snapshot: input.frozen?.authorization.snapshot,
-              createdAt: row.createdAt,
-              expiresAt: row.expiresAt
-            },
-            superseded: row.superseded ?? undefined
-          })
-        )
-      )
+    for (const statement of [insertFresh, insertOver]) {
+      const left = sorted.filter(({ done }) => !Deferred.isDoneUnsafe(done))
+      if (left.length === 0) return
+      const rows = yield* operations.write(operation, (sql) => statement(sql, left.map(({ input }) => input.input)))
+      for (const row of rows) {
+        const member = left.find(({ input }) => input.input.id === row.id)
+        if (member === undefined || !isInserted(row)) return yield* storeError(operation, row)
+        yield* answer([member], Effect.succeed(Option.some(reservedOf(member.input.input, row))))
+      }
     }
   })
 
-const decodeInserted = Schema.decodeUnknownEffect(Schema.Array(Schema.Struct({
-  id: FlowId,
-  createdAt: Schema.DateTimeUtcFromDate,
-  expiresAt: Schema.DateTimeUtcFromDate,
-  superseded: Schema.NullOr(FlowId)
-})))
+interface Inserted {
+  readonly id: string
+  readonly createdAt: Date
+  readonly expiresAt: Date
+  readonly superseded?: string | null
+}
+
+// The database made these of what it was given: a check takes the place of a schema on this path.
+const isInserted = ({ createdAt, expiresAt }: Inserted): boolean =>
+  createdAt instanceof Date && expiresAt instanceof Date
+
+const reservedOf = (input: Input, { createdAt, expiresAt, superseded }: Inserted): Reservation => ({
+  _tag: "Reserved",
+  flow: {
+    id: input.id,
+    key: input.key,
+    state: "pending",
+    transport: input.transport,
+    confirmation: input.confirmation,
+    snapshot: input.frozen?.authorization.snapshot,
+    createdAt: DateTime.fromDateUnsafe(createdAt),
+    expiresAt: DateTime.fromDateUnsafe(expiresAt)
+  },
+  superseded: typeof superseded === "string" ? FlowId.make(superseded) : undefined
+})
+
+type Rows = Effect.Effect<ReadonlyArray<Inserted>, SqlError>
+
+const columns = `tenant, id, subject, server, transport, confirmation, snapshot, "grant", context, state_hash,
+  binding_hash, code_verifier, client_secret, ticket_hash, authorization_url`
+
+const insertFresh = (sql: Sql, inputs: ReadonlyArray<Input>): Rows => {
+  const [input] = inputs
+  return inputs.length > 1 || input === undefined
+    ? sql<Inserted>`INSERT INTO flows (${sql.literal(columns)}, created_at, expires_at)
+      SELECT ${sql.literal(columns)}, now, now + ttl * interval '1 millisecond'
+      FROM (SELECT clock_timestamp() AS now) AS moment CROSS JOIN ${wanted(sql, inputs)} ORDER BY place
+      ON CONFLICT DO NOTHING
+      RETURNING id, created_at, expires_at`
+    : sql<Inserted>`INSERT INTO flows (${sql.literal(columns)}, created_at, expires_at)
+      SELECT ${input.key.tenant}, ${input.id}, ${input.key.subject}, ${input.key.server}, ${input.transport},
+        ${input.confirmation}, ${snapshotOf(input) ?? null}::jsonb, ${grantOf(input) ?? null}::jsonb,
+        ${input.frozen?.authorization.context ?? null}::text, ${input.frozen?.authorization.stateHash ?? null}::text,
+        ${input.frozen?.authorization.bindingHash ?? null}::text,
+        ${input.frozen?.authorization.codeVerifier ?? null}::bytea,
+        ${input.frozen?.authorization.clientSecret ?? null}::bytea, ${input.frozen?.ticket?.ticketHash ?? null}::text,
+        ${input.frozen?.ticket?.authorizationUrl ?? null}::bytea,
+        now, now + ${Duration.toMillis(input.ttl)}::float8 * interval '1 millisecond'
+      FROM (SELECT clock_timestamp() AS now) AS moment
+      ON CONFLICT DO NOTHING
+      RETURNING id, created_at, expires_at`
+}
 
 /**
  * One statement: whatever of the connections' newest flows must give way does so, and a new one is inserted where the
  * slot is free. A partial unique index decides races.
  */
-const insert = (sql: Sql, inputs: ReadonlyArray<Input>): Effect.Effect<ReadonlyArray<unknown>, SqlError> => {
-  // An array of nothing but nulls has no type of its own, and null makes a column of nulls as well.
-  const column = <A>(of: (input: Input) => A | undefined): ReadonlyArray<A | null> | null => {
-    const values = inputs.map((input) => of(input) ?? null)
-    return values.some((value) => value !== null) ? values : null
-  }
-  const frozen = <A>(of: (authorization: Frozen["authorization"]) => A | undefined) =>
-    column(({ frozen }) => frozen && of(frozen.authorization))
-  return sql`WITH wanted AS MATERIALIZED (
-      SELECT * FROM unnest(
-        ${column(({ id }) => id)}::text[], ${column(({ key }) => key.tenant)}::text[],
-        ${column(({ key }) => key.subject)}::text[], ${column(({ key }) => key.server)}::text[],
-        ${column(({ transport }) => transport)}::text[], ${column(({ confirmation }) => confirmation)}::text[],
-        ${column(({ onConflict }) => onConflict === "supersede")}::boolean[],
-        ${column(({ ttl }) => Duration.toMillis(ttl))}::float8[],
-        ${frozen(({ snapshot }) => JSON.stringify(snapshot))}::text[], ${
-    frozen(({ grant }) => JSON.stringify(grant))
-  }::text[],
-        ${frozen(({ context }) => context)}::text[], ${frozen(({ stateHash }) => stateHash)}::text[],
-        ${frozen(({ bindingHash }) => bindingHash)}::text[], ${frozen(({ codeVerifier }) => codeVerifier)}::bytea[],
-        ${frozen(({ clientSecret }) => clientSecret)}::bytea[],
-        ${column(({ frozen }) => frozen?.ticket?.ticketHash)}::text[],
-        ${column(({ frozen }) => frozen?.ticket?.authorizationUrl)}::bytea[]
-      ) WITH ORDINALITY AS wanted (id, tenant, subject, server, transport, confirmation, supersede, ttl, snapshot,
-        "grant", context, state_hash, binding_hash, code_verifier, client_secret, ticket_hash, authorization_url, place)
-    ), newest AS MATERIALIZED (
+const insertOver = (sql: Sql, inputs: ReadonlyArray<Input>): Rows =>
+  sql<Inserted>`WITH wanted AS MATERIALIZED (SELECT * FROM ${wanted(sql, inputs)}), newest AS MATERIALIZED (
       SELECT held.*, wanted.id AS by FROM (SELECT * FROM wanted ORDER BY place) AS wanted CROSS JOIN LATERAL (
         SELECT tenant, id, CASE WHEN settled_at IS NOT NULL THEN NULL
           WHEN ${sql.literal(overdueCondition)} THEN ${sql.literal(overdueState)} ELSE 'superseded' END AS becomes
@@ -203,14 +211,45 @@ const insert = (sql: Sql, inputs: ReadonlyArray<Input>): Effect.Effect<ReadonlyA
     ), moment AS MATERIALIZED (
       SELECT clock_timestamp() AS now, (SELECT count(*) FROM passed) AS passed
     ), inserted AS (
-      INSERT INTO flows (tenant, id, subject, server, transport, confirmation, created_at, expires_at, snapshot, "grant",
-        context, state_hash, binding_hash, code_verifier, client_secret, ticket_hash, authorization_url)
-      SELECT tenant, id, subject, server, transport, confirmation, now, now + ttl * interval '1 millisecond', snapshot::jsonb,
-        "grant"::jsonb, context, state_hash, binding_hash, code_verifier, client_secret, ticket_hash, authorization_url
+      INSERT INTO flows (${sql.literal(columns)}, created_at, expires_at)
+      SELECT ${sql.literal(columns)}, now, now + ttl * interval '1 millisecond'
       FROM moment CROSS JOIN wanted ORDER BY place
       ON CONFLICT DO NOTHING
       RETURNING id, created_at, expires_at
     )
     SELECT inserted.id, created_at, expires_at, passed.id AS superseded
     FROM inserted LEFT JOIN passed ON passed.by = inserted.id AND passed.becomes = 'superseded'`
+
+const snapshotOf = ({ frozen }: Input) => frozen && JSON.stringify(frozen.authorization.snapshot)
+const grantOf = ({ frozen }: Input) => frozen && JSON.stringify(frozen.authorization.grant)
+
+/** What is to be inserted as rows. The arrays are hidden from the planner: planning for each length anew costs more than inserting. */
+const wanted = (sql: Sql, inputs: ReadonlyArray<Input>) => {
+  // An array of nothing but nulls has no type of its own, and null makes a column of nulls as well.
+  const column = <A>(of: (input: Input) => A | undefined): ReadonlyArray<A | null> | null => {
+    const values = inputs.map((input) => of(input) ?? null)
+    return values.some((value) => value !== null) ? values : null
+  }
+  const frozen = <A>(of: (authorization: Frozen["authorization"]) => A | undefined) =>
+    column(({ frozen }) => frozen && of(frozen.authorization))
+  return sql`(
+      SELECT tenant, id, subject, server, transport, confirmation, snapshot::jsonb, "grant"::jsonb, context, state_hash,
+        binding_hash, code_verifier, client_secret, ticket_hash, authorization_url, supersede, ttl, place
+      FROM unnest(
+        (SELECT ${column(({ id }) => id)}::text[]), (SELECT ${column(({ key }) => key.tenant)}::text[]),
+        (SELECT ${column(({ key }) => key.subject)}::text[]), (SELECT ${column(({ key }) => key.server)}::text[]),
+        (SELECT ${column(({ transport }) => transport)}::text[]),
+        (SELECT ${column(({ confirmation }) => confirmation)}::text[]),
+        (SELECT ${column(({ onConflict }) => onConflict === "supersede")}::boolean[]),
+        (SELECT ${column(({ ttl }) => Duration.toMillis(ttl))}::float8[]),
+        (SELECT ${column(snapshotOf)}::text[]), (SELECT ${column(grantOf)}::text[]),
+        (SELECT ${frozen(({ context }) => context)}::text[]), (SELECT ${frozen(({ stateHash }) => stateHash)}::text[]),
+        (SELECT ${frozen(({ bindingHash }) => bindingHash)}::text[]),
+        (SELECT ${frozen(({ codeVerifier }) => codeVerifier)}::bytea[]),
+        (SELECT ${frozen(({ clientSecret }) => clientSecret)}::bytea[]),
+        (SELECT ${column(({ frozen }) => frozen?.ticket?.ticketHash)}::text[]),
+        (SELECT ${column(({ frozen }) => frozen?.ticket?.authorizationUrl)}::bytea[])
+      ) WITH ORDINALITY AS given (id, tenant, subject, server, transport, confirmation, supersede, ttl, snapshot,
+        "grant", context, state_hash, binding_hash, code_verifier, client_secret, ticket_hash, authorization_url, place)
+    ) AS wanted`
 }
