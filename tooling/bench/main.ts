@@ -6,6 +6,7 @@ import { parseArgs } from "node:util"
 import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
+import { proxying } from "./Proxying.ts"
 import { sealing } from "./Sealing.ts"
 import { starts } from "./Starts.ts"
 import { render, type Section, verdicts } from "./Table.ts"
@@ -23,6 +24,7 @@ const sections: Readonly<Record<string, (world: World) => Promise<ReadonlyArray<
   commands: async (world) => [await commandLine(await world(), 3 * rounds)],
   start: async (world) => coldStart(await world(), rounds),
   token: async (world) => [await handing(await world(), rounds)],
+  proxy: async (world) => [await proxying(await world(), rounds)],
   sealing: async () => [await sealing(rounds)],
   vending: async () => [await vending(rounds)],
   starts: () => starts(rounds),

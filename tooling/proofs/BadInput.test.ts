@@ -169,11 +169,18 @@ describe("bad input", () =>
         const finished = yield* valetkey(["connect", closed, "--name", newName(), "--json"])
         Refusal.command(finished, { code: "resource_unreachable", exit: 1 })
         const name = newName()
-        yield* api.call("PUT", `/v1/servers/${name}`, { body: { resource: "http://169.254.169.254/latest/meta-data" } })
-        Refusal.command(yield* valetkey(["connect", name, "--json"]), { code: "egress_refused", exit: 1 })
-        Refusal.api(yield* api.call("POST", "/v1/flows", { body: { server: name } }), {
+        const inner = "http://169.254.169.254/latest/meta-data"
+        Refusal.api(yield* api.call("PUT", `/v1/servers/${name}`, { body: { resource: inner } }), {
           code: "egress_refused",
           status: 422
+        })
+        Refusal.command(yield* valetkey(["connect", inner, "--name", name, "--json"]), {
+          code: "egress_refused",
+          exit: 1
+        })
+        Refusal.api(yield* api.call("POST", "/v1/flows", { body: { server: name } }), {
+          code: "server_not_found",
+          status: 404
         })
       })))
 

@@ -131,7 +131,7 @@ const layerAuthorizationServer = (settings: Settings) =>
 /** Requests to resources have connections of their own, apart from those to authorization servers. */
 const layerProxy = (settings: Settings) =>
   ResourceProxy.layer().pipe(
-    Layer.provide(ResourceRequests.layer()),
+    Layer.provideMerge(ResourceRequests.layer()),
     Layer.provide(Egress.layer({ policy: policyOf(settings) }))
   )
 

@@ -33,6 +33,10 @@ export interface Listener<R> {
   readonly liveAtOnce?: boolean | undefined
   /** Said in every answer: the commands of this user may be of another version. Only where nobody else can reach. */
   readonly version?: string | undefined
+  /** Whether the body of a request to a URL may take as long as it moves. Others have 30 seconds for all of it. */
+  readonly streams?: ((url: string) => boolean) | undefined
+  /** How long a body may take, in milliseconds. */
+  readonly bodyPatience?: number | undefined
   /** When it completes the listener stops accepting, before its scope closes: listeners leave together. */
   readonly leaving?: Effect.Effect<void> | undefined
 }
@@ -71,6 +75,7 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
   const load = Effect.runForkWith(context)
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     if (listener.version !== undefined) response.setHeader(versionHeader, listener.version)
+    if (listener.streams?.(request.url ?? "") !== true) limitBody(request, listener.bodyPatience ?? 30_000)
     if (answer !== undefined) return answer(request, response)
     if (listener.liveAtOnce === true && request.method === "GET" && request.url === "/livez") return live(response)
     load(loaded).addObserver((exit) => Exit.isSuccess(exit) ? answer?.(request, response) : response.destroy())
@@ -94,13 +99,23 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
 const makeServer = (): Server => {
   const server = createServer({
     headersTimeout: 10_000,
-    requestTimeout: 30_000,
+    // It would hold for an upload that streams, too: bodies are limited one by one.
+    requestTimeout: 0,
     keepAliveTimeout: 60_000,
     // A code of 16 kB comes in the request line, and a browser adds its cookies.
     maxHeaderSize: 48 * 1024
   })
   server.maxConnections = 10_000
   return server
+}
+
+/** Ends the connection of a body that does not come to its end in time. */
+const limitBody = (request: IncomingMessage, patience: number): void => {
+  const { "content-length": length, "transfer-encoding": encoding } = request.headers
+  if (encoding === undefined && (length === undefined || length === "0")) return
+  const timer = setTimeout(() => request.destroy(), patience)
+  const clear = () => clearTimeout(timer)
+  request.once("end", clear).once("close", clear)
 }
 
 /** The end of a server: `begin` has it accept nothing more, `done` completes when its last connection is gone. */

@@ -1,3 +1,4 @@
+import { proxyPrefix } from "@valetkey/api/ProxyApi"
 import type { Environment } from "@valetkey/client/Home"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import type { WeakSecret } from "@valetkey/http/JwtAuthenticator"
@@ -106,11 +107,14 @@ const applications = Effect.promise(() => import("./Applications.ts"))
 /** How long nobody may have asked before what answers is loaded all the same. */
 const idle = "50 millis"
 
+const isProxied = (url: string): boolean => url.startsWith(proxyPrefix)
+
 /** Opens the socket of the local profile, which is live at once. */
 const openSocket = Effect.fnUntraced(function*(path: string, version: string | undefined) {
   const { loaded, reachable } = yield* Listeners.open({
     address: { path },
     application: Effect.flatMap(applications, ({ api }) => api({})),
+    streams: isProxied,
     liveAtOnce: true,
     version,
     leaving: (yield* Draining).wait
@@ -146,6 +150,7 @@ const openTcp = Effect.fnUntraced(function*(settings: Settings.Settings, listen:
     settings.profile === "server" && settings.publicListen === undefined
   const api = listen === undefined ? undefined : yield* openLoaded({
     address: listen,
+    streams: isProxied,
     application: Effect.flatMap(
       applications,
       ({ api }) => api({ hosts, browsers: shared ? browsers : undefined })

@@ -135,6 +135,38 @@ describe("a listener", () => {
       assert.strictEqual((yield* Fiber.join(waiting)).body, "in full")
     })))
 
+  it.live("PROX-09 hangs up on a body that takes too long, and not on one that is to stream", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const path = join(yield* directory, "socket")
+      yield* Listeners.open({
+        address: { path },
+        application: Effect.succeed((request, response) => {
+          request.on("error", () => undefined)
+          request.resume().on("end", () => response.end("whole"))
+        }),
+        streams: (url) => url.startsWith("/streams/"),
+        bodyPatience: 50
+      })
+      /** Sends half of a body; the end of it comes when the test says so. */
+      const half = (url: string) =>
+        Effect.gen(function*() {
+          const begun = yield* Deferred.make<() => void>()
+          const ended = yield* Effect.forkChild(Effect.callback<string>((resume) => {
+            const outgoing = request({ socketPath: path, path: url, method: "POST", agent: false })
+            outgoing.setHeader("content-length", 8)
+            outgoing.on("response", (response) => response.on("data", (text) => resume(Effect.succeed(String(text)))))
+            outgoing.on("error", () => resume(Effect.succeed("hung up")))
+            outgoing.write("half", () => Deferred.doneUnsafe(begun, Effect.succeed(() => void outgoing.end("half"))))
+          }))
+          return { finish: yield* Deferred.await(begun), ended }
+        })
+      const streaming = yield* half("/streams/x")
+      const plain = yield* half("/x")
+      assert.strictEqual(yield* Fiber.join(plain.ended), "hung up")
+      streaming.finish()
+      assert.strictEqual(yield* Fiber.join(streaming.ended), "whole")
+    })))
+
   it.live("FLOW-15 reads a request line that holds the longest code, and no endless one", () =>
     Effect.scoped(Effect.gen(function*() {
       const path = join(yield* directory, "socket")

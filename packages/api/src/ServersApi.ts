@@ -88,7 +88,7 @@ export class ServersApi extends group(
       params,
       payload: ServerPayload,
       success: [Created.pipe(HttpApiSchema.status(201)), Replaced],
-      error: problems(503)
+      error: problems(422, 503)
     }).annotate(OpenApi.Summary, "Create or replace a server")
   ),
   guarded(

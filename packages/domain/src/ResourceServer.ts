@@ -49,6 +49,11 @@ export interface ResourceResponse {
 /** Port: protected resources, asked with an access token. */
 export class ResourceServer extends Context.Service<ResourceServer, {
   /**
+   * Whether requests to a resource may leave at all, by its URL alone. An address behind a name that may is judged with
+   * each request.
+   */
+  admits(resource: string): Effect.Effect<void, ResourceError>
+  /**
    * Sends a request at most once and returns when the head of the answer is there. Follows nothing. Closing the scope
    * ends the exchange; a body that breaks off fails and never ends well.
    *

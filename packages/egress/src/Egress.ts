@@ -68,6 +68,8 @@ export interface EgressLayerOptions {
 
 /** The one guarded HTTP client for everything that leaves. */
 export class Egress extends Context.Service<Egress, {
+  /** What the policy says of a URL as it is written. A name that it lets pass is judged again when it is dialled. */
+  admits(url: URL | string, trust: Trust): Effect.Effect<void, EgressError>
   /**
    * Sends a request at most once and reads the whole response, within the caps. Follows nothing, retries nothing.
    * On failure `EgressError.sent` is false only when certainly no byte of the request left.
@@ -88,12 +90,17 @@ export class Egress extends Context.Service<Egress, {
           ca: settings.certificateAuthorities
         })
 
-        const start = Effect.fnUntraced(function*(exchange: Exchange, request: EgressRequest, options: EgressOptions) {
-          const url = typeof request.url === "string" ? URL.parse(request.url) : request.url
-          if (url === null) return yield* new EgressError({ reason: new Refused({ rule: "url" }) })
-          const refusal = admit(settings.policy, options.trust, url)
-          if (refusal !== undefined) return yield* new EgressError({ reason: new Refused({ rule: refusal.rule }) })
+        const admitted = (target: URL | string, trust: Trust): Effect.Effect<URL, EgressError> => {
+          const url = typeof target === "string" ? URL.parse(target) : target
+          if (url === null) return Effect.fail(new EgressError({ reason: new Refused({ rule: "url" }) }))
+          const refusal = admit(settings.policy, trust, url)
+          return refusal === undefined
+            ? Effect.succeed(url)
+            : Effect.fail(new EgressError({ reason: new Refused({ rule: refusal.rule }) }))
+        }
 
+        const start = Effect.fnUntraced(function*(exchange: Exchange, request: EgressRequest, options: EgressOptions) {
+          const url = yield* admitted(request.url, options.trust)
           yield* endOnClose(exchange, options.signal)
           const method = request.method.toUpperCase()
           const shared = options.keepAlive ?? (method === "GET" || method === "HEAD")
@@ -138,7 +145,7 @@ export class Egress extends Context.Service<Egress, {
           return { ...head, body: Stream.fromEffectRepeat(counted(exchange, options)) }
         })
 
-        return Egress.of({ execute, stream })
+        return Egress.of({ admits: (url, trust) => Effect.asVoid(admitted(url, trust)), execute, stream })
       })
     )
 }

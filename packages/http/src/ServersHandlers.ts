@@ -1,5 +1,6 @@
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { ResourceServer } from "@valetkey/domain/ResourceServer"
 import { Servers } from "@valetkey/domain/Servers"
 import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
@@ -13,6 +14,7 @@ export const layer = HttpApiBuilder.group(
   "servers",
   Effect.fnUntraced(function*(handlers) {
     const servers = yield* Servers
+    const resources = yield* ResourceServer
     const operating = yield* makeOperating
     const operations = yield* Operations.make
     return handlers.handleAll({
@@ -26,7 +28,10 @@ export const layer = HttpApiBuilder.group(
         const stored = yield* operating(
           "server.stored",
           params,
-          orProblem(servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} }))
+          orProblem(Effect.andThen(
+            resources.admits(payload.resource),
+            servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} })
+          ))
         )
         return { created: stored.created, server: Operations.serverView(stored.server) }
       }),

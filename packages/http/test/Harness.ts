@@ -233,7 +233,7 @@ export const layerWorld = (
     (useCases) =>
       Layer.provideMerge(
         ResourceProxy.layer({ perConnection: 4, perServer: 6 }).pipe(
-          Layer.provide(ResourceRequests.layer()),
+          Layer.provideMerge(ResourceRequests.layer()),
           Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
         ),
         useCases

@@ -102,34 +102,38 @@ export interface Wish {
   readonly body?: string | Buffer
   /** Leaves the length out. */
   readonly chunked?: boolean
+  /** Never ends the body. */
+  readonly unended?: boolean
 }
 
 /** Sends a request and gives its answer when the head is there. */
-export const open = Effect.fnUntraced(function*({ body, chunked, headers, method = "GET", path, token }: Wish) {
-  const { port } = yield* Listening
-  return yield* Effect.callback<IncomingMessage, Error>((resume) => {
-    const sent = request({
-      host: "127.0.0.1",
-      port,
-      method,
-      path,
-      agent: false,
-      headers: {
-        authorization: `Bearer ${token}`,
-        ...(body === undefined || chunked === true ? {} : { "content-length": String(Buffer.byteLength(body)) }),
-        ...headers
-      } as Record<string, string>
+export const open = Effect.fnUntraced(
+  function*({ body, chunked, headers, method = "GET", path, token, unended }: Wish) {
+    const { port } = yield* Listening
+    return yield* Effect.callback<IncomingMessage, Error>((resume) => {
+      const sent = request({
+        host: "127.0.0.1",
+        port,
+        method,
+        path,
+        agent: false,
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body === undefined || chunked === true ? {} : { "content-length": String(Buffer.byteLength(body)) }),
+          ...headers
+        } as Record<string, string>
+      })
+      sent.on("response", (response) => {
+        response.on("error", () => undefined)
+        resume(Effect.succeed(response))
+      })
+      sent.on("error", (error) => resume(Effect.fail(error)))
+      if ((chunked === true || unended === true) && body !== undefined) sent.write(body)
+      if (unended !== true) sent.end(chunked === true ? undefined : body)
+      return Effect.sync(() => sent.destroy())
     })
-    sent.on("response", (response) => {
-      response.on("error", () => undefined)
-      resume(Effect.succeed(response))
-    })
-    sent.on("error", (error) => resume(Effect.fail(error)))
-    if (chunked === true && body !== undefined) sent.write(body)
-    sent.end(chunked === true ? undefined : body)
-    return Effect.sync(() => sent.destroy())
-  })
-})
+  }
+)
 
 /** Reads what is left of an answer. */
 const whole = (response: IncomingMessage): Effect.Effect<Got> =>

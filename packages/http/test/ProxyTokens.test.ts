@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Canary from "@valetkey/testing/Canary"
 import { Deferred, Effect, Fiber } from "effect"
-import type { IncomingMessage, ServerResponse } from "node:http"
+import { type IncomingMessage, request, type ServerResponse } from "node:http"
+import type { Writable } from "node:stream"
 import { Script } from "./Harness.ts"
-import { ask, caller, connectTo, layer, open, post, put, upstream } from "./ProxyHarness.ts"
+import { ask, caller, connectTo, layer, Listening, open, post, put, upstream } from "./ProxyHarness.ts"
 
 const count = Effect.map(Script, ({ calls }) => calls.filter((call) => call === "server.refresh").length)
 
@@ -211,6 +212,97 @@ describe("an exchange", () => {
       yield* Fiber.interrupt(upload)
       assert.isFalse(yield* Deferred.await(ended))
     })).pipe(Effect.provide(layer)))
+
+  it.live("PROX-09 that is answered before its upload has ended ends with the answer", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const api = yield* upstream({ take: (_, response) => void response.writeHead(413).end("too much") })
+      const token = yield* caller()
+      yield* connectTo(token, "api", api.origin)
+      const answer = yield* open({
+        token,
+        method: "PUT",
+        path: "/v1/proxy/api/x",
+        body: Buffer.alloc(400_000),
+        headers: { "content-length": "800000" },
+        unended: true
+      })
+      assert.strictEqual(answer.statusCode, 413)
+      const ended = yield* Effect.callback<boolean>((resume) => {
+        answer.resume().on("close", () => resume(Effect.succeed(answer.complete)))
+      })
+      assert.isTrue(ended)
+    })).pipe(Effect.provide(layer)))
+
+  it.live(
+    "PROX-09 runs through this server no faster than its slower side, both ways",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const size = 64 * 1024 * 1024
+        const piece = Buffer.alloc(64 * 1024, 120)
+        /** Writes as fast as the other side takes it, and says how far it is. */
+        const pump = (stream: Writable) => {
+          const state = { written: 0 }
+          const push = () => {
+            while (state.written < size) {
+              state.written += piece.length
+              if (!stream.write(piece)) return
+            }
+            stream.end()
+          }
+          stream.on("drain", push)
+          push()
+          return state
+        }
+        const blocked = (state: { readonly written: number }) =>
+          Effect.promise(async () => {
+            // Every side is in this process: what does not move for so many turns of its loop is blocked.
+            for (let seen = -1, still = 0; still < 200; still = state.written === seen ? still + 1 : 0) {
+              seen = state.written
+              await new Promise((resolve) => setImmediate(resolve))
+            }
+            return state.written
+          })
+        const arrived = yield* Deferred.make<readonly [IncomingMessage, ServerResponse]>()
+        let down = { written: 0 }
+        const api = yield* upstream({
+          take: (request, response) => {
+            if (request.method === "PUT") return void Deferred.doneUnsafe(arrived, Effect.succeed([request, response]))
+            request.resume()
+            down = pump(response)
+          }
+        })
+        const token = yield* caller({ scope: "proxy admin connections:write" })
+        yield* connectTo(token, "api", api.origin)
+
+        const answer = yield* open({ token, path: "/v1/proxy/api/x" })
+        assert.isBelow(yield* blocked(down), 40 * 1024 * 1024)
+        let read = 0
+        yield* Effect.callback<void>((resume) => {
+          answer.on("data", (part: Buffer) => read += part.length).on("end", () => resume(Effect.void))
+        })
+        assert.strictEqual(read, size)
+
+        const { port } = yield* Listening
+        const outgoing = request({
+          port,
+          host: "127.0.0.1",
+          method: "PUT",
+          path: "/v1/proxy/api/x",
+          agent: false,
+          headers: { authorization: `Bearer ${token}`, "content-length": size }
+        })
+        const up = pump(outgoing)
+        const [taken, reply] = yield* Deferred.await(arrived)
+        assert.isBelow(yield* blocked(up), 40 * 1024 * 1024)
+        let received = 0
+        taken.on("data", (part: Buffer) => received += part.length).on("end", () => reply.end("taken"))
+        yield* Effect.callback<void>((resume) =>
+          void outgoing.on("response", (response) => response.resume().on("end", () => resume(Effect.void)))
+        )
+        assert.strictEqual(received, size)
+      })).pipe(Effect.provide(layer)),
+    60_000
+  )
 
   it.live("PROX-14 that hangs holds its place, and no other resource waits for it", () =>
     Effect.scoped(Effect.gen(function*() {

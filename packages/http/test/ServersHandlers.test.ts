@@ -96,4 +96,24 @@ describe("servers", () => {
       const { connections, servers } = yield* MemoryWorld
       assert.deepStrictEqual([connections.size, servers.size], [0, 1])
     }).pipe(Effect.provide(layer())))
+
+  it.effect("PROX-16 refuses a resource at an address that no request may reach, before anything is stored", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      for (
+        const resource of [
+          "http://169.254.169.254/latest",
+          "https://10.0.0.1/",
+          "https://[fd00::1]/",
+          "https://0x7f.1.evil.internal/",
+          "http://public.example/",
+          "https://metadata.internal/"
+        ]
+      ) {
+        const answer = yield* ada.put("/v1/servers/inner", { resource })
+        assert.deepStrictEqual([answer.status, answer.json["code"]], [422, "egress_refused"], resource)
+      }
+      assert.strictEqual((yield* ada.get("/v1/servers/inner")).status, 404)
+      assert.strictEqual((yield* ada.put("/v1/servers/inner", { resource: "https://public.example/" })).status, 201)
+    }).pipe(Effect.provide(layer())))
 })

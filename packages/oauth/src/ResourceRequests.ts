@@ -25,6 +25,7 @@ export const layer = (options: ResourceRequestsOptions = {}): Layer.Layer<Resour
       const idle = Duration.fromInputUnsafe(options.idle ?? "2 minutes")
       const events = Duration.fromInputUnsafe(options.events ?? "1 hour")
       return ResourceServer.of({
+        admits: (resource) => Effect.mapError(egress.admits(resource, trustOf(resource)), errorOf),
         send: Effect.fnUntraced(function*(request) {
           const answer = yield* Effect.mapError(
             egress.stream(
