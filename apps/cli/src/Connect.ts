@@ -3,13 +3,13 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { type CliFailure, failure, reworded } from "./CliFailure.ts"
-import { accompany, type Asked } from "./Consent.ts"
+import { accompany } from "./Consent.ts"
 import { report } from "./FlowReport.ts"
 import { Output, plain } from "./Output.ts"
 import type { Remote } from "./Remote.ts"
 import * as Ssh from "./Ssh.ts"
 import { reach, resolve } from "./Target.ts"
-import { operations, type Started } from "./Wire.ts"
+import { type Flow, operations, type Ready } from "./Wire.ts"
 import { slugOf } from "./Words.ts"
 
 /** `valetkey connect`: start, open the browser, wait. */
@@ -23,7 +23,7 @@ export const Connect = Command.make(
     ),
     transport: Flag.Literals("transport", ["loopback", "gateway", "device", "paste"]).pipe(
       Flag.withDescription(
-        "How the answer comes back; the server decides by default. paste: you carry the address where the browser ends"
+        "How the answer comes back; the server decides by default. device: you enter a code on any device; paste: you carry the address where the browser ends. A flow that waits already goes on with it"
       ),
       Flag.optional
     ),
@@ -53,20 +53,26 @@ export const Connect = Command.make(
     const scopes = input.scope.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== "")
     const pastes = Option.contains(input.transport, "paste")
     const noBrowser = input.noBrowser || pastes
+    // The same flow: its listener waits too, for a browser that can reach it after all.
+    const transport = pastes ? "loopback" : Option.getOrUndefined(input.transport)
     // From the start on, whoever goes away takes the flow along.
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
-        const started = yield* restore(remote.call(operations.start, {
-          server,
-          ...Option.match(input.transport, {
-            onNone: () => ({}),
-            // The same flow: its listener waits too, for a browser that can reach it after all.
-            onSome: (transport) => ({ transport: transport === "paste" ? "loopback" as const : transport })
-          }),
-          ...(scopes.length === 0 ? {} : { scopes }),
-          ...(input.replace ? { onConflict: "supersede" as const } : {}),
-          ...(input.again ? { reauthorize: true } : {})
-        })).pipe(
+        const started = yield* restore(
+          remote.call(operations.start, {
+            server,
+            ...(transport === undefined ? {} : { transport }),
+            ...(scopes.length === 0 ? {} : { scopes }),
+            ...(input.replace ? { onConflict: "supersede" as const } : {}),
+            ...(input.again ? { reauthorize: true } : {})
+          }).pipe(
+            // Other scopes would need another consent than the one that is waited for.
+            Effect.catchIf(
+              (told) => told.code === "flow_conflict" && transport !== undefined && scopes.length === 0,
+              (told) => goOn(remote, told, transport!)
+            )
+          )
+        ).pipe(
           Effect.mapError(explainStart),
           // A URL that leads nowhere does not keep the name that is meant for the right one. Where another command was
           // quicker to start, it leads somewhere.
@@ -98,15 +104,13 @@ export const Connect = Command.make(
             flowId: started.flowId,
             status: started.status,
             transport: started.transport,
-            ...("connectUrl" in started
-              ? { connectUrl: started.connectUrl, compareCode: started.compareCode }
-              : { authorizationUrl: started.authorizationUrl }),
+            ...linksOf(started),
             expiresAt: started.expiresAt
           }, "")
         }
         const { flowId } = started
         const ssh = place === "local" ? Ssh.sessionOf(process.env) : undefined
-        const flow = yield* restore(accompany(remote, server, askedBy(started), { noBrowser, ssh })).pipe(
+        const flow = yield* restore(accompany(remote, server, started, { noBrowser, ssh })).pipe(
           Effect.onExit((exit) =>
             Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
               ? remote.call(operations.cancel, flowId).pipe(
@@ -132,6 +136,10 @@ export const Connect = Command.make(
     {
       command: "valetkey connect notes --transport paste",
       description: "On a machine without a browser: open the URL elsewhere, paste the address where it ends"
+    },
+    {
+      command: "valetkey connect notes --transport device",
+      description: "Show a code to enter on any device, and wait"
     }
   ])
 )
@@ -170,15 +178,22 @@ const serverOf = Effect.fnUntraced(function*(
   return { server, added: created }
 })
 
-/** What the person is asked for. Where a listener of the server's machine takes the answer, that is told too. */
-const askedBy = (
-  started: Extract<Started, { readonly authorizationUrl: string } | { readonly connectUrl: string }>
-): Asked => {
-  const { expiresAt, flowId } = started
-  if ("connectUrl" in started) return { flowId, expiresAt, url: started.connectUrl, compareCode: started.compareCode }
-  const url = started.authorizationUrl
-  const redirect = URL.parse(URL.parse(url)?.searchParams.get("redirect_uri") ?? "")
-  return { flowId, expiresAt, url, ...(redirect !== null && Ssh.isLoopback(redirect) ? { listener: redirect } : {}) }
+/** Continues the flow that is in the way with the transport that is wanted now. */
+const goOn = Effect.fnUntraced(function*(remote: Remote, told: CliFailure, transport: Flow["transport"]) {
+  const output = yield* Output
+  const flowId = told.details?.["running"]
+  if (typeof flowId !== "string") return yield* told
+  const ready = yield* remote.call(operations.handOff, { flowId, transport })
+  yield* output.say("Continuing the flow that was waiting; what was shown for it before leads nowhere any more")
+  return ready
+})
+
+/** What a program shows to the person. */
+const linksOf = (ready: Ready) => {
+  if ("connectUrl" in ready) return { connectUrl: ready.connectUrl, compareCode: ready.compareCode }
+  if ("authorizationUrl" in ready) return { authorizationUrl: ready.authorizationUrl }
+  const { userCode, verificationUri, verificationUriComplete } = ready
+  return { userCode, verificationUri, ...(verificationUriComplete === undefined ? {} : { verificationUriComplete }) }
 }
 
 const isConflict = (cause: Cause.Cause<CliFailure>): boolean =>

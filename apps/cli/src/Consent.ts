@@ -1,24 +1,12 @@
-import { Clock, Duration, Effect, type Redacted } from "effect"
+import { Clock, Duration, Effect, Redacted } from "effect"
 import * as Browser from "./Browser.ts"
 import { type CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
 import * as PastedUrl from "./PastedUrl.ts"
 import type { Remote } from "./Remote.ts"
-import { forwardLine, type Ssh } from "./Ssh.ts"
-import { type Flow, operations } from "./Wire.ts"
+import { forwardLine, isLoopback, type Ssh } from "./Ssh.ts"
+import { type Flow, operations, type Ready } from "./Wire.ts"
 import { formatDuration } from "./Words.ts"
-
-/** What a person must do, by when. */
-export interface Asked {
-  readonly flowId: string
-  /** Of the provider, or of the connect page. */
-  readonly url: string
-  /** What the connect page shows too. */
-  readonly compareCode?: string
-  readonly expiresAt: string
-  /** Where the answer arrives, when that is a listener of the server's machine. */
-  readonly listener?: URL
-}
 
 /** How a command shows the URL. */
 export interface Showing {
@@ -27,43 +15,84 @@ export interface Showing {
   readonly ssh: Ssh | undefined
 }
 
-/** Shows the URL or opens it, and waits until the flow is settled. */
-export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, asked: Asked, showing: Showing) {
+/** Shows what the person consents with, or opens it, and waits until the flow is settled. */
+export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, ready: Ready, showing: Showing) {
+  const deadline = Date.parse(ready.expiresAt)
+  const meanwhile = "userCode" in ready
+    ? Effect.andThen(showCode(ready), waiting(progress(deadline)))
+    : yield* showUrl(remote, server, ready, showing)
+  return yield* Effect.raceFirst(poll(remote, ready.flowId, deadline), meanwhile)
+})
+
+const waiting = <A, E, R>(meanwhile: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(
+    Output,
+    (output) => Effect.andThen(output.say("Waiting for consent; press Ctrl+C to cancel"), meanwhile)
+  )
+
+/** Shows a URL or opens it, and tells every way in which its answer can come. What to do meanwhile. */
+const showUrl = Effect.fnUntraced(function*(
+  remote: Remote,
+  server: string,
+  ready: Exclude<Ready, { readonly userCode: string }>,
+  showing: Showing
+) {
   const output = yield* Output
-  const { compareCode, listener, url } = asked
-  if (compareCode !== undefined) {
-    yield* output.say(`The page must show this code: ${plain(compareCode)}`)
-  }
+  const deadline = Date.parse(ready.expiresAt)
+  if ("compareCode" in ready) yield* output.say(`The page must show this code: ${plain(ready.compareCode)}`)
+  const url = "connectUrl" in ready ? ready.connectUrl : ready.authorizationUrl
+  const listener = listenerOf(ready)
   const refused = yield* show(server, url, showing)
   if (listener !== undefined && showing.ssh !== undefined) {
     yield* output.say("The browser comes back to this machine. On yours, keep this running meanwhile:")
     yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
   }
-  const byHand = refused === undefined ? carry(remote, asked) : refused.pipe(
-    Effect.andThen(output.say(`${Browser.notOpened}: ${plain(url)}`)),
-    Effect.andThen(carry(remote, asked))
-  )
-  yield* output.say("Waiting for consent; press Ctrl+C to cancel")
-  const deadline = Date.parse(asked.expiresAt)
-  const meanwhile = Effect.raceFirst(progress(deadline), byHand)
-  return yield* Effect.raceFirst(poll(remote, asked.flowId, deadline), meanwhile)
+  const elsewhere = `valetkey connect ${server} --transport device`
+  const byHand = listener === undefined ? Effect.never : carry(remote, ready.flowId, elsewhere)
+  if (refused === undefined) return waiting(Effect.raceFirst(progress(deadline), byHand))
+  const hint = listener === undefined ? undefined : `No answer yet? This goes on on another device: ${elsewhere}`
+  return waiting(Effect.raceFirst(
+    progress(deadline, hint),
+    refused.pipe(Effect.andThen(output.say(`${Browser.notOpened}: ${plain(url)}`)), Effect.andThen(byHand))
+  ))
 })
 
-/** Says how a browser that reaches no listener is helped, and takes the addresses that a person pastes. */
-const carry = Effect.fnUntraced(function*(remote: Remote, { flowId, listener }: Asked) {
+/** Where the answer arrives, when that is a listener of the server's machine. */
+const listenerOf = (ready: Ready): URL | undefined => {
+  if (!("authorizationUrl" in ready)) return undefined
+  const redirect = URL.parse(URL.parse(ready.authorizationUrl)?.searchParams.get("redirect_uri") ?? "")
+  return redirect !== null && isLoopback(redirect) ? redirect : undefined
+}
+
+/** Tells where to enter which code. The code is for the person who reads this: who else enters it connects an account of theirs. */
+const showCode = Effect.fnUntraced(function*(ready: Extract<Ready, { readonly userCode: string }>) {
   const output = yield* Output
-  if (listener === undefined) return yield* Effect.never
+  const { userCode, verificationUri, verificationUriComplete } = ready
+  const page = plain(verificationUriComplete ?? verificationUri)
+  yield* output.say(`Open this page of ${plain(new URL(verificationUri).host)} on any device:`)
+  yield* output.json ? output.say(page) : output.data(page)
+  if (verificationUriComplete !== undefined) yield* output.say(`or ${plain(verificationUri)}`)
+  yield* output.say(`The code is ${plain(userCode)}. Enter it, or compare it, and keep it to yourself`)
+})
+
+/** Says how a browser that reaches no listener is helped, and takes what a person pastes or types. */
+const carry = Effect.fnUntraced(function*(remote: Remote, flowId: string, elsewhere: string) {
+  const output = yield* Output
   if (!output.json && PastedUrl.isOffered()) {
     return yield* PastedUrl.each(
-      output.say(
-        "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
+      Effect.andThen(
+        output.say(
+          "Where the browser ends at a page that it cannot reach, paste the address of that page here and press Enter"
+        ),
+        output.say("To go on on another device, type device and press Enter")
       ),
-      (address) => handOver(remote, flowId, address)
+      (line) => take(remote, flowId, line)
     )
   }
   yield* output.say(
     `Where the browser ends at a page that it cannot reach, pass its address on: valetkey callback ${flowId} < FILE`
   )
+  yield* output.say(`To go on on another device: ${elsewhere}`)
   return yield* Effect.never
 })
 
@@ -83,12 +112,17 @@ const show = Effect.fnUntraced(function*(server: string, url: string, { noBrowse
   )
 })
 
-/** Hands a pasted address over. What becomes of the flow is for whoever asks for it. */
-const handOver = Effect.fnUntraced(function*(remote: Remote, flowId: string, address: Redacted.Redacted) {
+/** Takes a line from the terminal: the address where the browser ended, or the wish to go on elsewhere. */
+const take = Effect.fnUntraced(function*(remote: Remote, flowId: string, line: Redacted.Redacted) {
   const output = yield* Output
-  yield* remote.call(operations.paste, { flowId, address }).pipe(
-    Effect.catch((error) => output.say(plain(error.message)))
-  )
+  const taken = Redacted.value(line).toLowerCase() === "device"
+    ? Effect.flatMap(
+      remote.call(operations.handOff, { flowId, transport: "device" }),
+      (ready) => "userCode" in ready ? showCode(ready) : Effect.void
+    )
+    // What becomes of the flow is for whoever asks for it.
+    : remote.call(operations.paste, { flowId, address: line })
+  yield* taken.pipe(Effect.catch((error) => output.say(plain(error.message))))
 })
 
 const hasBrowser = (browser: string | undefined): boolean => browser !== undefined && browser !== ""
@@ -123,18 +157,26 @@ const isSettled = ({ status }: Flow): boolean =>
 const brokenFor = 20_000
 
 /** Tells how long it took and how long is left. */
-const progress = Effect.fnUntraced(function*(deadline: number) {
+const progress = Effect.fnUntraced(function*(deadline: number, hint?: string) {
   const output = yield* Output
   const began = yield* Clock.currentTimeMillis
+  let untold = hint
   for (let frame = 0;; frame++) {
     yield* Effect.sleep(output.watched ? "120 millis" : "30 seconds")
     const now = yield* Clock.currentTimeMillis
     const elapsed = formatDuration(now - began)
     const left = formatDuration(deadline - now)
+    if (untold !== undefined && now - began > patience) {
+      yield* output.say(untold)
+      untold = undefined
+    }
     yield* output.watched
       ? output.status(`${spinner[frame % spinner.length] ?? ""} ${elapsed} elapsed, ${left} left`)
       : output.say(`Still waiting: ${elapsed} elapsed, ${left} left`)
   }
-}) as (deadline: number) => Effect.Effect<never, never, Output>
+}) as (deadline: number, hint?: string) => Effect.Effect<never, never, Output>
+
+/** How long a person at a browser usually needs. */
+const patience = 25_000
 
 const spinner = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"]

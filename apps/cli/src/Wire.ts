@@ -8,6 +8,7 @@ import type {
   FlowJoined,
   FlowOffered,
   FlowStarted,
+  FlowVerifying,
   FlowView,
   StartPayload
 } from "@valetkey/api/FlowsApi"
@@ -59,10 +60,12 @@ export type Keys = typeof KeysView.Encoded
 /** One condition of readiness on the wire. */
 export type Check = typeof ReadinessCheck.Encoded
 
-/** What a start gives: a URL of the provider or of the connect page, the flow of somebody else, or the connection that is there. */
+/** What a person consents with: a URL of the provider or of the connect page, or a code to enter on any device. */
+export type Ready = typeof FlowStarted.Encoded | typeof FlowOffered.Encoded | typeof FlowVerifying.Encoded
+
+/** What a start gives: what the person consents with, the flow of somebody else, or the connection that is there. */
 export type Started =
-  | typeof FlowStarted.Encoded
-  | typeof FlowOffered.Encoded
+  | Ready
   | typeof FlowJoined.Encoded
   | typeof AlreadyConnected.Encoded
 
@@ -88,8 +91,7 @@ export const operations = {
     path: () => "/v1/flows",
     body: (payload) => payload,
     accepts: (answer): answer is Started =>
-      has(answer, { flowId: "string", authorizationUrl: "string", expiresAt: "string" }) ||
-      has(answer, { flowId: "string", connectUrl: "string", compareCode: "string", expiresAt: "string" }) ||
+      isReady(answer) ||
       has(answer, { flowId: "string", joined: "boolean" }) ||
       has(answer, { alreadyConnected: "boolean", connection: "object" })
   }),
@@ -102,6 +104,12 @@ export const operations = {
     method: "DELETE",
     path: (flowId) => `/v1/flows/${encodeURIComponent(flowId)}`,
     accepts: isEmpty
+  }),
+  handOff: operation<{ readonly flowId: string; readonly transport: Flow["transport"] }, Ready>({
+    method: "POST",
+    path: ({ flowId }) => `/v1/flows/${encodeURIComponent(flowId)}/handoff`,
+    body: ({ transport }) => ({ transport }),
+    accepts: isReady
   }),
   paste: operation<{ readonly flowId: string; readonly address: Redacted.Redacted }, Flow>({
     method: "POST",
@@ -317,6 +325,12 @@ export const isProblem = (answer: unknown): answer is Problem =>
 
 function operation<Input, Output>(self: Operation<Input, Output>): Operation<Input, Output> {
   return self
+}
+
+function isReady(answer: unknown): answer is Ready {
+  return has(answer, { flowId: "string", authorizationUrl: "string", expiresAt: "string" }) ||
+    has(answer, { flowId: "string", connectUrl: "string", compareCode: "string", expiresAt: "string" }) ||
+    has(answer, { flowId: "string", userCode: "string", verificationUri: "string", expiresAt: "string" })
 }
 
 function isInstance(answer: unknown): answer is typeof InstanceView.Encoded {

@@ -7,6 +7,7 @@ import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
 import { Connections } from "@valetkey/domain/Connections"
 import { Consoles } from "@valetkey/domain/Consoles"
+import { DevicePoller } from "@valetkey/domain/DevicePoller"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { Histories } from "@valetkey/domain/Histories"
@@ -83,12 +84,22 @@ export const layerServer = (settings: ServerSettings) =>
   )
 
 const layerUseCases = (settings: Settings) =>
-  Layer.mergeAll(Housekeeping.layerSchedule(), Tenants.layerSchedule(), layerProxy(settings)).pipe(
+  Layer.mergeAll(
+    Housekeeping.layerSchedule(),
+    Tenants.layerSchedule(),
+    DevicePoller.layerSchedule(),
+    layerProxy(settings)
+  ).pipe(
+    Layer.provideMerge(InstanceGuard.layerDevicePoller.pipe(Layer.provide(DevicePoller.layer))),
     Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(
         InstanceGuard.layerFlows.pipe(
-          Layer.provide(Flows.layer({ ttl: settings.flowTtl, returnUrls: settings.returnUrls }))
+          Layer.provide(Flows.layer({
+            ttl: settings.flowTtl,
+            returnUrls: settings.returnUrls,
+            device: settings.deviceFlow
+          }))
         ),
         AccessTokens.layer(),
         Connections.layer,

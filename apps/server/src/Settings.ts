@@ -78,6 +78,8 @@ interface Common {
   readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
   readonly flowTtl: Duration.Duration
+  /** Whether people may consent on another device. */
+  readonly deviceFlow: boolean
   readonly auditRetention: Duration.Duration
   readonly receiptRetention: Duration.Duration
   readonly deletionPatience: Duration.Duration
@@ -113,6 +115,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
+      deviceFlow: (yield* optional("VALETKEY_DEVICE_FLOW", Config.Boolean)) ?? true,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
       receiptRetention: (yield* optional("VALETKEY_REVOCATION_RETENTION", parsed(parseRetention))) ?? receiptRetention,
       deletionPatience: (yield* optional("VALETKEY_DELETION_PATIENCE", parsed(parsePatience))) ?? Duration.hours(1),

@@ -159,6 +159,12 @@ export const variables = [
     "How long a person has to consent."
   ),
   define(
+    "VALETKEY_DEVICE_FLOW",
+    "true",
+    "true or false",
+    "Whether people may consent on another device (RFC 8628). Nothing binds that device to who started."
+  ),
+  define(
     "VALETKEY_AUDIT_RETENTION",
     "365d",
     "1d to 3650d, or years such as 2y",

@@ -8,7 +8,7 @@ import type { DepositConflict } from "@valetkey/domain/Connections"
 import type { DestinationRefused } from "@valetkey/domain/Destination"
 import type { ExportRefused } from "@valetkey/domain/Exports"
 import type { CompletionCodeInvalid, FlowNotReady } from "@valetkey/domain/Finalization"
-import type { StartError } from "@valetkey/domain/Flows"
+import type { HandOffError, StartError } from "@valetkey/domain/Flows"
 import type { FlowNotFound } from "@valetkey/domain/FlowStore"
 import type { KeysManagedElsewhere } from "@valetkey/domain/HeldKeys"
 import type { KeyRotationError } from "@valetkey/domain/KeyRotation"
@@ -29,6 +29,7 @@ export type DomainError =
   | ExportRefused
   | FlowNotFound
   | FlowNotReady
+  | HandOffError
   | KeyRotationError
   | KeysManagedElsewhere
   | ProxyRefused
@@ -81,6 +82,9 @@ export const errorStatus = {
   connection_not_found: 404,
   connection_quarantined: 503,
   deposit_refused: 422,
+  device_refused: 502,
+  device_unconfirmable: 422,
+  device_unsupported: 422,
   egress_refused: 422,
   token_endpoint_moved: 409,
   encryption_key_mismatch: 503,
@@ -92,6 +96,9 @@ export const errorStatus = {
   flow_preempted: 409,
   forbidden: 403,
   generation_mismatch: 412,
+  handoff_early: 409,
+  handoff_late: 409,
+  handoff_unexpected: 409,
   host_refused: 421,
   instance_mismatch: 503,
   insufficient_scope: 403,

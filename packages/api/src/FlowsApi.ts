@@ -57,6 +57,23 @@ export const FlowOffered = Schema.Struct({
 }).annotate({ identifier: "FlowOffered" })
 export type FlowOffered = typeof FlowOffered.Type
 
+/**
+ * Schema for a flow whose person consents on another device (RFC 8628 §3.3): they open `verificationUri` anywhere and enter
+ * the user code. Nothing binds that device. Whoever knows the code can consent with an account of theirs, so show it to
+ * the person who started and to nobody else.
+ */
+export const FlowVerifying = Schema.Struct({
+  flowId: FlowId,
+  status: FlowState,
+  userCode: Schema.RedactedFromValue(Schema.String),
+  verificationUri: Schema.String,
+  /** The same page with the user code in it, of the same origin; show the user code all the same. */
+  verificationUriComplete: Schema.optionalKey(Schema.RedactedFromValue(Schema.String)),
+  transport: TransportKind,
+  expiresAt: Instant
+}).annotate({ identifier: "FlowVerifying" })
+export type FlowVerifying = typeof FlowVerifying.Type
+
 /** Schema for the running flow that a caller joined. Its URL went to whoever started it. */
 export const FlowJoined = Schema.Struct({
   flowId: FlowId,
@@ -102,6 +119,10 @@ export const PastePayload = Schema.Struct({
 }).annotate({ identifier: "PasteCallback" })
 export type PastePayload = typeof PastePayload.Type
 
+/** Schema for how a running flow goes on. */
+export const HandOffPayload = Schema.Struct({ transport: TransportKind }).annotate({ identifier: "HandOffFlow" })
+export type HandOffPayload = typeof HandOffPayload.Type
+
 /** Any text: what is no flow id names no flow, and is answered like one that does not exist. */
 const params = { flowId: Schema.String }
 
@@ -115,6 +136,7 @@ export class FlowsApi extends group(
       success: [
         FlowStarted.pipe(HttpApiSchema.status(201)),
         FlowOffered.pipe(HttpApiSchema.status(201)),
+        FlowVerifying.pipe(HttpApiSchema.status(201)),
         FlowJoined,
         AlreadyConnected
       ],
@@ -149,6 +171,18 @@ export class FlowsApi extends group(
     }).annotate(
       OpenApi.Summary,
       "Hand over the address where the browser ended, when it cannot reach the redirect URI of a loopback flow; waits for the flow to settle"
+    )
+  ),
+  guarded(
+    ["flows:write"],
+    HttpApiEndpoint.post("handOff", "/v1/flows/:flowId/handoff", {
+      params,
+      payload: HandOffPayload,
+      success: [FlowStarted, FlowOffered, FlowVerifying],
+      error: problems(404, 409, 422, 502, 503)
+    }).annotate(
+      OpenApi.Summary,
+      "Continue a flow that waits for its consent with another transport; what was handed out before leads nowhere any more"
     )
   ),
   guarded(

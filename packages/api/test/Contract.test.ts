@@ -39,7 +39,7 @@ describe("the contract", () => {
     assert.strictEqual(group("fine", open(bare)).identifier, "fine")
   })
 
-  it("S2.12 API-14 gives out no secret but the URLs of a start and the access token", () => {
+  it("S2.12 API-14 gives out no secret but what a person consents with and the access token", () => {
     const secrets = endpoints.flatMap((endpoint) =>
       [...endpoint.success].flatMap((schema) => secretsOf(schema.ast).map((name) => `${named(endpoint)} ${name}`))
     )
@@ -48,7 +48,13 @@ describe("the contract", () => {
       "POST /v1/connections/:server/token accessToken",
       "POST /v1/console consoleUrl",
       "POST /v1/flows authorizationUrl",
-      "POST /v1/flows connectUrl"
+      "POST /v1/flows connectUrl",
+      "POST /v1/flows userCode",
+      "POST /v1/flows verificationUriComplete",
+      "POST /v1/flows/:flowId/handoff authorizationUrl",
+      "POST /v1/flows/:flowId/handoff connectUrl",
+      "POST /v1/flows/:flowId/handoff userCode",
+      "POST /v1/flows/:flowId/handoff verificationUriComplete"
     ])
   })
 

@@ -8,6 +8,7 @@ import {
   type FlowJoined,
   type FlowOffered,
   type FlowStarted,
+  type FlowVerifying,
   type FlowView,
   StartPayload
 } from "@valetkey/api/FlowsApi"
@@ -31,17 +32,23 @@ import { reasonOf, Transport } from "./Transport.ts"
 export class ValetkeyClient extends Context.Service<ValetkeyClient, {
   /**
    * Starts a flow. `onConflict` and `reauthorize` say what an open flow or an active connection means. Show the compare
-   * code of an offered one where the person started: the page behind its URL shows the same.
+   * code of an offered one where the person started: the page behind its URL shows the same. Show the user code of a
+   * verifying one to nobody but the person who started.
    */
   start(
     payload: Omit<StartPayload, "server"> & { readonly server: string }
-  ): Effect.Effect<FlowStarted | FlowOffered | FlowJoined | AlreadyConnected, ClientError>
+  ): Effect.Effect<FlowStarted | FlowOffered | FlowVerifying | FlowJoined | AlreadyConnected, ClientError>
   /** A flow; waits up to `wait` for it to settle. */
   flow(id: FlowView["flowId"], options?: { readonly wait?: Duration.Input }): Effect.Effect<FlowView, ClientError>
   /** Idempotent; a settled flow stays as it is. */
   cancel(id: FlowView["flowId"]): Effect.Effect<void, ClientError>
   /** Hands over the address where a browser ended that cannot reach the redirect URI of a loopback flow, and gives the settled flow. */
   paste(id: FlowView["flowId"], url: Redacted.Redacted<string>): Effect.Effect<FlowView, ClientError>
+  /** Continues a flow that waits for its consent with another transport; what was handed out before leads nowhere any more. */
+  handOff(
+    id: FlowView["flowId"],
+    transport: FlowView["transport"]
+  ): Effect.Effect<FlowStarted | FlowOffered | FlowVerifying, ClientError>
   /** Exchanges a held code, on behalf of the signed-in user whose browser brought the completion code to the return URL. */
   finalize(
     id: FlowView["flowId"],
@@ -145,6 +152,7 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
           })),
         cancel: (flowId) => call(flows.cancel({ params: { flowId } })),
         paste: (flowId, url) => call(flows.paste({ params: { flowId }, payload: { url } })),
+        handOff: (flowId, transport) => call(flows.handOff({ params: { flowId }, payload: { transport } })),
         finalize: (flowId, completionCode) => call(flows.finalize({ params: { flowId }, payload: { completionCode } })),
         connections: pages<ConnectionView, ServerView["server"]>((after) =>
           Effect.map(

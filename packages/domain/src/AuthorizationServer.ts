@@ -2,6 +2,7 @@ import { Context, type DateTime, type Effect, type Redacted, Schema } from "effe
 import type { CallbackAccepted } from "./Authorization.ts"
 import type { Grant } from "./Connection.ts"
 import type { Credentials } from "./Credentials.ts"
+import type { DeviceAnswer, DeviceAuthorization, DeviceAuthorizationRequest } from "./DeviceAuthorization.ts"
 import type { TransportKind } from "./Flow.ts"
 import { HttpUrl, type Server, type TokenEndpointAuthMethod } from "./Server.ts"
 
@@ -14,6 +15,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   registrationEndpoint: Schema.optionalKey(HttpUrl),
   /** Whether a client id may be the URL of a client id metadata document (OAuth Client ID Metadata Document, §5). */
   readsClientMetadata: Schema.optionalKey(Schema.Boolean),
+  /** RFC 8628 §4. */
+  deviceAuthorizationEndpoint: Schema.optionalKey(HttpUrl),
   /** RFC 9207 §3. */
   issRequired: Schema.Boolean,
   /** RFC 8414 §2; what a registration may ask for. */
@@ -37,7 +40,9 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
     "token_endpoint_moved",
     "registration_unsupported",
     "registration_refused",
-    "client_secret_missing"
+    "client_secret_missing",
+    "device_unsupported",
+    "device_refused"
   ]),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
@@ -63,6 +68,10 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
         return "The authorization server refused to register a client; register one by hand and put its id into the server's configuration"
       case "client_secret_missing":
         return "The server's client authenticates with a secret and none is stored; describe the server again with the secret, or with authMethod none if the client is public"
+      case "device_unsupported":
+        return "The authorization server offers no device authorization (RFC 8628); use another transport, or give the endpoint in the server's configuration if it has one"
+      case "device_refused":
+        return "The authorization server refused the device authorization or answered it with something else; check that the client may use the device grant, and the scopes, or use another transport"
     }
   }
 }
@@ -151,9 +160,10 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
    * of itself. For a server with configured endpoints nobody is asked.
    */
   discover(server: Server): Effect.Effect<AuthorizationServerMetadata, DiscoveryError>
-  /** Registers a client for one redirect URI (RFC 7591). */
+  /** Registers a client for one redirect URI, or for the device grant alone (RFC 7591). */
   register(metadata: AuthorizationServerMetadata, input: {
-    readonly redirectUri: string
+    /** Undefined for a client that no browser is ever sent back to. */
+    readonly redirectUri: string | undefined
     readonly transport: TransportKind
     readonly scopes: ReadonlyArray<string>
   }): Effect.Effect<RegisteredClient, DiscoveryError>
@@ -168,6 +178,21 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly clientSecret: Redacted.Redacted | undefined
     readonly nonce?: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
+  /** Asks for a device code and a user code (RFC 8628 §3.1). Nothing is granted by it. */
+  authorizeDevice(
+    metadata: AuthorizationServerMetadata,
+    request: DeviceAuthorizationRequest
+  ): Effect.Effect<DeviceAuthorization, DiscoveryError>
+  /**
+   * Asks once what became of a device code (RFC 8628 §3.4). Asking again is safe at any time: a code is granted once, and
+   * a server that granted it refuses it from then on.
+   */
+  poll(grant: Grant, input: {
+    readonly deviceCode: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+    /** Whether an ID token was asked for: then it is checked, and names the account. */
+    readonly openid?: boolean | undefined
+  }): Effect.Effect<DeviceAnswer, RedemptionError>
   /**
    * Posts the refresh token once (RFC 6749 §6). Never retried here. The access token is empty when the answer had none
    * and rotated the refresh token all the same: the new one may be the only one left. The account is what a readable ID

@@ -7,7 +7,12 @@ import type { StoreError } from "./StoreError.ts"
 
 /** Error of opening a way for the authorization response to come back. Nothing stays open. */
 export class TransportError extends Schema.TaggedError<TransportError>("valetkey/TransportError")("TransportError", {
-  code: Schema.Literals(["transport_unavailable", "callback_port_unavailable", "public_url_missing"]),
+  code: Schema.Literals([
+    "transport_unavailable",
+    "callback_port_unavailable",
+    "public_url_missing",
+    "device_unconfirmable"
+  ]),
   transport: TransportKind
 }) {
   override get message() {
@@ -18,6 +23,8 @@ export class TransportError extends Schema.TaggedError<TransportError>("valetkey
         return "No loopback port could be opened for the callback; free the port or let the system choose one"
       case "public_url_missing":
         return "The gateway transport needs a public URL; set VALETKEY_PUBLIC_URL"
+      case "device_unconfirmable":
+        return "A device flow brings no browser back, so an application cannot finalize it; leave confirmation out, or use the gateway transport"
     }
   }
 }

@@ -1,4 +1,4 @@
-import { type DateTime, Schema } from "effect"
+import { type DateTime, type Duration, Schema } from "effect"
 import { AccountChange } from "./Account.ts"
 import type { ConnectionKey, Grant } from "./Connection.ts"
 import type { Digest } from "./Entropy.ts"
@@ -27,7 +27,7 @@ export const FlowState = Schema.Literals([
 export type FlowState = typeof FlowState.Type
 
 const edges: { readonly [From in FlowState]: ReadonlyArray<FlowState> } = {
-  pending: ["exchanging", "awaiting_finalize", "failed", "cancelled", "expired", "superseded"],
+  pending: ["exchanging", "awaiting_finalize", "failed", "outcome_unknown", "cancelled", "expired", "superseded"],
   awaiting_finalize: ["exchanging", "failed", "cancelled", "expired", "superseded"],
   exchanging: ["awaiting_finalize", "completed", "failed", "outcome_unknown", "cancelled", "superseded"],
   completed: [],
@@ -79,7 +79,7 @@ export const failureSentence: { readonly [Code in FlowFailure]: string } = {
   issuer_mismatch:
     "The answer came from another authorization server than the one asked. Nothing was exchanged; start again.",
   malformed_response: "The provider's answer was malformed. Start again; if it repeats, report it to the provider.",
-  code_rejected: "The provider refused the authorization code. Start again.",
+  code_rejected: "The provider refused the authorization code or the device code. Start again.",
   client_misconfigured:
     "The provider refused this client. Check the client registration of the server, then start again.",
   authorization_server_unavailable: "The provider could not be reached or is unavailable. Try again later.",
@@ -132,6 +132,16 @@ export const AuthorizationSnapshot = Schema.Struct({
 })
 export type AuthorizationSnapshot = typeof AuthorizationSnapshot.Type
 
+/** Schema for the part of a frozen device authorization that needs no seal (RFC 8628 §3.2). The user code is not kept. */
+export const DeviceSnapshot = Schema.Struct({
+  verificationUri: HttpUrl,
+  scopes: Schema.Array(Schema.String),
+  resource: Schema.optionalKey(HttpUrl),
+  openid: AuthorizationSnapshot.fields.openid,
+  accountChange: AuthorizationSnapshot.fields.accountChange
+})
+export type DeviceSnapshot = typeof DeviceSnapshot.Type
+
 /** Everything that `start` decided and the callback must find unchanged. */
 export interface FrozenAuthorization {
   readonly snapshot: AuthorizationSnapshot
@@ -156,6 +166,26 @@ export interface FrozenTicket {
   readonly authorizationUrl: Sealed
 }
 
+/** What a flow keeps while a person enters a user code elsewhere. There is no response to match: the device code is asked about. */
+export interface FrozenDevice {
+  readonly snapshot: DeviceSnapshot
+  readonly grant: Grant
+  /** Sealed as `device_code`, generation 0. */
+  readonly deviceCode: Sealed
+  /** Sealed as `client_secret`, generation 0. */
+  readonly clientSecret?: Sealed | undefined
+  /** The pause between two polls (RFC 8628 §3.5). The first poll is due after one. */
+  readonly interval: Duration.Duration
+  /** The flow ends no later than its device code. */
+  readonly expiresIn: Duration.Duration
+}
+
+/** What a way to the consent rests on: a response that comes back with a browser, or a device code. */
+export type FrozenWay = FrozenAuthorization | FrozenDevice
+
+/** Whether the consent is given on another device, so that no response comes back. */
+export const isDevice = (frozen: FrozenWay): frozen is FrozenDevice => "deviceCode" in frozen
+
 /** One attempt to obtain credentials, as a store returns it. */
 export interface Flow {
   readonly id: FlowId
@@ -164,8 +194,10 @@ export interface Flow {
   readonly failure?: FlowFailure | undefined
   readonly transport: TransportKind
   readonly confirmation: Confirmation
+  /** How often the flow was handed off to another transport. */
+  readonly handOffs: number
   /** Absent until `start` froze it. */
-  readonly snapshot?: AuthorizationSnapshot | undefined
+  readonly snapshot?: AuthorizationSnapshot | DeviceSnapshot | undefined
   /** SHA-256 of the completion code; absent until a code is held, and kept after it. */
   readonly completionHash?: Digest | undefined
   readonly createdAt: DateTime.Utc
@@ -177,5 +209,5 @@ export interface Flow {
 export const sealContext = (
   tenant: TenantId,
   id: FlowId,
-  field: "code_verifier" | "client_secret" | "authorization_code" | "authorization_url"
+  field: "code_verifier" | "client_secret" | "authorization_code" | "authorization_url" | "device_code"
 ): SealContext => ({ table: "flows", tenant, row: rowOf(id), field, generation: 0 })

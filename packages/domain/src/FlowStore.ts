@@ -7,6 +7,7 @@ import type {
   FlowFailure,
   FrozenAuthorization,
   FrozenTicket,
+  FrozenWay,
   OnConflict,
   TransportKind
 } from "./Flow.ts"
@@ -108,7 +109,19 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly frozen?: Frozen | undefined
   }): Effect.Effect<Reservation, FlowConflict | StoreError>
   /** Records what `start` decided; durable when it returns. False when the flow is not pending any more. Called once per flow. */
-  freeze(id: FlowId, authorization: FrozenAuthorization, ticket?: FrozenTicket): Effect.Effect<boolean, StoreError>
+  freeze(id: FlowId, frozen: FrozenWay, ticket?: FrozenTicket): Effect.Effect<boolean, StoreError>
+  /**
+   * Puts another way to the consent in place of the frozen one, in one atomic step: the flow keeps its id, its slot and its
+   * deadline, and nothing of the former way matches it any more, be it a state, a ticket, a browser or a poll under way.
+   * False when the flow is not pending or was handed off more than `handOffs` times meanwhile; then nothing changed. Of
+   * any number of calls with the same count one succeeds.
+   */
+  handOff(
+    id: FlowId,
+    to: { readonly handOffs: number; readonly transport: TransportKind },
+    frozen: FrozenWay,
+    ticket?: FrozenTicket
+  ): Effect.Effect<boolean, StoreError>
   /** The flow of a ticket, whatever became of it, if it began within the last `within`. Reading changes nothing. */
   findByTicket(input: {
     readonly ticketHash: Digest

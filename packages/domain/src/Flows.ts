@@ -16,13 +16,16 @@ import type { Digest, Entropy } from "./Entropy.ts"
 import type { CompletionCodeInvalid, FlowNotReady, ReturnUrlError } from "./Finalization.ts"
 import { type Confirmation, type Flow, type FlowId, isTerminal, type OnConflict, type TransportKind } from "./Flow.ts"
 import { type FlowConflict, FlowNotFound, type FlowPreempted, FlowStore } from "./FlowStore.ts"
+import type { HandOffRefused } from "./HandOff.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { makeCallbacks } from "./internal/callbacks.ts"
+import { makeHandingOff } from "./internal/handingOff.ts"
 import { makeListeners } from "./internal/listeners.ts"
 import { makePasting } from "./internal/pasting.ts"
 import { makeStarter } from "./internal/starter.ts"
 import { makeTickets } from "./internal/tickets.ts"
 import { makeWaiters } from "./internal/waiters.ts"
+import { makeWays } from "./internal/ways.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { ServerStore } from "./ServerStore.ts"
@@ -47,11 +50,11 @@ export interface StartOptions {
 }
 
 /**
- * What a start gives: a URL of the provider's, where the transport or the embedding application binds the person; a URL of
- * ours, where the person's browser binds itself; the running flow that the caller joined; or the connection that is there
- * already.
+ * What a person is given to consent with: a URL of the provider's, where the transport or the embedding application binds
+ * the person; a URL of ours, where the person's browser binds itself; or a code to enter at a page of the provider's, on any
+ * device. Nothing binds that device: who knows the user code can consent, with an account of theirs.
  */
-export type Started =
+export type Ready =
   | { readonly _tag: "Started"; readonly flow: Flow; readonly authorizationUrl: Redacted.Redacted }
   | {
     readonly _tag: "Offered"
@@ -59,6 +62,18 @@ export type Started =
     readonly connectUrl: Redacted.Redacted
     readonly compareCode: CompareCode
   }
+  | {
+    readonly _tag: "Verifying"
+    readonly flow: Flow
+    readonly userCode: Redacted.Redacted
+    readonly verificationUri: string
+    /** Holds the user code (RFC 8628 §3.3.1). */
+    readonly verificationUriComplete: Redacted.Redacted | undefined
+  }
+
+/** What a start gives: what the person consents with, the running flow that the caller joined, or the connection that is there. */
+export type Started =
+  | Ready
   | { readonly _tag: "Joined"; readonly flow: Flow }
   | { readonly _tag: "AlreadyConnected"; readonly connection: Connection }
 
@@ -68,6 +83,16 @@ export type StartError =
   | FlowConflict
   | FlowPreempted
   | ReturnUrlError
+  | DiscoveryError
+  | TransportError
+  | CipherError
+  | StoreError
+
+/** Errors of a hand-off. The flow goes on as it was, if it still does, and nothing more is open. */
+export type HandOffError =
+  | FlowNotFound
+  | HandOffRefused
+  | ServerNotFound
   | DiscoveryError
   | TransportError
   | CipherError
@@ -151,6 +176,12 @@ export class Flows extends Context.Service<Flows, {
     owner: FlowOwner,
     completionCode: Redacted.Redacted
   ): Effect.Effect<Flow, FlowNotFound | FlowNotReady | CompletionCodeInvalid | StoreError | CipherError>
+  /**
+   * Continues a pending flow with another transport, as the same flow: what was handed out before leads nowhere from then
+   * on, and what is handed out now is good for the time that the flow has left. The scopes stay. Of any number of hand-offs,
+   * callbacks and cancels at once one is first, and the others find what it left.
+   */
+  handOff(owner: FlowOwner, transport: TransportKind): Effect.Effect<Ready, HandOffError>
   /** Ends an open flow and closes its transport; what arrives later is void. Idempotent: a settled flow stays as it is. */
   cancel(owner: FlowOwner): Effect.Effect<void, FlowNotFound | StoreError>
   /** Closes the transports of flows that were settled elsewhere. `Housekeeping` calls it after a sweep. */
@@ -185,12 +216,9 @@ export class Flows extends Context.Service<Flows, {
         const callbacks = yield* makeCallbacks(listeners, waiters)
         const pasting = yield* makePasting(callbacks)
         const tickets = yield* makeTickets
-        const starter = yield* makeStarter({
-          ttl,
-          listeners,
-          returnUrls: options?.returnUrls ?? [],
-          complete: callbacks.complete
-        })
+        const ways = yield* makeWays({ device: options?.device ?? true, complete: callbacks.complete })
+        const starter = yield* makeStarter({ ttl, listeners, ways, returnUrls: options?.returnUrls ?? [] })
+        const handingOff = yield* makeHandingOff(listeners, ways)
 
         const status = Effect.fnUntraced(function*(owner: FlowOwner) {
           const flow = yield* flows.get(owner)
@@ -254,6 +282,7 @@ export class Flows extends Context.Service<Flows, {
             yield* callbacks.finalize(owner, completionCode)
             return yield* waiters.wait(owner)
           }),
+          handOff: handingOff.handOff,
           cancel,
           release: Effect.fnUntraced(function*(ids) {
             yield* Effect.forEach(ids, listeners.close, { discard: true })
@@ -273,4 +302,6 @@ export interface FlowsOptions {
   readonly ttl?: Duration.Input
   /** Where a browser may be sent after the callback of a flow that waits for `finalize`, to the letter. Default nowhere. */
   readonly returnUrls?: ReadonlyArray<string>
+  /** Whether people may consent on another device, which nothing binds to who started. Default true. */
+  readonly device?: boolean
 }

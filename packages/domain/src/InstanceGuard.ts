@@ -1,6 +1,7 @@
 import { Effect, Layer } from "effect"
 import { AuthorizationServer, DiscoveryError, RedemptionError, RevocationError } from "./AuthorizationServer.ts"
 import { Cipher } from "./Cipher.ts"
+import { DevicePoller } from "./DevicePoller.ts"
 import { Flows } from "./Flows.ts"
 import { Housekeeping } from "./Housekeeping.ts"
 import { Instance } from "./Instance.ts"
@@ -35,6 +36,8 @@ export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, A
         register: (metadata, input) => Effect.andThen(undiscovered, server.register(metadata, input)),
         authorizationUrl: (request) => server.authorizationUrl(request),
         exchange: (accepted, secrets) => Effect.andThen(unredeemed, server.exchange(accepted, secrets)),
+        authorizeDevice: (metadata, request) => Effect.andThen(undiscovered, server.authorizeDevice(metadata, request)),
+        poll: (grant, secrets) => Effect.andThen(unredeemed, server.poll(grant, secrets)),
         refresh: (grant, secrets) => Effect.andThen(unredeemed, server.refresh(grant, secrets)),
         revoke: (grant, input) =>
           Effect.andThen(
@@ -51,7 +54,11 @@ export const layerFlows: Layer.Layer<Flows, never, Flows | Instance> = Layer.eff
   Effect.map(
     Effect.all([Flows, Instance]),
     ([flows, { admitted }]) =>
-      Flows.of({ ...flows, start: (key, options) => Effect.andThen(admitted, flows.start(key, options)) })
+      Flows.of({
+        ...flows,
+        start: (key, options) => Effect.andThen(admitted, flows.start(key, options)),
+        handOff: (owner, transport) => Effect.andThen(admitted, flows.handOff(owner, transport))
+      })
   )
 )
 
@@ -63,6 +70,19 @@ export const layerHousekeeping: Layer.Layer<Housekeeping, never, Housekeeping | 
       Effect.matchEffect(admitted, { onFailure: () => Effect.succeed(0), onSuccess: () => piece })
     return Housekeeping.of({ sweep: ours(sweep), revoke: ours(revoke), replay: ours(replay) })
   })
+)
+
+/** Layer of a DevicePoller that leaves another instance's flows alone. */
+export const layerDevicePoller: Layer.Layer<DevicePoller, never, DevicePoller | Instance> = Layer.effect(
+  DevicePoller,
+  Effect.map(Effect.all([DevicePoller, Instance]), ([poller, { admitted }]) =>
+    DevicePoller.of({
+      ...poller,
+      begin: Effect.matchEffect(admitted, {
+        onFailure: () => Effect.succeed({ taken: 0, done: Effect.void }),
+        onSuccess: () => poller.begin
+      })
+    }))
 )
 
 /** Layer of Tenants that deletes nothing of another instance's. */

@@ -19,7 +19,8 @@ export const Registration = Schema.Struct({
   authMethod: TokenEndpointAuthMethod,
   clientSecret: Schema.optionalKey(Sealed),
   clientSecretExpiresAt: Schema.optionalKey(Schema.DateTimeUtc),
-  redirectUri: HttpUrl,
+  /** Absent where no browser is ever sent back: a client of the device grant alone. */
+  redirectUri: Schema.optionalKey(HttpUrl),
   /** The scopes that it was registered for (RFC 7591 §2); a server may refuse a request for more. */
   scopes: Schema.Array(Schema.String)
 })

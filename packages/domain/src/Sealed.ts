@@ -24,6 +24,7 @@ export interface SealContext {
     | "credentials"
     | "data_key"
     | "account"
+    | "device_code"
   readonly generation: number
 }
 

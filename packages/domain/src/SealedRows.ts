@@ -19,7 +19,7 @@ export type SealedTable = (typeof sealedTables)[number]
 /** The secrets of each table, by the field of their context. */
 export const sealedFields = {
   connections: ["access_token", "refresh_token", "client_secret", "account"],
-  flows: ["code_verifier", "client_secret", "authorization_code", "authorization_url"],
+  flows: ["code_verifier", "client_secret", "authorization_code", "authorization_url", "device_code"],
   registrations: ["client_secret"],
   servers: ["client_secret"],
   revocations: ["access_token", "refresh_token", "client_secret"],

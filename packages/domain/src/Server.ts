@@ -41,7 +41,9 @@ export type RedemptionPolicy = typeof RedemptionPolicy.Type
 export const StaticEndpoints = Schema.Struct({
   authorization: HttpUrl,
   token: HttpUrl,
-  revocation: Schema.optionalKey(HttpUrl)
+  revocation: Schema.optionalKey(HttpUrl),
+  /** RFC 8628 §3.1. */
+  deviceAuthorization: Schema.optionalKey(HttpUrl)
 })
 
 /** Schema for where a provider departs from the standards. Every field has a standard default. */

@@ -16,6 +16,8 @@ import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { Credentials } from "@valetkey/domain/Credentials"
+import type { DeviceAnswer } from "@valetkey/domain/DeviceAuthorization"
+import { DevicePoller } from "@valetkey/domain/DevicePoller"
 import { Fingerprints } from "@valetkey/domain/Fingerprints"
 import type { FlowId } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
@@ -31,7 +33,7 @@ import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { Context, DateTime, Effect, Layer, Redacted, Result } from "effect"
+import { Clock, Context, DateTime, Duration, Effect, Layer, Redacted, Result } from "effect"
 import { hash, randomBytes } from "node:crypto"
 
 /** The provider as the domain sees it: counts what arrives and answers what the test scripts, or issues tokens. */
@@ -49,6 +51,10 @@ export class Provider extends Context.Service<Provider, {
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   refresh: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
+  /** Device codes that were given out, and when each was asked about, in milliseconds. */
+  readonly devices: Array<string>
+  readonly polls: Array<{ readonly deviceCode: string; readonly at: number }>
+  device: (issue: Effect.Effect<Credentials>) => Effect.Effect<DeviceAnswer, RedemptionError>
   /** What every issued answer leaves out or changes. */
   answer: (credentials: Credentials) => Credentials
   lifetime: number
@@ -66,6 +72,9 @@ export class Provider extends Context.Service<Provider, {
       exchange: (issue) => issue,
       refresh: (issue) => issue,
       revocation: Effect.succeed("confirmed"),
+      devices: [],
+      polls: [],
+      device: () => Effect.succeed({ _tag: "Pending" }),
       answer: (credentials) => credentials,
       lifetime: 3600
     }))
@@ -79,6 +88,7 @@ const metadata: AuthorizationServerMetadata = {
   tokenEndpoint: "https://as.example/token",
   revocationEndpoint: "https://as.example/revoke",
   registrationEndpoint: "https://as.example/register",
+  deviceAuthorizationEndpoint: "https://as.example/device_authorization",
   issRequired: true,
   authMethods: ["none"],
   resource: "https://mcp.example/mcp"
@@ -111,7 +121,7 @@ const layerAuthorizationServer = Layer.effect(
       discover: () => Effect.suspend(() => Effect.as(provider.discovery, metadata)),
       register: (_, input) =>
         Effect.sync(() => {
-          provider.registrations.push(input.redirectUri)
+          provider.registrations.push(input.redirectUri ?? "device")
           return { clientId: `client-${provider.registrations.length}`, authMethod: "none" }
         }),
       authorizationUrl: (request) =>
@@ -133,6 +143,24 @@ const layerAuthorizationServer = Layer.effect(
           })
           provider.nonces.push(secrets.nonce && Redacted.value(secrets.nonce))
           return yield* provider.exchange(issue)
+        }),
+      authorizeDevice: () =>
+        Effect.sync(() => {
+          const deviceCode = Canary.make("device_code")
+          provider.devices.push(Redacted.value(deviceCode))
+          return {
+            deviceCode,
+            userCode: Canary.make("user_code"),
+            verificationUri: "https://as.example/device",
+            verificationUriComplete: undefined,
+            expiresIn: Duration.minutes(30),
+            interval: Duration.seconds(5)
+          }
+        }),
+      poll: (_, { deviceCode }) =>
+        Effect.gen(function*() {
+          provider.polls.push({ deviceCode: Redacted.value(deviceCode), at: yield* Clock.currentTimeMillis })
+          return yield* provider.device(issue)
         }),
       refresh: (_, { refreshToken }) =>
         Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue))),
@@ -249,7 +277,7 @@ const layerPorts = Layer.mergeAll(
   )
 
 /** Every use case over the memory store, a scripted provider and a scripted browser. */
-export const layer = Housekeeping.layer.pipe(
+export const layer = Layer.merge(Housekeeping.layer, DevicePoller.layer).pipe(
   Layer.provideMerge(
     Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
   ),

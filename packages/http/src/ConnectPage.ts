@@ -15,7 +15,8 @@ export const offer = (
   const { connect } = texts
   const { key, snapshot } = offered.flow
   const host = (url: string | undefined) => hostOf(url) ?? connect.unknownHost
-  const provider = host(snapshot?.authorizationEndpoint)
+  const redirect = redirectOf(offered.flow)
+  const provider = host(redirect?.authorizationEndpoint)
   const resource = snapshot?.resource
   const whose = Page.fillPlain(connect.whose, { subject: key.subject, tenant: key.tenant })
   const scopes = snapshot?.scopes ?? []
@@ -27,7 +28,7 @@ export const offer = (
         [connect.owner, whose],
         [connect.provider, provider],
         [connect.scopes, scopes.length === 0 ? connect.noScopes : scopes.join(" ")],
-        [connect.back, host(snapshot?.redirectUri)]
+        [connect.back, host(redirect?.redirectUri)]
       ]) +
       `<p>${Page.escape(connect.code)}<strong>${text(offered.compareCode)}</strong></p>` +
       `<p>${Page.escape(connect.otherCode)}</p>` +
@@ -48,7 +49,7 @@ export const departure = (
 ): HttpServerResponse.HttpServerResponse => {
   const { connect } = texts
   const { href } = new URL(Redacted.value(authorizationUrl))
-  const provider = hostOf(flow.snapshot?.authorizationEndpoint) ?? connect.unknownHost
+  const provider = hostOf(redirectOf(flow)?.authorizationEndpoint) ?? connect.unknownHost
   return Page.page(
     connect.leaving,
     `<p><a href="${Page.escape(href)}">${Page.fill(connect.go, { provider: text(provider) })}</a></p>`,
@@ -90,3 +91,6 @@ const text = (value: string): string => `<bdi>${Page.escape(value)}</bdi>`
 
 const facts = (list: ReadonlyArray<readonly [term: string, fact: string]>): string =>
   `<dl>${list.map(([term, fact]) => `<dt>${Page.escape(term)}</dt><dd>${text(fact)}</dd>`).join("")}</dl>`
+
+/** What the flow rests on. One that was handed off to a device has no ticket that leads here. */
+const redirectOf = ({ snapshot }: Flow) => snapshot !== undefined && "redirectUri" in snapshot ? snapshot : undefined

@@ -4,7 +4,7 @@ import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { Connections } from "@valetkey/domain/Connections"
 import { failureSentence, type Flow, FlowId } from "@valetkey/domain/Flow"
-import { type FlowOwner, Flows, type Started } from "@valetkey/domain/Flows"
+import { type FlowOwner, Flows, type Ready, type Started } from "@valetkey/domain/Flows"
 import { FlowNotFound } from "@valetkey/domain/FlowStore"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
@@ -25,14 +25,26 @@ const openedView = (started: Exclude<Started, { readonly _tag: "AlreadyConnected
   switch (started._tag) {
     case "Joined":
       return { ...summaryOf(started.flow), joined: true } as const
+    default:
+      return readyView(started)
+  }
+}
+
+const readyView = (ready: Ready) => {
+  switch (ready._tag) {
     case "Offered":
-      return {
-        ...summaryOf(started.flow),
-        connectUrl: started.connectUrl,
-        compareCode: started.compareCode
-      }
+      return { ...summaryOf(ready.flow), connectUrl: ready.connectUrl, compareCode: ready.compareCode }
     case "Started":
-      return { ...summaryOf(started.flow), authorizationUrl: started.authorizationUrl }
+      return { ...summaryOf(ready.flow), authorizationUrl: ready.authorizationUrl }
+    case "Verifying": {
+      const { flow, userCode, verificationUri, verificationUriComplete } = ready
+      return {
+        ...summaryOf(flow),
+        userCode,
+        verificationUri,
+        ...(verificationUriComplete === undefined ? {} : { verificationUriComplete })
+      }
+    }
   }
 }
 
@@ -87,6 +99,10 @@ export const layer = HttpApiBuilder.group(
       paste: Effect.fnUntraced(function*({ params, payload }) {
         const owner = yield* ownerOf(params.flowId)
         return yield* viewOf(yield* orProblem(flows.paste(owner, payload.url)))
+      }),
+      handOff: Effect.fnUntraced(function*({ params, payload }) {
+        const owner = yield* ownerOf(params.flowId)
+        return readyView(yield* orProblem(flows.handOff(owner, payload.transport)))
       }),
       finalize: Effect.fnUntraced(function*({ params, payload }) {
         const owner = yield* ownerOf(params.flowId)

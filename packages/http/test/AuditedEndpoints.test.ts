@@ -35,6 +35,11 @@ const table: Readonly<Record<string, Recorded | string>> = {
     (ada) => Effect.flatMap(start(ada), (id) => ada.delete(`/v1/flows/${id}`))
   ],
   "flows.paste": "what it lets happen is recorded as flow.settled when it has happened",
+  "flows.handOff": [
+    "flow.handed_off",
+    { outcome: "device" },
+    (ada) => Effect.flatMap(start(ada), (id) => ada.post(`/v1/flows/${id}/handoff`, { transport: "device" }))
+  ],
   "flows.finalize": "what it lets happen is recorded as flow.settled when it has happened",
   "connections.deposit": ["connection.deposited", { generation: 1 }, (ada) => ada.put(mail, deposit())],
   "connections.disconnect": [

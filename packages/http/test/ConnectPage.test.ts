@@ -31,6 +31,7 @@ const offer = (change: {
     state: "pending",
     transport: "gateway",
     confirmation: "none",
+    handOffs: 0,
     snapshot: {
       authorizationEndpoint: change.authorizationEndpoint ?? "https://as.example/authorize",
       redirectUri: "https://valetkey.example/callback/context",

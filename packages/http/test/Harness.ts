@@ -33,7 +33,7 @@ import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as ResourceRequests from "@valetkey/oauth/ResourceRequests"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
-import { Context, DateTime, Effect, Layer, Redacted } from "effect"
+import { Context, DateTime, Duration, Effect, Layer, Redacted } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -121,6 +121,7 @@ const layerAuthorizationServer = Layer.effect(
               tokenEndpoint: "https://as.example/token",
               revocationEndpoint: "https://as.example/revoke",
               registrationEndpoint: "https://as.example/register",
+              deviceAuthorizationEndpoint: "https://as.example/device_authorization",
               issRequired: false,
               authMethods: ["none"],
               scopes: ["notes.read"],
@@ -139,6 +140,19 @@ const layerAuthorizationServer = Layer.effect(
           return Redacted.make(url.href)
         }),
       exchange: () => Effect.suspend(() => script.exchange(count("exchange"))),
+      authorizeDevice: () =>
+        Effect.sync(() => {
+          count("authorizeDevice")
+          return {
+            deviceCode: Canary.make("device_code"),
+            userCode: Redacted.make("WDJB-MJHT"),
+            verificationUri: "https://as.example/device",
+            verificationUriComplete: Redacted.make("https://as.example/device?user_code=WDJB-MJHT"),
+            expiresIn: Duration.minutes(5),
+            interval: Duration.seconds(5)
+          }
+        }),
+      poll: () => Effect.sync(() => (count("poll"), { _tag: "Pending" as const })),
       refresh: () => Effect.suspend(() => script.refresh(count("refresh"))),
       revoke: () => Effect.sync(() => (count("revoke"), "confirmed" as const))
     })

@@ -66,6 +66,13 @@ const life: ReadonlyArray<readonly [string, Step]> = [
     "flows.paste",
     (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/callback`, { url: "http://127.0.0.1:1/cb?state=s&code=c" })
   ],
+  ["flows.handOff", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/handoff`, { transport: "device" })],
+  [
+    "flows.handOff",
+    (ada, memory) =>
+      Effect.andThen(start(ada, memory), () => ada.post(`/v1/flows/${memory.flowId}/handoff`, { transport: "device" }))
+  ],
+  ["flows.cancel", (ada, { flowId }) => ada.delete(`/v1/flows/${flowId}`)],
   ["flows.finalize", (ada, { flowId }) => ada.post(`/v1/flows/${flowId}/finalize`, { completionCode: "guessed" })],
   [
     "flows.status",

@@ -24,6 +24,9 @@ export const discover = (
         authorizationEndpoint: endpoints.authorization,
         tokenEndpoint: endpoints.token,
         ...(endpoints.revocation === undefined ? {} : { revocationEndpoint: endpoints.revocation }),
+        ...(endpoints.deviceAuthorization === undefined
+          ? {}
+          : { deviceAuthorizationEndpoint: endpoints.deviceAuthorization }),
         issRequired: false,
         authMethods: defaultAuthMethods,
         resource
@@ -55,6 +58,9 @@ export const discover = (
       ...(found.revocation_endpoint === undefined ? {} : { revocationEndpoint: found.revocation_endpoint }),
       ...(found.registration_endpoint === undefined ? {} : { registrationEndpoint: found.registration_endpoint }),
       ...(found.client_id_metadata_document_supported === true ? { readsClientMetadata: true } : {}),
+      ...(found.device_authorization_endpoint === undefined
+        ? {}
+        : { deviceAuthorizationEndpoint: found.device_authorization_endpoint }),
       issRequired: found.authorization_response_iss_parameter_supported === true,
       authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
       ...(scopes === undefined ? {} : { scopes }),
@@ -112,7 +118,8 @@ const checkEndpoints = (
     metadata.authorizationEndpoint,
     metadata.tokenEndpoint,
     metadata.revocationEndpoint,
-    metadata.registrationEndpoint
+    metadata.registrationEndpoint,
+    metadata.deviceAuthorizationEndpoint
   ]
   return named.every((endpoint) => endpoint === undefined || isAcceptable(endpoint, metadata.resource, voucher))
     ? Effect.succeed(metadata)

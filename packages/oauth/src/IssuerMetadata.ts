@@ -12,6 +12,7 @@ export const IssuerMetadata = Schema.Struct({
   token_endpoint: HttpUrl,
   revocation_endpoint: Schema.optionalKey(HttpUrl),
   registration_endpoint: Schema.optionalKey(HttpUrl),
+  device_authorization_endpoint: Schema.optionalKey(HttpUrl),
   authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
   token_endpoint_auth_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   client_id_metadata_document_supported: Schema.optionalKey(Schema.Boolean),

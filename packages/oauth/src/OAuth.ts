@@ -2,6 +2,7 @@ import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import { Egress } from "@valetkey/egress/Egress"
 import { Duration, Effect, Layer } from "effect"
 import * as AuthorizationUrl from "./AuthorizationUrl.ts"
+import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
 import type { Outbound } from "./internal/outbound.ts"
@@ -35,6 +36,10 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         register: Effect.fn("OAuth.register")((metadata, input) => Registration.register(outbound, metadata, input)),
         authorizationUrl: (request) => Effect.sync(() => AuthorizationUrl.make(request)),
         exchange: Effect.fn("OAuth.exchange")((accepted, secrets) => Exchange.exchange(outbound, accepted, secrets)),
+        authorizeDevice: Effect.fn("OAuth.authorizeDevice")((metadata, request) =>
+          DeviceFlow.authorize(outbound, metadata, request)
+        ),
+        poll: Effect.fn("OAuth.poll")((grant, secrets) => DeviceFlow.poll(outbound, grant, secrets)),
         refresh: Effect.fn("OAuth.refresh")((grant, secrets) => Refreshing.refresh(outbound, grant, secrets)),
         revoke: Effect.fn("OAuth.revoke")((grant, input) => Revocation.revoke(outbound, grant, input))
       })

@@ -16,7 +16,7 @@ import { type Outbound, requestOptions } from "./internal/outbound.ts"
 import { read } from "./TokenResponse.ts"
 
 /**
- * Registers a client for one redirect URI.
+ * Registers a client for one redirect URI, or for the device grant when there is none.
  *
  * @see RFC 7591 §3
  */
@@ -24,7 +24,7 @@ export const register = (
   outbound: Outbound,
   metadata: AuthorizationServerMetadata,
   input: {
-    readonly redirectUri: string
+    readonly redirectUri: string | undefined
     readonly transport: TransportKind
     readonly scopes: ReadonlyArray<string>
   }
@@ -44,9 +44,13 @@ export const register = (
             {
               client_name: "Valetkey",
               application_type: input.transport === "gateway" ? "web" : "native",
-              redirect_uris: [input.redirectUri],
-              grant_types: ["authorization_code", "refresh_token"],
-              response_types: ["code"],
+              ...(input.redirectUri === undefined
+                ? { redirect_uris: [], grant_types: [deviceGrant, "refresh_token"], response_types: [] }
+                : {
+                  redirect_uris: [input.redirectUri],
+                  grant_types: ["authorization_code", "refresh_token"],
+                  response_types: ["code"]
+                }),
               token_endpoint_auth_method: authMethod,
               ...(input.scopes.length === 0 ? {} : { scope: input.scopes.join(" ") })
             },
@@ -72,7 +76,10 @@ export const register = (
     )
     const secret = typeof client.client_secret === "string" ? Redacted.make(client.client_secret) : undefined
     const redirectUris: unknown = client.redirect_uris ?? [input.redirectUri]
-    if (!Array.isArray(redirectUris) || !redirectUris.includes(input.redirectUri)) return yield* refused
+    if (
+      input.redirectUri !== undefined &&
+      (!Array.isArray(redirectUris) || !redirectUris.includes(input.redirectUri))
+    ) return yield* refused
     if (granted === "none") return { clientId: client.client_id, authMethod: "none" }
     // A server that gives no secret made a public client, whatever it calls it.
     if (secret === undefined) return { clientId: client.client_id, authMethod: "none" }
@@ -86,6 +93,9 @@ export const register = (
         : undefined
     }
   })
+
+/** RFC 8628 §3.4. */
+const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
 
 /** A program on a person's machine keeps no secret; a server does. */
 const preferences: { readonly [Kind in "native" | "web"]: ReadonlyArray<TokenEndpointAuthMethod> } = {

@@ -28,6 +28,8 @@ describe("Discovery", () => {
       assert.deepStrictEqual(yield* discover(provider), {
         issuer: provider.issuer,
         authorizationEndpoint: `${provider.issuer}/authorize`,
+        deviceAuthorizationEndpoint: `${provider.issuer}/device`,
+        readsClientMetadata: true,
         tokenEndpoint: `${provider.issuer}/token`,
         revocationEndpoint: `${provider.issuer}/revoke`,
         registrationEndpoint: `${provider.issuer}/register`,

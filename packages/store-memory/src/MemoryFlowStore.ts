@@ -1,7 +1,7 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import type { Digest } from "@valetkey/domain/Entropy"
 import type { FlowId } from "@valetkey/domain/Flow"
-import { type ClaimedFlow, FlowConflict, FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
+import { type ClaimedFlow, FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -41,22 +41,38 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
               state: "pending" as const,
               transport: input.transport,
               confirmation: input.confirmation,
+              handOffs: 0,
               createdAt: DateTime.makeUnsafe(now),
               expiresAt: DateTime.makeUnsafe(now + Duration.toMillis(input.ttl))
             }
             world.flows.set(flow.id, { flow, fence: 0, leaseUntil: 0 })
             world.slots.set(input.key.path, flow.id)
-            if (input.frozen !== undefined) freeze(world, flow.id, input.frozen)
+            if (input.frozen !== undefined) {
+              const { authorization, ticket } = input.frozen
+              FlowRows.freeze(world, { flow, fence: 0, leaseUntil: 0 }, authorization, ticket, now)
+            }
             const begun = world.flows.get(flow.id)?.flow ?? flow
             return Effect.succeed({ _tag: "Reserved", flow: begun, superseded: running?.flow.id })
           })
         ),
 
-      freeze: (id, authorization, ticket) =>
+      freeze: (id, frozen, ticket) =>
         atomically((now) => {
           const row = world.flows.get(id)
           if (row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined) return false
-          freeze(world, id, { authorization, ticket })
+          FlowRows.freeze(world, row, frozen, ticket, now)
+          return true
+        }),
+
+      handOff: (id, { handOffs, transport }, frozen, ticket) =>
+        atomically((now) => {
+          const row = world.flows.get(id)
+          if (
+            row?.flow.state !== "pending" || FlowRows.overdue(row, now) !== undefined ||
+            row.flow.snapshot === undefined || row.flow.handOffs !== handOffs
+          ) return false
+          const flow = { ...row.flow, transport, handOffs: handOffs + 1 }
+          FlowRows.freeze(world, { ...row, flow, fence: row.fence + 1 }, frozen, ticket, now)
           return true
         }),
 
@@ -201,16 +217,6 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
 )
 
 type World = MemoryWorld["Service"]
-
-const freeze = (world: World, id: FlowId, { authorization, ticket }: Frozen): void => {
-  const row = world.flows.get(id)
-  if (row === undefined) return
-  const { bindingHash, snapshot, stateHash } = authorization
-  const hashes = { stateHash, bindingHash }
-  world.flows.set(id, { ...row, flow: { ...row.flow, snapshot }, authorization, ticket, hashes })
-  world.states.set(stateHash, id)
-  if (ticket !== undefined) world.tickets.set(ticket.ticketHash, id)
-}
 
 const rowOfState = (world: World, stateHash: Digest): FlowRow | undefined => {
   const id = world.states.get(stateHash)

@@ -91,15 +91,16 @@ const rowsOf: { readonly [Table in SealedTable]: (world: World) => ReadonlyArray
       }
     }),
   flows: (world) =>
-    [...world.flows.values()].map(({ authorization, code, flow, ticket }) => {
+    [...world.flows.values()].map(({ authorization, code, device, flow, ticket }) => {
       const row = { table: "flows", id: [flow.key.tenant, flow.id], generation: 0 } as const
       return {
         ...row,
         envelopes: present((field) => contextOf(row, field), {
           code_verifier: authorization?.codeVerifier,
-          client_secret: authorization?.clientSecret,
+          client_secret: authorization?.clientSecret ?? device?.frozen.clientSecret,
           authorization_code: code,
-          authorization_url: ticket?.authorizationUrl
+          authorization_url: ticket?.authorizationUrl,
+          device_code: device?.frozen.deviceCode
         })
       }
     }),
@@ -162,6 +163,14 @@ const write: { readonly [Table in SealedTable]: (world: World, id: ReadonlyArray
       ticket: row.ticket && {
         ...row.ticket,
         authorizationUrl: fresh.get("authorization_url") ?? row.ticket.authorizationUrl
+      },
+      device: row.device && {
+        ...row.device,
+        frozen: {
+          ...row.device.frozen,
+          deviceCode: fresh.get("device_code") ?? row.device.frozen.deviceCode,
+          clientSecret: fresh.get("client_secret") ?? row.device.frozen.clientSecret
+        }
       }
     })
   },

@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -19,6 +20,7 @@ import * as MemoryApiKeyStore from "./MemoryApiKeyStore.ts"
 import * as MemoryAuditLog from "./MemoryAuditLog.ts"
 import * as MemoryConnectionStore from "./MemoryConnectionStore.ts"
 import * as MemoryConsoleStore from "./MemoryConsoleStore.ts"
+import * as MemoryDevicePolls from "./MemoryDevicePolls.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
 import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
@@ -35,6 +37,7 @@ import { MemoryWorld } from "./MemoryWorld.ts"
 
 /** Every store port. */
 export type Ports =
+  | DevicePolls
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
@@ -55,6 +58,7 @@ export type Ports =
 /** Layer of every store port over one fresh state, with that state for tests to look at. */
 export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryFlowStore.layer,
+  MemoryDevicePolls.layer,
   MemoryConnectionStore.layer,
   MemoryRevocationOutbox.layer,
   MemoryRevocationReceipts.layer,

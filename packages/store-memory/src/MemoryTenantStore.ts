@@ -28,6 +28,8 @@ export const layer: Layer.Layer<TenantStore, never, MemoryWorld> = Layer.effect(
             ...flows.filter(({ flow }) => flow.state === "exchanging"),
             ...connections.filter(({ phase }) => phase !== "idle")
           ].map(({ leaseUntil }) => leaseUntil)
+          // What is doubtful may be a poll under way.
+          for (const { device } of flows) if (device?.doubtful === true) leases.push(device.dueAt)
           const ended = flows.filter((row) => FlowRows.settle(world, row, "cancelled", now))
           for (const row of connections) {
             const { _tag } = row.connection.status

@@ -4,7 +4,7 @@ import type { AuditHead } from "@valetkey/domain/AuditLog"
 import type { Connection } from "@valetkey/domain/Connection"
 import type { ConsoleSession } from "@valetkey/domain/ConsoleSession"
 import type { Digest } from "@valetkey/domain/Entropy"
-import type { Flow, FlowId, FrozenAuthorization, FrozenTicket } from "@valetkey/domain/Flow"
+import type { Flow, FlowId, FrozenAuthorization, FrozenDevice, FrozenTicket } from "@valetkey/domain/Flow"
 import type { InstanceRecord } from "@valetkey/domain/InstanceStore"
 import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
@@ -16,7 +16,7 @@ import type { Server } from "@valetkey/domain/Server"
 import type { SpoolEntry } from "@valetkey/domain/Spool"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import type { TenantKey } from "@valetkey/domain/TenantKeyStore"
-import { Context, Layer } from "effect"
+import { Context, type Duration, Layer } from "effect"
 
 /** A flow with what only the store knows of it. Rows are replaced, never changed in place. */
 export interface FlowRow {
@@ -28,6 +28,16 @@ export interface FlowRow {
   /** By which its browser finds the flow; outlives the authorization. */
   readonly hashes?: { readonly stateHash: Digest; readonly bindingHash?: Digest | undefined } | undefined
   readonly code?: Sealed | undefined
+  readonly device?: DeviceState | undefined
+}
+
+/** A device code and when it is asked about next, in milliseconds. */
+export interface DeviceState {
+  readonly frozen: FrozenDevice
+  readonly dueAt: number
+  readonly interval: Duration.Duration
+  readonly failures: number
+  readonly doubtful: boolean
 }
 
 /** A connection with what only the store knows of it. */

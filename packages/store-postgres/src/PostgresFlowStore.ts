@@ -2,10 +2,10 @@ import { Digest } from "@valetkey/domain/Entropy"
 import { type Flow, FlowId } from "@valetkey/domain/Flow"
 import { type ConnectionWrite, FlowStore } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
-import { flowTopic } from "@valetkey/domain/Signals"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Operations, type Sql } from "./Database.ts"
+import { announcement } from "./internal/announcement.ts"
 import { connectionStatement, ofKey } from "./internal/connectionRows.ts"
 import { storeError } from "./internal/failure.ts"
 import {
@@ -13,13 +13,13 @@ import {
   decodeClaimed,
   decodeFlow,
   flowColumns,
+  frozenColumns,
   openCondition,
   overdueCondition,
   overdueState,
   settledColumns
 } from "./internal/flowRows.ts"
 import { makeReserve } from "./internal/reservations.ts"
-import { channel } from "./PostgresSignals.ts"
 
 /** Layer of `FlowStore` on the tables `flows` and `connections`. */
 export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
@@ -30,15 +30,23 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
     return FlowStore.of({
       reserve,
 
-      freeze: (id, { bindingHash, clientSecret, codeVerifier, context, grant, snapshot, stateHash }, ticket) =>
+      freeze: (id, frozen, ticket) =>
         database.acrossTenants.write(
           "FlowStore.freeze",
           (sql) =>
-            changed(sql`UPDATE flows SET snapshot = ${sql.json(snapshot)}, "grant" = ${sql.json(grant)},
-              context = ${context}, state_hash = ${stateHash}, binding_hash = ${bindingHash ?? null},
-              code_verifier = ${codeVerifier}, client_secret = ${clientSecret ?? null},
-              ticket_hash = ${ticket?.ticketHash ?? null}, authorization_url = ${ticket?.authorizationUrl ?? null}
+            changed(sql`UPDATE flows SET ${frozenColumns(sql, frozen, ticket)}
             WHERE id = ${id} AND state = 'pending' AND expires_at > clock_timestamp()
+            RETURNING id`)
+        ),
+
+      handOff: (id, { handOffs, transport }, frozen, ticket) =>
+        database.acrossTenants.write(
+          "FlowStore.handOff",
+          (sql) =>
+            changed(sql`UPDATE flows SET ${frozenColumns(sql, frozen, ticket)},
+              transport = ${transport}, hand_offs = hand_offs + 1, fence = fence + 1
+            WHERE id = ${id} AND state = 'pending' AND expires_at > clock_timestamp()
+              AND snapshot IS NOT NULL AND hand_offs = ${handOffs}
             RETURNING id`)
         ),
 
@@ -202,10 +210,6 @@ const completeFlow = Effect.fnUntraced(function*(sql: Sql, id: FlowId, fence: nu
     JOIN flows USING (tenant, subject, server) WHERE flows.id = ${id}`
   return { _tag: "GenerationMoved" as const, current: now?.generation ?? 0 }
 })
-
-/** Tells the other replicas of the flow, when the transaction commits. */
-const announcement = (sql: Sql, id: string) =>
-  sql`pg_notify(${channel}, ${flowTopic("" as FlowId)} || ${sql.literal(id)})`
 
 type Owners = Parameters<FlowStore["Service"]["getAll"]>[0]
 

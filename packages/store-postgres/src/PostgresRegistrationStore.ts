@@ -1,4 +1,5 @@
 import { Registration, RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { HttpUrl } from "@valetkey/domain/Server"
 import { DateTime, Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
@@ -46,7 +47,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
             registration.clientSecretExpiresAt === undefined
               ? null
               : DateTime.toDateUtc(registration.clientSecretExpiresAt)
-          }, ${registration.redirectUri}, ${registration.scopes}::text[], clock_timestamp())
+          }, ${registration.redirectUri ?? null}, ${registration.scopes}::text[], clock_timestamp())
             ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET client_id = excluded.client_id,
               auth_method = excluded.auth_method, client_secret = excluded.client_secret,
               client_secret_expires_at = excluded.client_secret_expires_at, redirect_uri = excluded.redirect_uri,
@@ -66,7 +67,7 @@ const RegistrationRow = Schema.Struct({
   authMethod: Registration.fields.authMethod,
   clientSecret: Schema.NullOr(Schema.Uint8Array),
   clientSecretExpiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
-  redirectUri: Registration.fields.redirectUri,
+  redirectUri: Schema.NullOr(HttpUrl),
   scopes: Registration.fields.scopes
 })
 
@@ -75,9 +76,10 @@ const makeRegistration = Schema.decodeUnknownEffect(Schema.toType(Registration))
 
 const read = (row: unknown) =>
   decodeRow(row).pipe(
-    Effect.flatMap(({ clientSecret, clientSecretExpiresAt, ...rest }) =>
+    Effect.flatMap(({ clientSecret, clientSecretExpiresAt, redirectUri, ...rest }) =>
       makeRegistration({
         ...rest,
+        ...(redirectUri === null ? undefined : { redirectUri }),
         ...(clientSecret === null ? undefined : { clientSecret }),
         ...(clientSecretExpiresAt === null ? undefined : { clientSecretExpiresAt })
       })

@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -21,6 +22,7 @@ import * as PostgresApiKeyStore from "./PostgresApiKeyStore.ts"
 import * as PostgresAuditLog from "./PostgresAuditLog.ts"
 import * as PostgresConnectionStore from "./PostgresConnectionStore.ts"
 import * as PostgresConsoleStore from "./PostgresConsoleStore.ts"
+import * as PostgresDevicePolls from "./PostgresDevicePolls.ts"
 import * as PostgresFlowStore from "./PostgresFlowStore.ts"
 import { PostgresHealth } from "./PostgresHealth.ts"
 import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
@@ -42,6 +44,7 @@ export interface PostgresOptions extends DatabaseOptions, PostgresSignals.Signal
 
 /** Every store port but the spool, which belongs beside the store and not in it. */
 export type Ports =
+  | DevicePolls
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
@@ -64,6 +67,7 @@ export const layer = (
 ): Layer.Layer<Ports | PostgresHealth, Migrations.MigrationError | StoreError> =>
   Layer.mergeAll(
     PostgresFlowStore.layer,
+    PostgresDevicePolls.layer,
     PostgresConnectionStore.layer,
     PostgresRevocationOutbox.layer,
     PostgresRevocationReceipts.layer,

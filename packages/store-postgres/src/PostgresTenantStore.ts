@@ -113,7 +113,8 @@ const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
   if (yield* hasMark(sql, tenant)) return []
   const [{ quiet } = { quiet: null }] = yield* sql<{ quiet: Date | null }>`SELECT greatest(
       (SELECT max(lease_until) FROM flows WHERE tenant = ${tenant} AND state = 'exchanging'),
-      (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle')
+      (SELECT max(lease_until) FROM connections WHERE tenant = ${tenant} AND phase <> 'idle'),
+      (SELECT max(poll_at) FROM flows WHERE tenant = ${tenant} AND poll_doubtful)
     ) AS quiet`
   const ended = yield* sql<{ id: string }>`UPDATE flows SET state = 'cancelled', ${sql.literal(settledColumns)}
     WHERE tenant = ${tenant} AND latest AND ${sql.literal(openCondition)} RETURNING id`

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as ApiKeyStoreContract from "@valetkey/testing/ApiKeyStoreContract"
 import * as AuditLogContract from "@valetkey/testing/AuditLogContract"
 import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContract"
+import * as DevicePollsContract from "@valetkey/testing/DevicePollsContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
 import * as KeyRegisterContract from "@valetkey/testing/KeyRegisterContract"
 import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreContract"
@@ -30,6 +31,7 @@ describe.each([
 ])("$name", ({ store }) =>
   it.layer(Layer.provideMerge(store, TestDatabase.layer), { timeout: "60 seconds" })((it) => {
     describe("FlowStore", () => FlowStoreContract.cases(it, options))
+    describe("DevicePolls", () => DevicePollsContract.cases(it, options))
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))

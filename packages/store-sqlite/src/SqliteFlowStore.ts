@@ -1,5 +1,5 @@
-import type { FlowId } from "@valetkey/domain/Flow"
-import { FlowConflict, FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
+import type { FlowId, FrozenTicket, FrozenWay } from "@valetkey/domain/Flow"
+import { FlowConflict, FlowStore, type Reservation } from "@valetkey/domain/FlowStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { after, sealedOf } from "./internal/columns.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -39,7 +39,9 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
               now,
               expiresAt
             )
-            if (input.frozen !== undefined) freeze(session, input.id, input.frozen, now)
+            if (input.frozen !== undefined) {
+              freeze(session, input.id, input.frozen.authorization, input.frozen.ticket, now)
+            }
             return Effect.succeed({
               _tag: "Reserved",
               flow: {
@@ -49,6 +51,7 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
                 transport: input.transport,
                 confirmation: input.confirmation,
                 snapshot: input.frozen?.authorization.snapshot,
+                handOffs: 0,
                 createdAt: DateTime.makeUnsafe(now),
                 expiresAt: DateTime.makeUnsafe(expiresAt)
               },
@@ -57,8 +60,20 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
           })
         ),
 
-      freeze: (id, authorization, ticket) =>
-        database.write("freeze", (session, now) => freeze(session, id, { authorization, ticket }, now)),
+      freeze: (id, frozen, ticket) =>
+        database.write("freeze", (session, now) => freeze(session, id, frozen, ticket, now)),
+
+      handOff: (id, { handOffs, transport }, frozen, ticket) =>
+        database.write("handOff", (session, now) =>
+          session.run(
+            `UPDATE flows SET ${FlowRows.frozen}, transport = ?, hand_offs = hand_offs + 1, fence = fence + 1
+             WHERE id = ? AND state = 'pending' AND expires_at > ? AND snapshot IS NOT NULL AND hand_offs = ?`,
+            ...FlowRows.frozenValues(frozen, ticket, now),
+            transport,
+            id,
+            now,
+            handOffs
+          ) === 1),
 
       findByTicket: ({ ticketHash, within }) =>
         database.read("findByTicket", (session, now) => {
@@ -267,20 +282,16 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
     }))
 )
 
-const freeze = (session: Session, id: FlowId, { authorization, ticket }: Frozen, now: number): boolean =>
+const freeze = (
+  session: Session,
+  id: FlowId,
+  frozen: FrozenWay,
+  ticket: FrozenTicket | undefined,
+  now: number
+): boolean =>
   session.run(
-    `UPDATE flows SET snapshot = ?, grant_json = ?, state_hash = ?, binding_hash = ?, context = ?,
-       code_verifier = ?, client_secret = ?, ticket_hash = ?, authorization_url = ?
-     WHERE id = ? AND state = 'pending' AND expires_at > ?`,
-    JSON.stringify(authorization.snapshot),
-    JSON.stringify(authorization.grant),
-    authorization.stateHash,
-    authorization.bindingHash ?? null,
-    authorization.context,
-    authorization.codeVerifier,
-    authorization.clientSecret ?? null,
-    ticket?.ticketHash ?? null,
-    ticket?.authorizationUrl ?? null,
+    `UPDATE flows SET ${FlowRows.frozen} WHERE id = ? AND state = 'pending' AND expires_at > ?`,
+    ...FlowRows.frozenValues(frozen, ticket, now),
     id,
     now
   ) === 1

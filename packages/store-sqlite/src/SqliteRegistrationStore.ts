@@ -54,7 +54,8 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
             registration.clientSecretExpiresAt === undefined
               ? null
               : DateTime.toEpochMillis(registration.clientSecretExpiresAt),
-            registration.redirectUri,
+            // The column may not be empty, and no URL is.
+            registration.redirectUri ?? "",
             JSON.stringify(registration.scopes)
           )
         }),
@@ -85,7 +86,7 @@ const valuesOf = (key: RegistrationKey) => [key.tenant, key.server, key.issuer, 
 const registrationOf = (row: RegistrationColumns): Registration => ({
   clientId: row.client_id,
   authMethod: row.auth_method,
-  redirectUri: row.redirect_uri,
+  ...(row.redirect_uri === "" ? undefined : { redirectUri: row.redirect_uri }),
   scopes: fromJson<ReadonlyArray<string>>(row.scopes),
   ...(row.client_secret === null ? undefined : { clientSecret: sealedOf(row.client_secret) }),
   ...(row.client_secret_expires_at === null

@@ -2,6 +2,7 @@ import type { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -21,6 +22,7 @@ import * as SqliteAuditLog from "./SqliteAuditLog.ts"
 import * as SqliteConnectionStore from "./SqliteConnectionStore.ts"
 import * as SqliteConsoleStore from "./SqliteConsoleStore.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
+import * as SqliteDevicePolls from "./SqliteDevicePolls.ts"
 import * as SqliteFlowStore from "./SqliteFlowStore.ts"
 import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
 import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
@@ -36,6 +38,7 @@ import * as SqliteTenantStore from "./SqliteTenantStore.ts"
 
 /** Every store port. */
 export type Ports =
+  | DevicePolls
   | FlowStore
   | ConnectionStore
   | RevocationOutbox
@@ -60,6 +63,7 @@ export type Ports =
 export const layer = (options: { readonly path: string }): Layer.Layer<Ports | SqliteDatabase, StoreError> =>
   Layer.mergeAll(
     SqliteFlowStore.layer,
+    SqliteDevicePolls.layer,
     SqliteConnectionStore.layer,
     SqliteRevocationOutbox.layer,
     SqliteRevocationReceipts.layer,

@@ -17,14 +17,16 @@ export const layer: Layer.Layer<TenantStore, never, SqliteDatabase> = Layer.effe
           const { quiet } = session.one<{ readonly quiet: number }>(
             `SELECT max(
                coalesce((SELECT max(lease_until) FROM flows WHERE tenant = ? AND state = 'exchanging'), 0),
-               coalesce((SELECT max(lease_until) FROM connections WHERE tenant = ? AND phase <> 'idle'), 0)
+               coalesce((SELECT max(lease_until) FROM connections WHERE tenant = ? AND phase <> 'idle'), 0),
+               coalesce((SELECT max(poll_at) FROM flows WHERE tenant = ? AND poll_doubtful = 1), 0)
              ) AS quiet`,
+            tenant,
             tenant,
             tenant
           )!
           const ended = session.all<{ readonly id: FlowId }>(
             `UPDATE flows SET state = 'cancelled', settled_at = ?, lease_until = 0, code_verifier = NULL,
-               client_secret = NULL, code = NULL, authorization_url = NULL
+               client_secret = NULL, code = NULL, authorization_url = NULL, device_code = NULL, poll_at = NULL
              WHERE tenant = ? AND state IN ('pending', 'awaiting_finalize', 'exchanging') RETURNING id`,
             now,
             tenant

@@ -189,7 +189,16 @@ const observe = (
   const body: Readonly<Record<string, unknown>> = typeof ctx.body === "object" && ctx.body !== null
     ? { ...ctx.body }
     : {}
-  for (const name of ["access_token", "refresh_token", "id_token", "client_secret", "registration_access_token"]) {
+  for (
+    const name of [
+      "access_token",
+      "refresh_token",
+      "id_token",
+      "client_secret",
+      "registration_access_token",
+      "device_code"
+    ]
+  ) {
     const secret = text(body[name])
     if (secret !== undefined && kind !== "introspection") onSecret(name, secret)
   }
@@ -205,6 +214,11 @@ const observe = (
     resource: text(params["resource"]),
     scope: text(params["scope"])
   }
+}
+
+/** The provider's own pages of the device flow say on stdout that they are no pages for people. */
+const devicePage = (ctx: { body: unknown }, form: unknown): void => {
+  ctx.body = `<!doctype html><title>Device</title>${typeof form === "string" ? form : "<p>Connected</p>"}`
 }
 
 const configuration = (
@@ -238,7 +252,12 @@ const configuration = (
     registrationManagement: { enabled: true },
     revocation: { enabled: true, allowedPolicy: () => true },
     introspection: { enabled: true, allowedPolicy: () => true },
-    deviceFlow: { enabled: true },
+    deviceFlow: {
+      enabled: true,
+      userCodeInputSource: devicePage,
+      userCodeConfirmSource: devicePage,
+      successSource: devicePage
+    },
     clientCredentials: { enabled: true },
     pushedAuthorizationRequests: {
       enabled: true,

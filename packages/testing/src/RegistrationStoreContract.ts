@@ -65,8 +65,9 @@ export const cases = <R>(
       const registrations = yield* RegistrationStore
       const key = newKey()
       yield* registrations.put(key, newRegistration())
-      const { clientId, redirectUri } = newRegistration()
-      const publicClient: Registration = { clientId, redirectUri, authMethod: "none", scopes: [] }
+      const { clientId } = newRegistration()
+      // Without a redirect URI: it waits for devices alone.
+      const publicClient: Registration = { clientId, authMethod: "none", scopes: [] }
       yield* registrations.put(key, publicClient)
       assert.deepStrictEqual(Option.map(yield* registrations.get(key), view), Option.some(view(publicClient)))
     }))

@@ -1,8 +1,9 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { type Connection, type ConnectionKey, sealContext as connectionContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import { sealContext as flowContext } from "@valetkey/domain/Flow"
-import type { FlowStore } from "@valetkey/domain/FlowStore"
+import { FlowStore } from "@valetkey/domain/FlowStore"
 import { RegistrationStore, sealContext as registrationContext } from "@valetkey/domain/RegistrationStore"
 import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Sealed } from "@valetkey/domain/Sealed"
@@ -10,7 +11,7 @@ import { type SealedRow, SealedRows, type SealedTable, sealedTables } from "@val
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { sealContext as serverContext, ServerStore } from "@valetkey/domain/ServerStore"
 import { sealContext as tenantKeyContext, TenantKeyStore } from "@valetkey/domain/TenantKeyStore"
-import { Effect, type Layer, Option } from "effect"
+import { Duration, Effect, type Layer, Option } from "effect"
 import { randomBytes, randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
 
@@ -18,6 +19,7 @@ import * as Fixture from "./internal/contractFixtures.ts"
 type Ports =
   | SealedRows
   | ConnectionStore
+  | DevicePolls
   | FlowStore
   | RegistrationStore
   | RevocationOutbox
@@ -81,6 +83,32 @@ export const cases = (it: Vitest.MethodsNonLive<Ports>): void => {
         assert.deepStrictEqual(after.map(identity), page.map(identity))
       }
       assert.deepStrictEqual((yield* rows.counts).filter((count) => count.keyId === keyId), [])
+    }))
+
+  it.effect("S3.15 EXT-01 finds and replaces the device code of a flow that waits for a device", () =>
+    Effect.gen(function*() {
+      const rows = yield* SealedRows
+      const [keyId, next] = [newKeyId(), newKeyId()]
+      const flow = yield* Fixture.deviceFlow(Fixture.newKey(), {
+        deviceCode: sealedUnder(keyId),
+        clientSecret: sealedUnder(keyId),
+        interval: Duration.zero
+      })
+      const [row] = yield* pageOf("flows", [keyId])
+      const contextsOf = (["client_secret", "device_code"] as const).map((field) =>
+        flowContext(flow.key.tenant, flow.id, field)
+      )
+      assert.deepStrictEqual(row?.envelopes.map(({ context }) => context), contextsOf)
+      const change = renewed(row!, next)
+      assert.strictEqual(yield* rows.replace([change]), 1)
+      assert.deepStrictEqual(yield* pageOf("flows", [keyId]), [])
+      const poll = Option.getOrThrow(yield* flow.take)
+      assert.deepStrictEqual(
+        [poll.clientSecret!, poll.deviceCode].map(Fixture.hex),
+        change.sealed.map(Fixture.hex)
+      )
+      yield* (yield* FlowStore).cancel(flow.owner)
+      assert.deepStrictEqual(yield* pageOf("flows", [next]), [])
     }))
 
   it.effect("finds only the envelopes of the row that are under the keys asked for", () =>

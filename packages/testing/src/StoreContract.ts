@@ -4,6 +4,7 @@ import * as ApiKeyStoreContract from "./ApiKeyStoreContract.ts"
 import * as AuditLogContract from "./AuditLogContract.ts"
 import * as ConnectionStoreContract from "./ConnectionStoreContract.ts"
 import * as ConsoleStoreContract from "./ConsoleStoreContract.ts"
+import * as DevicePollsContract from "./DevicePollsContract.ts"
 import * as FlowStoreContract from "./FlowStoreContract.ts"
 import * as InstanceStoreContract from "./InstanceStoreContract.ts"
 import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
@@ -28,6 +29,7 @@ export const suite = <R>(
   describe(`Store (${name})`, () =>
     it.layer(layer, { timeout: "60 seconds" })((it) => {
       describe("FlowStore", () => FlowStoreContract.cases(it, options))
+      describe("DevicePolls", () => DevicePollsContract.cases(it, options))
       describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))

@@ -76,6 +76,7 @@ export const make = (options: { readonly login?: string } = {}): UserAgent => {
     const answers = { login: options.login ?? "alice", password: "correct horse", ...visit.answers }
     let target = new URL(start)
     let init: RequestInit = {}
+    let refused = false
     for (let pages = 0; pages < 30; pages++) {
       const page: Page = yield* request(target, init)
       const onward = onwardOf(page)
@@ -85,7 +86,10 @@ export const make = (options: { readonly login?: string } = {}): UserAgent => {
         if (stop(target)) return target
         continue
       }
+      // Whoever refused leaves it at that, whatever the page then offers.
+      if (refused) return page
       const refusal = visit.deny === true ? denial(page.body, page.url) : undefined
+      refused = refusal !== undefined
       const form = refusal ?? forms(page.body, page.url).find(({ method }) => method === "POST")
       if (form === undefined) return page
       const next = submission(form, answers, page.url)

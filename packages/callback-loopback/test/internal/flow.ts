@@ -60,6 +60,7 @@ const flow = (state: FlowState, failure: FlowFailure | undefined): Flow => ({
   state,
   failure,
   transport: "loopback",
+  handOffs: 0,
   confirmation: "none",
   createdAt: DateTime.makeUnsafe(0),
   expiresAt: DateTime.makeUnsafe(600_000)

@@ -22,6 +22,9 @@ export interface Client {
   readonly needsNoRegistration: boolean
 }
 
+/** What a client depends on of the way in which its consent arrives. */
+type Transport = Pick<CallbackTransport, "describe" | "kind">
+
 /** Finds or registers the client of a server: by hand first, then our own document, the registration on record, a new one. */
 export const makeClients = (ports: {
   readonly authorizationServer: AuthorizationServer["Service"]
@@ -35,7 +38,7 @@ export const makeClients = (ports: {
   const described = (
     server: Server,
     metadata: AuthorizationServerMetadata,
-    transport: CallbackTransport,
+    transport: Transport,
     context: string
   ): Client | undefined => {
     const reads = metadata.readsClientMetadata === true && server.quirks.clientMetadataDocument !== false
@@ -47,7 +50,7 @@ export const makeClients = (ports: {
   const known = Effect.fnUntraced(function*(
     server: Server,
     metadata: AuthorizationServerMetadata,
-    transport: CallbackTransport,
+    transport: Transport,
     context: string
   ) {
     if (server.client !== undefined) {
@@ -98,7 +101,7 @@ export const makeClients = (ports: {
     const registration: Registration = {
       clientId: client.clientId,
       authMethod: client.authMethod,
-      redirectUri: input.redirectUri,
+      ...(input.redirectUri === undefined ? {} : { redirectUri: input.redirectUri }),
       scopes: input.scopes,
       ...(client.clientSecret === undefined
         ? {}
@@ -123,7 +126,7 @@ export const makeClients = (ports: {
   const obtain = Effect.fnUntraced(function*(
     server: Server,
     metadata: AuthorizationServerMetadata,
-    transport: CallbackTransport,
+    transport: Transport,
     context: string,
     wanted: Wanted
   ) {
@@ -151,7 +154,11 @@ export const makeClients = (ports: {
       orElse: () => Effect.fail(new DiscoveryError({ code: "authorization_server_unreachable" }))
     }))
 
-  return { known, obtain }
+  /** Has the next flow register anew, unless somebody did so already. */
+  const forget = (server: Server, metadata: AuthorizationServerMetadata, transport: TransportKind, client: Client) =>
+    registrations.remove(registrationKey(server, metadata, transport), client.clientId)
+
+  return { forget, known, obtain }
 }
 
 // Longer than a registration may take, so that nobody registers beside a slow one.
@@ -161,7 +168,8 @@ const patience = Duration.seconds(45)
 
 /** What a flow needs of its client. */
 interface Wanted {
-  readonly redirectUri: string
+  /** Undefined for a client of the device grant alone. */
+  readonly redirectUri: string | undefined
   readonly scopes: ReadonlyArray<string>
 }
 

@@ -6,6 +6,8 @@ import { connectionTopic, flowTopic, type Topic } from "../Signals.ts"
 export interface Listeners {
   /** A scope that ends with the flow, or with the application. */
   open(flow: Flow): Effect.Effect<Scope.Scope>
+  /** Something to take the place of what is open for the flow. Until `adopt` closes that, both are open. */
+  prepare(flow: Flow): Effect.Effect<Replacement>
   close(id: FlowId): Effect.Effect<void>
   /** Closes what belongs to the flow that the topic names. */
   closeTopic(topic: Topic): Effect.Effect<void>
@@ -13,6 +15,13 @@ export interface Listeners {
   ofConnection(topic: Topic): Flow | undefined
   /** The flows whose transport has been open for so long. */
   olderThan(age: Duration.Duration): Effect.Effect<ReadonlyArray<Flow>>
+}
+
+/** What may take the place of a flow's open transport. One of `adopt` and `discard` is called once. */
+export interface Replacement {
+  readonly scope: Scope.Scope
+  readonly adopt: Effect.Effect<void>
+  readonly discard: Effect.Effect<void>
 }
 
 interface Entry {
@@ -37,18 +46,26 @@ export const makeListeners: Effect.Effect<Listeners, never, Scope.Scope> = Effec
       entries.delete(topic)
       const connection = connectionTopic(entry.flow.key)
       if (byConnection.get(connection) === entry) byConnection.delete(connection)
-      return Scope.close(entry.scope, Exit.void).pipe(
-        Effect.catchCause(warn)
-      )
+      return closeScope(entry.scope)
     })
 
+  const closeScope = (scope: Scope.Closeable) => Effect.catchCause(Scope.close(scope, Exit.void), warn)
+
+  const prepare = Effect.fnUntraced(function*(flow: Flow) {
+    const entry: Entry = { flow, scope: yield* Scope.fork(parent), openedAt: yield* Clock.monotonicTimeNanos }
+    const adopt = Effect.andThen(
+      closeTopic(flowTopic(flow.id)),
+      Effect.sync(() => {
+        entries.set(flowTopic(flow.id), entry)
+        byConnection.set(connectionTopic(flow.key), entry)
+      })
+    )
+    return { scope: entry.scope, adopt, discard: closeScope(entry.scope) }
+  })
+
   return {
-    open: Effect.fnUntraced(function*(flow) {
-      const entry: Entry = { flow, scope: yield* Scope.fork(parent), openedAt: yield* Clock.monotonicTimeNanos }
-      entries.set(flowTopic(flow.id), entry)
-      byConnection.set(connectionTopic(flow.key), entry)
-      return entry.scope
-    }),
+    open: (flow) => Effect.flatMap(prepare(flow), ({ adopt, scope }) => Effect.as(adopt, scope)),
+    prepare,
     close: (id) => closeTopic(flowTopic(id)),
     closeTopic,
     ofConnection: (topic) => byConnection.get(topic)?.flow,

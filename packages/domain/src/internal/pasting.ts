@@ -18,7 +18,7 @@ export const makePasting = Effect.fnUntraced(function*({ claim, take }: Pick<Cal
     const { confirmation, key, snapshot, transport } = found.value
     // Anywhere else a browser is bound to the flow, and who carries an address is no browser.
     if (transport !== "loopback" || confirmation !== "none") return yield* refused("callback_url_unexpected")
-    if (snapshot === undefined) return yield* refused("callback_url_mismatch")
+    if (snapshot === undefined || !("redirectUri" in snapshot)) return yield* refused("callback_url_mismatch")
     const received = read(url, snapshot.redirectUri)
     if (Result.isFailure(received)) return yield* received.failure
     // Which flow a state belongs to never changes: no claim can come between.

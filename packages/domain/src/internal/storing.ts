@@ -15,7 +15,7 @@ import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Credentials } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
 import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
-import type { FlowFailure, FlowId, TransportKind } from "../Flow.ts"
+import type { FlowFailure, FlowId } from "../Flow.ts"
 import { FlowStore } from "../FlowStore.ts"
 import { RevocationOutbox } from "../RevocationOutbox.ts"
 import type { Sealed } from "../Sealed.ts"
@@ -49,7 +49,6 @@ export interface Granted {
   readonly id: FlowId
   readonly key: ConnectionKey
   readonly fence: number
-  readonly transport: TransportKind
   readonly grant: Grant
   /** The scopes that were asked for: what was granted, when the answer names none. */
   readonly scopes: ReadonlyArray<string>

@@ -20,7 +20,7 @@ import { clientAuthentication } from "./clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./outbound.ts"
 
 /** The two halves that differ between grants, as oauth4webapi splits them. */
-export interface Redemption {
+export interface Redemption<Other = never> {
   request(
     as: AuthorizationServer,
     client: Client,
@@ -37,15 +37,17 @@ export interface Redemption {
   readonly idToken?: "checked" | "claimed" | undefined
   /** What to keep of a success without a usable access token. */
   salvage?(answer: TokenAnswer, issuedAt: DateTime.Utc): Credentials | undefined
+  /** What an error code of this grant's own means; undefined for every other. */
+  refusal?(error: string, answer: TokenAnswer): Other | undefined
 }
 
 /** Posts one token request, at most once, and turns whatever comes of it into credentials or a class of failure. */
-export const redeem = (
+export const redeem = <Other = never>(
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  { idToken, process, request, salvage }: Redemption
-): Effect.Effect<Credentials, RedemptionError> =>
+  { idToken, process, refusal, request, salvage }: Redemption<Other>
+): Effect.Effect<Credentials | Other, RedemptionError> =>
   Effect.gen(function*() {
     const auth = clientAuthentication(grant.authMethod, clientSecret)
     if (auth === undefined) {
@@ -78,7 +80,10 @@ export const redeem = (
       catch: unanswered
     })
     yield* noteSkew(answer.date)
-    const isSuccess = answer.status < 300 && errorOf(answer) === undefined
+    const error = errorOf(answer)
+    const meaning = error === undefined ? undefined : refusal?.(error, answer)
+    if (meaning !== undefined) return meaning
+    const isSuccess = answer.status < 300 && error === undefined
     const isChecked = idToken === "checked" && hasIdToken(answer)
     const claimed = idToken === "claimed" ? accountIn(IdToken.claimedAccount(answer.members?.["id_token"])) : {}
     const strict = isSuccess ? normalize(answer, { idToken: isChecked }) : undefined

@@ -1,6 +1,15 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
-import { canTransition, type Flow, type FlowFailure, type FlowState, isTerminal } from "@valetkey/domain/Flow"
-import { DateTime } from "effect"
+import {
+  canTransition,
+  type Flow,
+  type FlowFailure,
+  type FlowState,
+  type FrozenTicket,
+  type FrozenWay,
+  isDevice,
+  isTerminal
+} from "@valetkey/domain/Flow"
+import { DateTime, Duration } from "effect"
 import type { FlowRow, MemoryWorld } from "../MemoryWorld.ts"
 
 type World = MemoryWorld["Service"]
@@ -9,6 +18,43 @@ type World = MemoryWorld["Service"]
 export const overdue = (row: FlowRow, now: number): "expired" | "outcome_unknown" | undefined => {
   if (row.flow.state === "exchanging") return row.leaseUntil <= now ? "outcome_unknown" : undefined
   return !isTerminal(row.flow.state) && isPast(row.flow, now) ? "expired" : undefined
+}
+
+/** Records what leads to the consent of a flow; what led there before matches nothing any more. */
+export const freeze = (
+  world: World,
+  row: FlowRow,
+  frozen: FrozenWay,
+  ticket: FrozenTicket | undefined,
+  now: number
+): void => {
+  const { fence, flow, hashes, leaseUntil, ticket: former } = row
+  if (hashes !== undefined) world.states.delete(hashes.stateHash)
+  if (former !== undefined) world.tickets.delete(former.ticketHash)
+  const { snapshot } = frozen
+  if (isDevice(frozen)) {
+    const { expiresIn, interval } = frozen
+    const expiresAt = Math.min(DateTime.toEpochMillis(flow.expiresAt), now + Duration.toMillis(expiresIn))
+    const dueAt = now + Duration.toMillis(interval)
+    world.flows.set(flow.id, {
+      flow: { ...flow, snapshot, expiresAt: DateTime.makeUnsafe(expiresAt) },
+      fence,
+      leaseUntil,
+      device: { frozen, dueAt, interval, failures: 0, doubtful: false }
+    })
+    return
+  }
+  const { bindingHash, stateHash } = frozen
+  world.flows.set(flow.id, {
+    flow: { ...flow, snapshot },
+    fence,
+    leaseUntil,
+    authorization: frozen,
+    ticket,
+    hashes: { stateHash, bindingHash }
+  })
+  world.states.set(stateHash, flow.id)
+  if (ticket !== undefined) world.tickets.set(ticket.ticketHash, flow.id)
 }
 
 /** The flow as a reader sees it: past its deadline it is expired even before a sweep. */

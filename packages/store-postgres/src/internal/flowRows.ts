@@ -3,10 +3,14 @@ import { Digest } from "@valetkey/domain/Entropy"
 import {
   AuthorizationSnapshot,
   Confirmation,
+  DeviceSnapshot,
   type Flow,
   FlowFailure,
   FlowId,
   FlowState,
+  type FrozenTicket,
+  type FrozenWay,
+  isDevice,
   TransportKind
 } from "@valetkey/domain/Flow"
 import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
@@ -14,7 +18,7 @@ import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Effect, Schema } from "effect"
+import { Duration, Effect, Schema } from "effect"
 import type { Sql } from "../Database.ts"
 
 const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
@@ -26,7 +30,8 @@ const FlowRow = Schema.Struct({
   failure: Schema.NullOr(FlowFailure),
   transport: TransportKind,
   confirmation: Confirmation,
-  snapshot: Schema.NullOr(AuthorizationSnapshot),
+  handOffs: Schema.Natural,
+  snapshot: Schema.NullOr(Schema.Union([AuthorizationSnapshot, DeviceSnapshot])),
   completionHash: Schema.NullOr(Digest),
   createdAt: Schema.DateTimeUtcFromDate,
   expiresAt: Schema.DateTimeUtcFromDate,
@@ -51,7 +56,8 @@ const ClaimedRow = Schema.Struct({
 /** Columns of a `Flow`. One that is past its deadline reads as expired at that deadline. */
 export const flowColumns = (sql: Sql) =>
   sql.literal(
-    `tenant, subject, server, id, failure, transport, confirmation, snapshot, completion_hash, created_at, expires_at,
+    `tenant, subject, server, id, failure, transport, confirmation, hand_offs, snapshot, completion_hash, created_at,
+    expires_at,
     CASE WHEN ${isExpired} THEN 'expired' ELSE state END AS state,
     CASE WHEN ${isExpired} THEN expires_at ELSE settled_at END AS settled_at`
   )
@@ -75,7 +81,25 @@ export const overdueState = `CASE WHEN state = 'exchanging' THEN 'outcome_unknow
 
 /** Assignments that go with every settling: the time, and no secrets any more. */
 export const settledColumns = `settled_at = clock_timestamp(), lease_until = NULL, code_verifier = NULL,
-  client_secret = NULL, authorization_code = NULL, authorization_url = NULL`
+  client_secret = NULL, authorization_code = NULL, authorization_url = NULL, device_code = NULL, poll_at = NULL`
+
+/** Assignments of what is frozen, every column of it: what led to the consent before matches nothing any more. */
+export const frozenColumns = (sql: Sql, frozen: FrozenWay, ticket: FrozenTicket | undefined) => {
+  const device = isDevice(frozen) ? frozen : undefined
+  const redirect = isDevice(frozen) ? undefined : frozen
+  const after = (duration: Duration.Duration | undefined) =>
+    duration === undefined
+      ? sql`NULL`
+      : sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+  return sql`snapshot = ${sql.json(frozen.snapshot)}, "grant" = ${sql.json(frozen.grant)},
+    client_secret = ${frozen.clientSecret ?? null}, context = ${redirect?.context ?? null},
+    state_hash = ${redirect?.stateHash ?? null}, binding_hash = ${redirect?.bindingHash ?? null},
+    code_verifier = ${redirect?.codeVerifier ?? null}, ticket_hash = ${ticket?.ticketHash ?? null},
+    authorization_url = ${ticket?.authorizationUrl ?? null}, device_code = ${device?.deviceCode ?? null},
+    poll_interval = ${device === undefined ? null : Duration.toMillis(device.interval)}, poll_at = ${
+    after(device?.interval)
+  }, expires_at = least(expires_at, ${after(device?.expiresIn)}), poll_failures = 0, poll_doubtful = false`
+}
 
 /** Reads a `Flow`. */
 export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError> =>

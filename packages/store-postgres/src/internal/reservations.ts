@@ -154,6 +154,7 @@ const reservedOf = (input: Input, { createdAt, expiresAt, superseded }: Inserted
     state: "pending",
     transport: input.transport,
     confirmation: input.confirmation,
+    handOffs: 0,
     snapshot: input.frozen?.authorization.snapshot,
     createdAt: DateTime.fromDateUnsafe(createdAt),
     expiresAt: DateTime.fromDateUnsafe(expiresAt)
@@ -205,7 +206,7 @@ const insertOver = (sql: Sql, inputs: ReadonlyArray<Input>): Rows =>
     ), passed AS (
       UPDATE flows SET latest = false, state = coalesce(newest.becomes, state),
         settled_at = coalesce(settled_at, clock_timestamp()), lease_until = NULL, code_verifier = NULL,
-        client_secret = NULL, authorization_code = NULL, authorization_url = NULL
+        client_secret = NULL, authorization_code = NULL, authorization_url = NULL, device_code = NULL, poll_at = NULL
       FROM newest WHERE flows.tenant = newest.tenant AND flows.id = newest.id
       RETURNING flows.id, newest.by, newest.becomes
     ), moment AS MATERIALIZED (

@@ -4,15 +4,19 @@ import {
   type AuthorizationSnapshot,
   canTransition,
   type Confirmation,
+  type DeviceSnapshot,
   type Flow,
   type FlowFailure,
   type FlowId,
   type FlowState,
+  type FrozenTicket,
+  type FrozenWay,
+  isDevice,
   type TransportKind
 } from "@valetkey/domain/Flow"
 import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
-import { DateTime } from "effect"
-import { grantOf, type KeyColumns, keyOf, optionalSealedOf, sealedOf } from "./columns.ts"
+import { DateTime, Duration } from "effect"
+import { after, grantOf, type KeyColumns, keyOf, optionalSealedOf, sealedOf } from "./columns.ts"
 import { valuesOf } from "./connectionRows.ts"
 import { fromJson, type Session } from "./openDatabase.ts"
 import { CorruptRow } from "./storeError.ts"
@@ -40,6 +44,12 @@ export interface FlowColumns extends KeyColumns {
   readonly created_at: number
   readonly expires_at: number
   readonly settled_at: number | null
+  readonly hand_offs: number
+  readonly device_code: Uint8Array | null
+  readonly poll_at: number | null
+  readonly poll_interval: number | null
+  readonly poll_failures: number
+  readonly poll_doubtful: number
 }
 
 /** The flow of a row as a reader sees it: past its deadline it is expired even before a sweep. */
@@ -53,7 +63,8 @@ export const flowOf = (row: FlowColumns, now: number): Flow => {
     failure: row.failure ?? undefined,
     transport: row.transport,
     confirmation: row.confirmation,
-    snapshot: row.snapshot === null ? undefined : fromJson<AuthorizationSnapshot>(row.snapshot),
+    handOffs: row.hand_offs,
+    snapshot: row.snapshot === null ? undefined : fromJson<AuthorizationSnapshot | DeviceSnapshot>(row.snapshot),
     completionHash: row.completion_hash ?? undefined,
     createdAt: DateTime.makeUnsafe(row.created_at),
     expiresAt: DateTime.makeUnsafe(row.expires_at),
@@ -102,7 +113,36 @@ export const settle = (
 
 /** What a settling sets: state, failure and time are bound in this order. */
 export const settled = `state = ?, failure = ?, settled_at = ?, lease_until = 0, code_verifier = NULL,
-  client_secret = NULL, code = NULL, authorization_url = NULL`
+  client_secret = NULL, code = NULL, authorization_url = NULL, device_code = NULL, poll_at = NULL`
+
+/** What freezing sets, every column of it: what led to the consent before matches nothing any more. `frozenValues` binds it. */
+export const frozen = `snapshot = ?, grant_json = ?, client_secret = ?, state_hash = ?, binding_hash = ?, context = ?,
+  code_verifier = ?, ticket_hash = ?, authorization_url = ?, device_code = ?, poll_interval = ?, poll_at = ?,
+  expires_at = min(expires_at, ?), poll_failures = 0, poll_doubtful = 0`
+
+/** The values of `frozen`. */
+export const frozenValues = (frozen: FrozenWay, ticket: FrozenTicket | undefined, now: number) => {
+  const shared = [JSON.stringify(frozen.snapshot), JSON.stringify(frozen.grant), frozen.clientSecret ?? null] as const
+  if (isDevice(frozen)) {
+    const { deviceCode, expiresIn, interval } = frozen
+    const polled = [deviceCode, Duration.toMillis(interval), after(now, interval), after(now, expiresIn)] as const
+    return [...shared, null, null, null, null, null, null, ...polled]
+  }
+  const { bindingHash, codeVerifier, context, stateHash } = frozen
+  return [
+    ...shared,
+    stateHash,
+    bindingHash ?? null,
+    context,
+    codeVerifier,
+    ticket?.ticketHash ?? null,
+    ticket?.authorizationUrl ?? null,
+    null,
+    null,
+    null,
+    Number.MAX_SAFE_INTEGER
+  ]
+}
 
 /** The flow that holds the connection's slot, after settling one that is overdue. */
 export const openFlow = (session: Session, key: ConnectionKey, now: number): FlowColumns | undefined => {

@@ -1,4 +1,5 @@
 import { consoleSessions } from "./consoleMigration.ts"
+import { deviceCodes } from "./deviceMigration.ts"
 import { auditChain } from "./migration2.ts"
 import { receipts } from "./receiptMigration.ts"
 import { registrationTurns } from "./registrationMigration.ts"
@@ -181,7 +182,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   CREATE INDEX flows_settled ON flows (settled_at) WHERE settled_at IS NOT NULL;
   `,
   // Whose credentials a connection holds at the provider.
-  "ALTER TABLE connections ADD COLUMN account BLOB;"
+  "ALTER TABLE connections ADD COLUMN account BLOB;",
+  deviceCodes
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

@@ -10,8 +10,17 @@ import {
 } from "@valetkey/domain/Connection"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import { type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import { Digest } from "@valetkey/domain/Entropy"
-import { type Flow, FlowId, type FrozenAuthorization, type FrozenTicket, type OnConflict } from "@valetkey/domain/Flow"
+import {
+  type Flow,
+  FlowId,
+  type FrozenAuthorization,
+  type FrozenDevice,
+  type FrozenTicket,
+  type OnConflict,
+  type TransportKind
+} from "@valetkey/domain/Flow"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
@@ -34,6 +43,7 @@ import { randomBytes, randomUUID } from "node:crypto"
 /** Every store port. */
 export type StorePorts =
   | FlowStore
+  | DevicePolls
   | ConnectionStore
   | RevocationOutbox
   | RevocationReceipts
@@ -165,6 +175,26 @@ export const newAuthorization = (change: Partial<FrozenAuthorization> = {}): Fro
 /** What a flow keeps whose browser binds itself. */
 const newTicket = (): FrozenTicket => ({ ticketHash: newDigest(), authorizationUrl: newSealed() })
 
+/** The pause between two polls of a device code; shorter than `lease`. */
+export const pollInterval = Duration.seconds(5)
+
+/** How long a device code lives; longer than a lease, shorter than `ttl`. */
+const deviceLife = Duration.minutes(5)
+
+/** Longer than `deviceLife`, shorter than `ttl`. */
+export const pastDevice = Duration.minutes(6)
+
+/** What `start` freezes for a device, with every optional field. */
+export const newDevice = (change: Partial<FrozenDevice> = {}): FrozenDevice => ({
+  snapshot: { verificationUri: "https://as.example/device", scopes: ["read"], resource: "https://api.example/mcp" },
+  grant: newGrant(),
+  deviceCode: newSealed(),
+  clientSecret: newSealed(),
+  interval: pollInterval,
+  expiresIn: deviceLife,
+  ...change
+})
+
 /** A code that waits for the embedding application. */
 export const newHeld = () => ({ code: newSealed(), completionHash: newDigest(), ttl: holding })
 
@@ -182,16 +212,42 @@ export const newWrite = (previous: number) => ({
 export const generation = (count: number): Generation => Generation.make(count)
 
 /** Reserves the slot of a key. */
-export const reserve = Effect.fnUntraced(function*(key: ConnectionKey, onConflict: OnConflict = "reject") {
+export const reserve = Effect.fnUntraced(function*(
+  key: ConnectionKey,
+  onConflict: OnConflict = "reject",
+  transport: TransportKind = "gateway"
+) {
   const flows = yield* FlowStore
   return yield* flows.reserve({
     id: newFlowId(),
     key,
-    transport: "gateway",
-    confirmation: "finalize",
+    transport,
+    confirmation: transport === "gateway" ? "finalize" : "none",
     onConflict,
     ttl
   })
+})
+
+/** Reserves and freezes a flow that waits for a device. */
+export const deviceFlow = Effect.fnUntraced(function*(key: ConnectionKey, change: Partial<FrozenDevice> = {}) {
+  const flows = yield* FlowStore
+  const polls = yield* DevicePolls
+  const { flow } = yield* reserve(key, "reject", "device")
+  const device = newDevice(change)
+  if (!(yield* flows.freeze(flow.id, device))) return yield* Effect.die("freeze refused a pending flow")
+  const owner = { id: flow.id, ...ownerOf(key) }
+  return {
+    id: flow.id,
+    key,
+    owner,
+    device,
+    /** Takes whatever is due and gives this flow's poll, if it is among it. */
+    take: Effect.map(
+      polls.take({ limit: 1000, lease }),
+      (taken) => Option.fromUndefinedOr(taken.find(({ id }) => id === flow.id))
+    ),
+    read: Effect.map(flows.get(owner), Option.getOrThrow)
+  }
 })
 
 /** Reserves and freezes a flow. */
@@ -263,6 +319,15 @@ export const claimView = ({ authorization, key, ...rest }: ClaimedFlow) => ({
   ...rest,
   key: key.path,
   authorization: authorizationView(authorization)
+})
+
+/** A poll in a form that compares by value. */
+export const pollView = ({ clientSecret, deviceCode, interval, key, ...rest }: DevicePoll) => ({
+  ...rest,
+  key: key.path,
+  deviceCode: hex(deviceCode),
+  clientSecret: clientSecret && hex(clientSecret),
+  interval: Duration.toMillis(interval)
 })
 
 /** A frozen authorization in a form that compares by value. */

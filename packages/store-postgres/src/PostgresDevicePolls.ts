@@ -1,0 +1,107 @@
+import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import { type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
+import { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
+import { Sealed } from "@valetkey/domain/Sealed"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
+import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { Database, type Sql } from "./Database.ts"
+import { announcement } from "./internal/announcement.ts"
+import { storeError } from "./internal/failure.ts"
+import { settledColumns } from "./internal/flowRows.ts"
+
+/** Layer of `DevicePolls` on the table `flows`. */
+export const layer: Layer.Layer<DevicePolls, never, Database> = Layer.effect(
+  DevicePolls,
+  Effect.map(Database, (database) =>
+    DevicePolls.of({
+      take: ({ lease, limit }) =>
+        database.acrossTenants.write("DevicePolls.take", (sql) =>
+          Effect.flatMap(
+            sql`WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now), due AS MATERIALIZED (
+                SELECT tenant, id, poll_doubtful FROM flows
+                WHERE ${sql.literal(waiting)} AND poll_at <= (SELECT now FROM moment)
+                ORDER BY poll_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
+              )
+              UPDATE flows SET fence = fence + 1, poll_at = ${after(sql, lease)}, poll_doubtful = true
+              FROM due WHERE flows.tenant = due.tenant AND flows.id = due.id
+              RETURNING flows.tenant, flows.subject, flows.server, flows.id, flows.fence, flows.hand_offs, flows."grant",
+                flows.snapshot, flows.device_code, flows.client_secret, flows.poll_interval AS interval,
+                flows.poll_failures AS failures, due.poll_doubtful AS doubtful`,
+            Effect.forEach((row) => Effect.mapError(decodePoll(row), (error) => storeError("DevicePolls.take", error)))
+          )),
+
+      nextDue: database.acrossTenants.read("DevicePolls.nextDue", (sql) =>
+        Effect.map(
+          sql<{ due: number | null }>`SELECT
+            extract(epoch FROM min(poll_at) - clock_timestamp())::float8 * 1000 AS due
+            FROM flows WHERE ${sql.literal(waiting)}`,
+          ([row]) => Option.map(Option.fromNullishOr(row?.due), (due) => Duration.millis(Math.max(0, Math.ceil(due))))
+        )),
+
+      again: (id, fence, next) =>
+        database.acrossTenants.write("DevicePolls.again", (sql) =>
+          Effect.map(
+            sql`UPDATE flows SET poll_at = ${after(sql, next.after)}, poll_interval = ${
+              Duration.toMillis(next.interval)
+            },
+                poll_failures = ${next.failures}, poll_doubtful = ${next.doubtful}
+              WHERE id = ${id} AND fence = ${fence} AND ${sql.literal(waiting)} RETURNING id`,
+            (rows) => rows.length > 0
+          )),
+
+      accept: (id, handOffs, lease) =>
+        database.acrossTenants.write("DevicePolls.accept", (sql) =>
+          Effect.map(
+            sql<{ fence: number }>`UPDATE flows SET state = 'exchanging', fence = fence + 1,
+                lease_until = ${after(sql, lease)}, poll_at = NULL, device_code = NULL
+              WHERE id = ${id} AND hand_offs = ${handOffs} AND ${sql.literal(waiting)} RETURNING fence`,
+            ([row]) => Option.map(Option.fromUndefinedOr(row), ({ fence }) => fence)
+          )),
+
+      end: (id, fence, outcome) =>
+        database.acrossTenants.write("DevicePolls.end", (sql) => {
+          const [state, failure] = outcome === "expired" || outcome === "outcome_unknown"
+            ? [outcome, null]
+            : ["failed", outcome]
+          return Effect.map(
+            sql`UPDATE flows SET state = ${state}, failure = ${failure}, ${sql.literal(settledColumns)}
+              WHERE id = ${id} AND fence = ${fence} AND ${sql.literal(waiting)} RETURNING ${announcement(sql, "id")}`,
+            (rows) => rows.length > 0
+          )
+        })
+    }))
+)
+
+/** Condition of a flow that waits for a device. */
+const waiting = "state = 'pending' AND poll_at IS NOT NULL AND expires_at > clock_timestamp()"
+
+const after = (sql: Sql, duration: Duration.Duration) =>
+  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
+const PollRow = Schema.Struct({
+  tenant: TenantId,
+  subject: SubjectId,
+  server: ServerSlug,
+  id: FlowId,
+  fence: Schema.Natural,
+  handOffs: Schema.Natural,
+  grant: Grant,
+  snapshot: DeviceSnapshot,
+  deviceCode: Sealed,
+  clientSecret: Schema.NullOr(Sealed),
+  interval: Schema.Finite,
+  failures: Schema.Natural,
+  doubtful: Schema.Boolean
+})
+
+const decodeRow = Schema.decodeUnknownEffect(PollRow)
+
+const decodePoll = (row: unknown): Effect.Effect<DevicePoll, Schema.SchemaError> =>
+  Effect.map(decodeRow(row), ({ clientSecret, interval, server, subject, tenant, ...poll }) => ({
+    ...poll,
+    key: new ConnectionKey({ tenant, subject, server }),
+    clientSecret: clientSecret ?? undefined,
+    interval: Duration.millis(interval)
+  }))
