@@ -10,6 +10,7 @@ import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Flows } from "@valetkey/domain/Flows"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -38,6 +39,7 @@ import { randomBytes } from "node:crypto"
 export type Stores =
   | AuditLog
   | ConnectionStore
+  | PacingStore
   | FlowStore
   | RegistrationStore
   | RevocationOutbox
@@ -63,11 +65,17 @@ export const returnTo = "https://app.example/connected"
 export const layer = <E, R>(
   stores: Layer.Layer<Stores, E, R>,
   keys = freshKeys(),
-  loopback: LoopbackTransport.LoopbackOptions = {}
+  loopback: LoopbackTransport.LoopbackOptions = {},
+  refreshing?: Parameters<typeof AccessTokens.layer>[0]
 ) =>
   Housekeeping.layer.pipe(
     Layer.provideMerge(
-      Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
+      Layer.mergeAll(
+        Flows.layer({ returnUrls: [returnTo] }),
+        AccessTokens.layer(refreshing),
+        Connections.layer,
+        Servers.layer
+      )
     ),
     Layer.provideMerge(AuditTrail.layer()),
     Layer.provideMerge(Layer.mergeAll(

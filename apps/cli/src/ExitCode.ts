@@ -37,6 +37,7 @@ export const exitCode = {
   authentication_unavailable: ExitCode.failure,
   authorization_refused: ExitCode.failure,
   authorization_server_unavailable: ExitCode.failure,
+  access_token_refused: ExitCode.failure,
   authorization_server_unreachable: ExitCode.failure,
   browser_unavailable: ExitCode.failure,
   callback_malformed: ExitCode.failure,

@@ -101,7 +101,7 @@ const layerUseCases = (settings: Settings) =>
             device: settings.deviceFlow
           }))
         ),
-        AccessTokens.layer(),
+        AccessTokens.layer({ caps: settings.redemptionCaps }),
         Connections.layer,
         Histories.layer,
         Consoles.layer,

@@ -1,5 +1,6 @@
 import { type Environment, type Home, locate } from "@valetkey/client/Home"
 import { flowTtl } from "@valetkey/domain/Flows"
+import type { RedemptionCap } from "@valetkey/domain/Pacing"
 import { receiptRetention } from "@valetkey/domain/Revocations"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
@@ -77,6 +78,7 @@ interface Common {
   readonly clientMetadataUrl: string | undefined
   readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
+  readonly redemptionCaps: ReadonlyArray<RedemptionCap>
   readonly flowTtl: Duration.Duration
   /** Whether people may consent on another device. */
   readonly deviceFlow: boolean
@@ -114,6 +116,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       clientMetadataUrl: yield* optional("VALETKEY_CLIENT_METADATA_URL", parsed(parseDocumentUrl)),
       returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
+      redemptionCaps: (yield* optional("VALETKEY_REDEMPTION_CAPS", parsed(parseCaps))) ?? [],
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       deviceFlow: (yield* optional("VALETKEY_DEVICE_FLOW", Config.Boolean)) ?? true,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
@@ -309,6 +312,18 @@ function parseSecret(text: string): Redacted.Redacted | undefined {
 
 function parseAllowed(text: string): ReadonlyArray<string> | undefined {
   return Result.getOrUndefined(parseEndpoints(text))
+}
+
+function parseCaps(text: string): ReadonlyArray<RedemptionCap> | undefined {
+  const caps = text.split(",").map((part) => part.trim()).filter((part) => part !== "").map((part) => {
+    const found = /^(https?:\/\/\S+)=(\d{1,4})$/.exec(part)
+    const url = URL.parse(found?.[1] ?? "")
+    const cap = Number(found?.[2])
+    return url === null || url.username !== "" || url.hash !== "" || !(cap >= 1 && cap <= 1000)
+      ? undefined
+      : { endpoint: url.pathname === "/" && url.search === "" ? url.origin : url.href, cap }
+  })
+  return caps.every((cap) => cap !== undefined) ? caps : undefined
 }
 
 function parseRetention(text: string): Duration.Duration | undefined {

@@ -153,6 +153,12 @@ export const variables = [
     "Endpoints that may be called although their address is not global, or although they speak plain http."
   ),
   define(
+    "VALETKEY_REDEMPTION_CAPS",
+    "none: no limit",
+    "URL=count pairs separated by commas, such as https://as.example=50; a count from 1 to 1000",
+    "How many refreshes may be under way at once at a token endpoint, or at all of an origin's, over all replicas and tenants."
+  ),
+  define(
     "VALETKEY_FLOW_TTL",
     "10m",
     "a duration of 1 second to 1 hour, such as 600s or 10m",

@@ -8,8 +8,8 @@ import * as Replica from "./support/Replica.ts"
 
 const clientId = "notes-client"
 
-/** Two replicas on one Postgres, and a person who consented to a client that authenticates with a secret. */
-const connected = Effect.gen(function*() {
+/** Two replicas on one Postgres, and a person who consented to clients that authenticate with a secret. */
+const connected = Effect.fnUntraced(function*(...servers: ReadonlyArray<string>) {
   const database = yield* EmbeddedPostgres.database
   const publicPort = yield* Replica.freePort
   const secrets = [Canary.makeText("client_secret")]
@@ -23,21 +23,27 @@ const connected = Effect.gen(function*() {
     Replica.start({ ...env, VALETKEY_PUBLIC_LISTEN: `127.0.0.1:${publicPort}` }, token),
     Replica.start(env, token)
   ], { concurrency: 2 })
-  const describeServer = (clientSecret: string, changes: Record<string, unknown> = {}) =>
-    one.call("PUT", "/v1/servers/notes", {
+  const describeServer = (server: string, clientSecret: string, changes: Record<string, unknown> = {}) =>
+    one.call("PUT", `/v1/servers/${server}`, {
       resource: provider.resource,
       scopes: ["read"],
       client: { clientId, authMethod: "client_secret_basic", clientSecret },
       ...changes
     })
-  assert.strictEqual((yield* describeServer(secrets[0]!)).status, 201)
-  const started = yield* one.call("POST", "/v1/flows", { server: "notes" })
-  yield* UserAgent.make().authorize(String(started.body["connectUrl"]))
-  const settled = yield* one.call("GET", `/v1/flows/${String(started.body["flowId"])}?wait=30`)
-  assert.strictEqual(settled.body["status"], "completed")
-  const ask = (replica: Replica.Replica, rejectedToken?: unknown) =>
+  for (const server of servers) {
+    assert.strictEqual((yield* describeServer(server, secrets[0]!)).status, 201)
+    const started = yield* one.call("POST", "/v1/flows", { server })
+    yield* UserAgent.make().authorize(String(started.body["connectUrl"]))
+    const settled = yield* one.call("GET", `/v1/flows/${String(started.body["flowId"])}?wait=30`)
+    assert.strictEqual(settled.body["status"], "completed")
+  }
+  const ask = (replica: Replica.Replica, server: string, rejectedToken?: unknown) =>
     Effect.map(
-      replica.call("POST", "/v1/connections/notes/token", rejectedToken === undefined ? undefined : { rejectedToken }),
+      replica.call(
+        "POST",
+        `/v1/connections/${server}/token`,
+        rejectedToken === undefined ? undefined : { rejectedToken }
+      ),
       ({ body, status }) => {
         assert.strictEqual(status, 200, String(body["code"]))
         return body
@@ -59,35 +65,36 @@ const basicOf = (headers: { readonly authorization?: string | undefined }): stri
 describe("a refresh", () => {
   it.live("REF-26 is seen by a replica that has handed out the token before it", () =>
     Effect.scoped(Effect.gen(function*() {
-      const { ask, one, other, refreshes } = yield* connected
-      const first = yield* ask(one)
+      const { ask, one, other, refreshes } = yield* connected("notes")
+      const first = yield* ask(one, "notes")
       for (const replica of [other, other, one]) {
-        assert.strictEqual((yield* ask(replica))["accessToken"], first["accessToken"])
+        assert.strictEqual((yield* ask(replica, "notes"))["accessToken"], first["accessToken"])
       }
-      const second = yield* ask(one, first["accessToken"])
+      const second = yield* ask(one, "notes", first["accessToken"])
       assert.notStrictEqual(second["accessToken"], first["accessToken"])
       for (const rejected of [undefined, first["accessToken"], undefined]) {
-        assert.deepStrictEqual(yield* ask(other, rejected), second)
+        assert.deepStrictEqual(yield* ask(other, "notes", rejected), second)
       }
       assert.lengthOf(refreshes(), 1)
     })))
 
   it.live("REF-19 REF-20 names the resource and no scope, and proves the client by the secret that it has today", () =>
     Effect.scoped(Effect.gen(function*() {
-      const { ask, describeServer, one, other, provider, refreshes, secrets } = yield* connected
+      const servers = ["a", "b", "c", "d"] as const
+      const { ask, describeServer, one, other, provider, refreshes, secrets } = yield* connected(...servers)
       const old = secrets[0]!
       const fresh = Canary.makeText("client_secret")
-      const rejected = (replica: Replica.Replica) =>
-        Effect.flatMap(ask(replica), (token) => ask(replica, token["accessToken"]))
+      const rejected = (replica: Replica.Replica, server: string) =>
+        Effect.flatMap(ask(replica, server), (token) => ask(replica, server, token["accessToken"]))
 
-      yield* rejected(one)
+      yield* rejected(one, "a")
       // The provider takes both for a while, and the operator changes over in that time.
       provider.clients.set(clientId, { clientId, secrets: [fresh, old] })
-      yield* rejected(other)
-      assert.strictEqual((yield* describeServer(fresh)).status, 200)
-      yield* rejected(other)
+      yield* rejected(other, "b")
+      for (const server of servers) assert.strictEqual((yield* describeServer(server, fresh)).status, 200)
+      yield* rejected(other, "c")
       provider.clients.set(clientId, { clientId, secrets: [fresh] })
-      yield* rejected(one)
+      yield* rejected(one, "d")
       assert.deepStrictEqual(refreshes().map(({ basic }) => basic), [old, old, fresh, fresh])
       for (const { form } of refreshes()) {
         assert.strictEqual(form.get("resource"), provider.resource)
@@ -97,7 +104,8 @@ describe("a refresh", () => {
 
   it.live("shows the secret of a description to the token endpoint that it is meant for, and to no other", () =>
     Effect.scoped(Effect.gen(function*() {
-      const { ask, describeServer, one, refreshes, secrets } = yield* connected
+      const servers = ["a", "b", "c", "d"]
+      const { ask, describeServer, one, refreshes, secrets } = yield* connected(...servers)
       const elsewhere = Canary.makeText("client_secret")
       const others = [
         { issuer: "https://other.example" },
@@ -105,9 +113,10 @@ describe("a refresh", () => {
         { endpoints: { authorization: "https://other.example/authorize", token: "https://other.example/token" } },
         { client: { clientId: "other", authMethod: "client_secret_basic", clientSecret: elsewhere } }
       ]
-      for (const changes of others) {
-        assert.strictEqual((yield* describeServer(elsewhere, changes)).status, 200)
-        yield* ask(one, (yield* ask(one))["accessToken"])
+      for (const [index, changes] of others.entries()) {
+        const server = servers[index]!
+        assert.strictEqual((yield* describeServer(server, elsewhere, changes)).status, 200)
+        yield* ask(one, server, (yield* ask(one, server))["accessToken"])
       }
       assert.deepStrictEqual(refreshes().map(({ basic }) => basic), others.map(() => secrets[0]))
     })))

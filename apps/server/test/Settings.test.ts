@@ -43,6 +43,15 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   VALETKEY_JWKS_URL: ["hunter2", "file:///hunter2"],
   VALETKEY_ALLOW_EGRESS: ["hunter2", "*.hunter2:443", "http://hunter2:80"],
   VALETKEY_KEYS_FD: ["hunter2", "0", "1", "2", "-3", "3.5", "1024"],
+  VALETKEY_REDEMPTION_CAPS: [
+    "hunter2",
+    "https://hunter2.example",
+    "https://hunter2.example=0",
+    "https://hunter2.example=1001",
+    "https://hunter2@x.example=5",
+    "ftp://hunter2.example=5",
+    "https://x.example=5, hunter2"
+  ],
   VALETKEY_FLOW_TTL: ["hunter2", "0s", "2h", "-1s"],
   VALETKEY_LOG_FORMAT: ["hunter2"],
   VALETKEY_LOG_LEVEL: ["hunter2"],
@@ -68,6 +77,7 @@ describe("settings", () => {
         VALETKEY_PUBLIC_URL: "https://valetkey.example/base/",
         VALETKEY_RETURN_URLS: "https://App.example/connected?a=b, http://localhost:3000/back",
         VALETKEY_ALLOW_EGRESS: "a.example:1, 10.0.0.1:2",
+        VALETKEY_REDEMPTION_CAPS: "https://AS.example/=50, https://b.example/t/token?x=1=3",
         VALETKEY_FLOW_TTL: "90 seconds"
       })
       if (settings.profile !== "server") return assert.fail("not the server profile")
@@ -75,6 +85,10 @@ describe("settings", () => {
       assert.strictEqual(settings.publicUrl, "https://valetkey.example/base")
       assert.deepStrictEqual(settings.returnUrls, ["https://App.example/connected?a=b", "http://localhost:3000/back"])
       assert.deepStrictEqual(settings.allowEgress, ["a.example:1", "10.0.0.1:2"])
+      assert.deepStrictEqual(settings.redemptionCaps, [
+        { endpoint: "https://as.example", cap: 50 },
+        { endpoint: "https://b.example/t/token?x=1", cap: 3 }
+      ])
       assert.strictEqual(Duration.toMillis(settings.flowTtl), 90_000)
       assert.strictEqual(Redacted.value(settings.databaseUrl), server.DATABASE_URL)
       assert.notInclude(JSON.stringify(settings), "0123456789abcdef")

@@ -63,6 +63,7 @@ export type ErrorCode = DomainError["code"] | BoundaryCode
 
 /** The HTTP status of every code. A code without a row does not compile. */
 export const errorStatus = {
+  access_token_refused: 503,
   api_key_not_found: 404,
   archive_too_large: 413,
   authentication_unavailable: 503,

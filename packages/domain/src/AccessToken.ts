@@ -10,6 +10,7 @@ export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenEr
     "reauthorization_required",
     "refresh_in_progress",
     "authorization_server_unavailable",
+    "access_token_refused",
     "client_misconfigured",
     "connection_quarantined"
   ]),
@@ -26,6 +27,8 @@ export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenEr
         return "A refresh of this connection is under way; retry shortly"
       case "authorization_server_unavailable":
         return "The authorization server cannot refresh right now; retry later"
+      case "access_token_refused":
+        return "The resource refused a token that was obtained for it a moment ago; check what it expects, such as its scopes, before asking for another"
       case "client_misconfigured":
         return "The authorization server refuses the client; check the client registration of the server"
       case "connection_quarantined":

@@ -18,6 +18,8 @@ import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
 import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
+import type { RedemptionCap } from "./Pacing.ts"
+import type { PacingStore } from "./PacingStore.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
 import type { RevocationReceipts } from "./RevocationReceipts.ts"
@@ -44,7 +46,11 @@ export class AccessTokens extends Context.Service<AccessTokens, {
   get(key: ConnectionKey, demand?: TokenDemand): Effect.Effect<AccessToken, AccessTokenError>
 }>()("@valetkey/domain/AccessTokens") {
   /** Layer of the use case. Closing it waits for refreshes under way, no longer than the refresh deadline. */
-  static readonly layer = (options?: { readonly deadlines?: Deadlines }): Layer.Layer<
+  static readonly layer = (options?: {
+    readonly deadlines?: Deadlines
+    /** How many redemptions may be under way at a provider at once, over all tenants and replicas. Default no limit. */
+    readonly caps?: ReadonlyArray<RedemptionCap>
+  }): Layer.Layer<
     AccessTokens,
     never,
     | AuditTrail
@@ -52,6 +58,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
     | Cipher
     | ConnectionStore
     | Entropy
+    | PacingStore
     | RevocationOutbox
     | RegistrationStore
     | RevocationReceipts
@@ -67,8 +74,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const cipher = yield* Cipher
         const entropy = yield* Entropy
         const trail = yield* AuditTrail
-        const refresher = yield* makeRefresher(deadlines)
         const fibers = yield* FiberSet.make<void>()
+        const refresher = yield* makeRefresher({
+          deadlines,
+          caps: options?.caps ?? [],
+          fork: (effect) => Effect.asVoid(FiberSet.run(fibers, effect))
+        })
         yield* Effect.addFinalizer(() =>
           FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.refresh), Effect.ignore)
         )

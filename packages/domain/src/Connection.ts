@@ -98,6 +98,8 @@ export interface Connection {
   readonly account?: Sealed | undefined
   /** The generation that a caller proved to be refused by the resource, if it is the current one. */
   readonly rejected: boolean
+  /** Whether these credentials were obtained because the resource had refused those before. */
+  readonly forced: boolean
   readonly createdAt: DateTime.Utc
   readonly updatedAt: DateTime.Utc
 }

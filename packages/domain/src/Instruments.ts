@@ -11,6 +11,7 @@ const flowsSettled = counter("flows_settled", "Flows that ended")
 const refreshes = counter("refreshes", "Redemptions of refresh tokens")
 const claims = counter("lease_claims", "Claims of the right to redeem")
 const reads = counter("token_reads", "Access tokens that were handed out")
+const pauses = counter("paced_refreshes", "Refreshes that were put off for the sake of their token endpoint")
 const rounds = counter("housekeeping_rounds", "Rounds of housekeeping")
 const dropped = counter("callbacks_dropped", "Callbacks that were answered without a look at the store")
 const revocations = counter("revocations", "Revocations that were settled at authorization servers")
@@ -41,6 +42,9 @@ export const storedReads: Metric.Counter<number> = reads({ source: "stored" })
 
 /** Counts tokens that a refresh brought. */
 export const refreshedReads: Metric.Counter<number> = reads({ source: "refreshed" })
+
+/** Counts a refresh that was put off, by its reason. */
+export const paced = (reason: "asked" | "open"): Metric.Counter<number> => pauses({ reason })
 
 /** Refreshes that are under way in this process. */
 export const refreshesInFlight: Metric.Gauge<number> = Metric.gauge("valetkey_refreshes_in_flight", {

@@ -22,7 +22,8 @@ const redeemed = (provider: Provider["Service"]) =>
 const gated = Effect.fnUntraced(function*(provider: Provider["Service"]) {
   const [asked, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
   const { refresh } = provider
-  provider.refresh = (issue) => Effect.andThen(asked.open, Effect.andThen(Deferred.await(gate), refresh(issue)))
+  provider.refresh = (issue, grant) =>
+    Effect.andThen(asked.open, Effect.andThen(Deferred.await(gate), refresh(issue, grant)))
   return { asked: asked.await, open: Deferred.succeed(gate, undefined) }
 })
 

@@ -13,7 +13,7 @@ import {
 import type { TransportError } from "@valetkey/domain/CallbackTransport"
 import { CallbackTransports, type OpenRequest } from "@valetkey/domain/CallbackTransport"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
-import { ConnectionKey } from "@valetkey/domain/Connection"
+import { ConnectionKey, type Grant } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { Credentials } from "@valetkey/domain/Credentials"
 import type { DeviceAnswer } from "@valetkey/domain/DeviceAuthorization"
@@ -49,7 +49,7 @@ export class Provider extends Context.Service<Provider, {
   readonly issued: Array<string>
   discovery: Effect.Effect<void, DiscoveryError>
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
-  refresh: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
+  refresh: (issue: Effect.Effect<Credentials>, grant: Grant) => Effect.Effect<Credentials, RedemptionError>
   revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
   /** Device codes that were given out, and when each was asked about, in milliseconds. */
   readonly devices: Array<string>
@@ -162,8 +162,8 @@ const layerAuthorizationServer = Layer.effect(
           provider.polls.push({ deviceCode: Redacted.value(deviceCode), at: yield* Clock.currentTimeMillis })
           return yield* provider.device(issue)
         }),
-      refresh: (_, { refreshToken }) =>
-        Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue))),
+      refresh: (grant, { refreshToken }) =>
+        Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue, grant))),
       revoke: (_, { token }) =>
         Effect.suspend(() =>
           Effect.tap(provider.revocation, () => Effect.sync(() => provider.revoked.push(Redacted.value(token))))
@@ -277,13 +277,22 @@ const layerPorts = Layer.mergeAll(
   )
 
 /** Every use case over the memory store, a scripted provider and a scripted browser. */
-export const layer = Layer.merge(Housekeeping.layer, DevicePoller.layer).pipe(
-  Layer.provideMerge(
-    Layer.mergeAll(Flows.layer({ returnUrls: [returnTo] }), AccessTokens.layer(), Connections.layer, Servers.layer)
-  ),
-  Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
-  Layer.provideMerge(layerPorts)
-)
+export const layerWith = (options?: Parameters<typeof AccessTokens.layer>[0]) =>
+  Layer.merge(Housekeeping.layer, DevicePoller.layer).pipe(
+    Layer.provideMerge(
+      Layer.mergeAll(
+        Flows.layer({ returnUrls: [returnTo] }),
+        AccessTokens.layer(options),
+        Connections.layer,
+        Servers.layer
+      )
+    ),
+    Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
+    Layer.provideMerge(layerPorts)
+  )
+
+/** The same as an installation is without options. */
+export const layer = layerWith()
 
 /** A key of its own for a case; its server exists. */
 export const keyOf = Effect.fnUntraced(function*(slug: string, owner: { tenant?: string; subject?: string } = {}) {

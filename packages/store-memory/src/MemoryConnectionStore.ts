@@ -68,7 +68,8 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
             generation: Generation.make(input.generation + 1),
             status: { _tag: "active" },
             credentials: input.credentials,
-            rejected: false
+            rejected: false,
+            forced: row.connection.rejected
           }
           const idle = { phase: "idle" as const, attempts: 0, leaseUntil: 0, notBefore: 0 }
           ConnectionRows.update(world, { ...row, ...idle, resultId: input.resultId }, connection, now)

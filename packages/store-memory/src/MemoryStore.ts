@@ -6,6 +6,7 @@ import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
+import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -24,6 +25,7 @@ import * as MemoryDevicePolls from "./MemoryDevicePolls.ts"
 import * as MemoryFlowStore from "./MemoryFlowStore.ts"
 import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
+import * as MemoryPacingStore from "./MemoryPacingStore.ts"
 import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
 import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
 import * as MemoryRevocationReceipts from "./MemoryRevocationReceipts.ts"
@@ -40,6 +42,7 @@ export type Ports =
   | DevicePolls
   | FlowStore
   | ConnectionStore
+  | PacingStore
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -60,6 +63,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryFlowStore.layer,
   MemoryDevicePolls.layer,
   MemoryConnectionStore.layer,
+  MemoryPacingStore.layer,
   MemoryRevocationOutbox.layer,
   MemoryRevocationReceipts.layer,
   MemoryRegistrationStore.layer,

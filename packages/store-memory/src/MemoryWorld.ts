@@ -7,6 +7,7 @@ import type { Digest } from "@valetkey/domain/Entropy"
 import type { Flow, FlowId, FrozenAuthorization, FrozenDevice, FrozenTicket } from "@valetkey/domain/Flow"
 import type { InstanceRecord } from "@valetkey/domain/InstanceStore"
 import type { RegisteredKey } from "@valetkey/domain/KeyRegister"
+import type { EndpointState } from "@valetkey/domain/Pacing"
 import type { RefreshPhase } from "@valetkey/domain/Refresh"
 import type { Registration } from "@valetkey/domain/RegistrationStore"
 import type { Revocation } from "@valetkey/domain/RevocationOutbox"
@@ -110,6 +111,10 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** When the names of deleted tenants were allowed again, in milliseconds. */
   readonly allowances: Map<TenantId, number>
   readonly tenantKeys: Map<TenantId, TenantKey>
+  /** Token endpoints of which something is known, by tenant and URL. */
+  readonly endpoints: Map<string, { readonly tenant: TenantId; readonly state: EndpointState }>
+  /** The holders of each provider's slots. */
+  readonly redemptionSlots: Map<string, Map<number, { readonly holder: string; readonly leaseUntil: number }>>
 }>()("@valetkey/store-memory/MemoryWorld") {
   /** Layer that begins with nothing. */
   static readonly layer: Layer.Layer<MemoryWorld> = Layer.sync(MemoryWorld, () => ({
@@ -133,6 +138,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     auditHeads: new Map(),
     deletions: new Map(),
     allowances: new Map(),
-    tenantKeys: new Map()
+    tenantKeys: new Map(),
+    endpoints: new Map(),
+    redemptionSlots: new Map()
   }))
 }

@@ -59,6 +59,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
         database.forTenant(key.tenant).write("ConnectionStore.commit", (sql) =>
           changed(sql`UPDATE connections
             SET generation = generation + 1, result_id = ${input.resultId}, rejected_generation = NULL,
+              forced = rejected_generation IS NOT DISTINCT FROM generation,
               ${credentialColumns(sql, input.credentials)}
             WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}
               AND status IN ('active', 'needs_reauth')

@@ -6,6 +6,7 @@ import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
+import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -27,6 +28,7 @@ import * as PostgresFlowStore from "./PostgresFlowStore.ts"
 import { PostgresHealth } from "./PostgresHealth.ts"
 import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
 import * as PostgresKeyRegister from "./PostgresKeyRegister.ts"
+import * as PostgresPacingStore from "./PostgresPacingStore.ts"
 import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
 import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
 import * as PostgresRevocationReceipts from "./PostgresRevocationReceipts.ts"
@@ -47,6 +49,7 @@ export type Ports =
   | DevicePolls
   | FlowStore
   | ConnectionStore
+  | PacingStore
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -69,6 +72,7 @@ export const layer = (
     PostgresFlowStore.layer,
     PostgresDevicePolls.layer,
     PostgresConnectionStore.layer,
+    PostgresPacingStore.layer,
     PostgresRevocationOutbox.layer,
     PostgresRevocationReceipts.layer,
     PostgresRegistrationStore.layer,

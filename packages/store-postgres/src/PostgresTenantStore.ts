@@ -104,7 +104,8 @@ const tables = [
   "api_keys",
   "console_sessions",
   "revocations",
-  "revocation_receipts"
+  "revocation_receipts",
+  "token_endpoints"
 ]
 
 /** Marks a tenant that is not marked, and quarantines its connections as far as one statement should. */

@@ -61,7 +61,7 @@ describe("Migrations", () => {
       const keys = yield* sql<{ table: string; column: string }>`
         SELECT table_name AS table, column_name AS column FROM information_schema.key_column_usage
         WHERE ordinal_position = 1 AND table_schema = 'public' AND constraint_name LIKE '%_pkey'
-          AND table_name NOT IN ('valetkey_migrations', 'root_keys', 'instance')`
+          AND table_name NOT IN ('valetkey_migrations', 'root_keys', 'instance', 'redemption_slots')`
       assert.deepStrictEqual(keys.filter(({ column }) => column !== "tenant"), [])
       assert.isAtLeast(keys.length, 6)
       const expiry = yield* sql<{ type: string }>`SELECT data_type AS type FROM information_schema.columns

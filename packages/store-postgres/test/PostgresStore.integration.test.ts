@@ -5,6 +5,7 @@ import * as ConnectionStoreContract from "@valetkey/testing/ConnectionStoreContr
 import * as DevicePollsContract from "@valetkey/testing/DevicePollsContract"
 import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
 import * as KeyRegisterContract from "@valetkey/testing/KeyRegisterContract"
+import * as PacingStoreContract from "@valetkey/testing/PacingStoreContract"
 import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreContract"
 import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxContract"
 import * as RevocationReceiptsContract from "@valetkey/testing/RevocationReceiptsContract"
@@ -35,6 +36,7 @@ describe.each([
     describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
+    describe("PacingStore", () => PacingStoreContract.cases(it, options))
     describe("RegistrationStore", () => RegistrationStoreContract.cases(it, options))
     describe("ServerStore", () => ServerStoreContract.cases(it))
     describe("KeyRegister", () => KeyRegisterContract.cases(it, options))

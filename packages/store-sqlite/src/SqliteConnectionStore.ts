@@ -69,7 +69,7 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
         database.write("commit", (session, now) =>
           session.run(
             `UPDATE connections SET generation = generation + 1, status = 'active', reason = NULL,
-               (${credentialNames}) = (?, ?, ?, ?, ?, ?), result_id = ?, rejected = 0,
+               (${credentialNames}) = (?, ?, ?, ?, ?, ?), result_id = ?, forced = rejected, rejected = 0,
                phase = 'idle', attempts = 0, lease_until = 0, not_before = 0, updated_at = ?
              WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
                AND status IN ('active', 'needs_reauth')`,
@@ -161,10 +161,11 @@ interface ConnectionColumns extends CredentialColumns {
   readonly rejected: number
   readonly created_at: number
   readonly updated_at: number
+  readonly forced: number
 }
 
 const names = `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, account, rejected,
-  created_at, updated_at`
+  created_at, updated_at, forced`
 
 const selectOne = `SELECT ${names} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
 
@@ -185,7 +186,8 @@ const columnsOf = (row: ReadonlyArray<never>): ConnectionColumns => ({
   account: row[12]!,
   rejected: row[13]!,
   created_at: row[14]!,
-  updated_at: row[15]!
+  updated_at: row[15]!,
+  forced: row[16]!
 })
 
 // The columns were checked by the types and constraints on the way in; decoding them by schema would cost more than the read.
@@ -199,6 +201,7 @@ const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection =>
   credentials: credentialsOf(row),
   account: optionalSealedOf(row.account),
   rejected: row.rejected === 1,
+  forced: row.forced === 1,
   createdAt: DateTime.makeUnsafe(row.created_at),
   updatedAt: DateTime.makeUnsafe(row.updated_at)
 })

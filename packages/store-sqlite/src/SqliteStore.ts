@@ -6,6 +6,7 @@ import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
+import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -26,6 +27,7 @@ import * as SqliteDevicePolls from "./SqliteDevicePolls.ts"
 import * as SqliteFlowStore from "./SqliteFlowStore.ts"
 import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
 import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
+import * as SqlitePacingStore from "./SqlitePacingStore.ts"
 import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
 import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
 import * as SqliteRevocationReceipts from "./SqliteRevocationReceipts.ts"
@@ -41,6 +43,7 @@ export type Ports =
   | DevicePolls
   | FlowStore
   | ConnectionStore
+  | PacingStore
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -65,6 +68,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteFlowStore.layer,
     SqliteDevicePolls.layer,
     SqliteConnectionStore.layer,
+    SqlitePacingStore.layer,
     SqliteRevocationOutbox.layer,
     SqliteRevocationReceipts.layer,
     SqliteRegistrationStore.layer,

@@ -129,7 +129,8 @@ const tables = [
   "api_keys",
   "console_sessions",
   "outbox",
-  "revocation_receipts"
+  "revocation_receipts",
+  "token_endpoints"
 ]
 
 interface DeletionColumns {

@@ -69,6 +69,7 @@ export const cases = <R>(
           account: Fixture.hex(write.account),
           credentials: Fixture.credentialsView(write.credentials),
           rejected: false,
+          forced: false,
           createdAt: view.createdAt,
           updatedAt: view.createdAt
         })

@@ -9,6 +9,7 @@ import * as FlowStoreContract from "./FlowStoreContract.ts"
 import * as InstanceStoreContract from "./InstanceStoreContract.ts"
 import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts"
 import * as KeyRegisterContract from "./KeyRegisterContract.ts"
+import * as PacingStoreContract from "./PacingStoreContract.ts"
 import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
 import * as RevocationOutboxContract from "./RevocationOutboxContract.ts"
 import * as RevocationReceiptsContract from "./RevocationReceiptsContract.ts"
@@ -33,6 +34,7 @@ export const suite = <R>(
       describe("ConnectionStore", () => ConnectionStoreContract.cases(it, options))
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
+      describe("PacingStore", () => PacingStoreContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it, options))
       describe("ServerStore", () => ServerStoreContract.cases(it))
       describe("InstanceStore", () => InstanceStoreContract.cases(it))

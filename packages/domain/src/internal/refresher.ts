@@ -18,6 +18,7 @@ import type { Deadlines } from "../Deadlines.ts"
 import { Entropy } from "../Entropy.ts"
 import { Instance } from "../Instance.ts"
 import * as Instruments from "../Instruments.ts"
+import type { RedemptionCap } from "../Pacing.ts"
 import type { RefreshFailure } from "../Refresh.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import type { RedemptionPolicy } from "../Server.ts"
@@ -26,8 +27,10 @@ import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { openAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
+import { brake } from "./brake.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 import { makeLateResults } from "./lateResults.ts"
+import { makePacer, type Pass, shownBy } from "./pacer.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
 import { sealCredentials } from "./sealing.ts"
 
@@ -57,7 +60,12 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> 
   })
 
 /** Builds the refresh of one connection: claim, send, store, all fenced. Meant to run in a fiber that the application owns. */
-export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
+export const makeRefresher = Effect.fnUntraced(function*(options: {
+  readonly deadlines: Deadlines
+  readonly caps: ReadonlyArray<RedemptionCap>
+  readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
+}) {
+  const { deadlines } = options
   const connections = yield* ConnectionStore
   const dropLate = yield* makeLateResults
   const server = yield* AuthorizationServer
@@ -66,6 +74,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const signals = yield* Signals
   const spool = yield* Spool
   const audit = yield* makeAuditing
+  const admit = yield* makePacer(options)
   const clientSecretOf = makeClientSecrets(cipher, yield* ServerStore)
   const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const instance = yield* Effect.serviceOption(Instance)
@@ -86,10 +95,12 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   /** Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. */
   const refresh = Effect.fn("AccessTokens.refresh")(function*(key: ConnectionKey, minValidity: Duration.Duration) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
-    const giveUpAt = (yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(deadlines.waiter)
+    const begun = yield* Clock.monotonicTimeNanos
+    const giveUpAt = begun + Duration.toNanosUnsafe(deadlines.waiter)
+    const patientUntil = begun + Duration.toNanosUnsafe(shortPause)
     let claimFor = deadlines.claim
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const step = yield* round(key, minValidity, claimFor)
+      const step = yield* round(key, minValidity, { claimFor, patientUntil })
       if (step._tag === "Done") return step.token
       // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
       if (step.overtaken) claimFor = Duration.min(Duration.times(claimFor, 2), deadlines.lease)
@@ -101,15 +112,19 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const round = Effect.fnUntraced(function*(
     key: ConnectionKey,
     minValidity: Duration.Duration,
-    claimFor: Duration.Duration
+    { claimFor, patientUntil }: { readonly claimFor: Duration.Duration; readonly patientUntil: bigint }
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
     const connection = yield* activeConnection(yield* connections.get(key))
     if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
       return { _tag: "Done", token: yield* openAccessToken(cipher, connection) } satisfies Step
     }
+    yield* brake(connection)
     const secrets = yield* openSecrets(connection)
     if (yield* adopt(connection)) return again
+    // Whoever waits here holds no lease, and what somebody else has done meanwhile ends the wait.
+    const pass = yield* Effect.raceFirst(admit(connection, patientUntil), Effect.as(wake, undefined))
+    if (pass === undefined) return again
     const claim = yield* connections.claim(key, {
       generation: connection.generation,
       epoch: connection.epoch,
@@ -117,6 +132,8 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       lease: claimFor
     })
     yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
+    // Whoever waits for somebody else keeps nobody from asking.
+    if (claim._tag !== "Claimed") yield* pass.abandon
     switch (claim._tag) {
       case "Moved":
         if (claim.lost !== undefined) {
@@ -133,7 +150,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
         yield* Effect.sleep(claim.remaining)
         return again
       case "Claimed":
-        return yield* Effect.uninterruptible(timed(redeem(connection, claim.fence, secrets)))
+        return yield* Effect.uninterruptible(timed(redeem(connection, claim.fence, secrets, pass)))
     }
   }, Effect.scoped)
 
@@ -174,7 +191,7 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     return secrets
   })
 
-  const redeem = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: Secrets) {
+  const redeem = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: Secrets, pass: Pass) {
     const { epoch, generation, key } = connection
     yield* Checkpoint.reach("refresh.claimed")
     const marking = yield* Clock.monotonicTimeNanos
@@ -185,8 +202,11 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
     if (!marked) return overtaken
     yield* Checkpoint.reach("refresh.sent")
     const elapsed = Duration.nanos((yield* Clock.monotonicTimeNanos) - marking)
-    if (Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease)) {
-      // A pause ate the lease: somebody else may take over, so nothing may leave from here.
+    if (
+      Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease) ||
+      !(yield* pass.isGood)
+    ) {
+      // A pause ate the lease or the slot: somebody else may take over, so nothing may leave from here.
       yield* fail(connection, fence, { _tag: "Retryable", delay: Duration.zero })
       return again
     }
@@ -199,12 +219,26 @@ export const makeRefresher = Effect.fnUntraced(function*(deadlines: Deadlines) {
       Effect.result
     )
     yield* Checkpoint.reach("refresh.response_received")
-    if (Result.isFailure(answer)) return yield* settleFailure(connection, fence, secrets, answer.failure)
+    yield* pass.release
+    // What was redeemed comes first: nothing stands between its arrival and the spool.
+    return yield* Effect.ensuring(
+      settle(connection, fence, secrets, answer),
+      pass.answered(shownBy(answer)).pipe(Effect.timeoutOption(storing), Effect.interruptible)
+    )
+  })
+
+  const settle = (
+    connection: Connection,
+    fence: number,
+    secrets: Secrets,
+    answer: Result.Result<Credentials, RedemptionError>
+  ): Effect.Effect<Step, AccessTokenError> => {
+    if (Result.isFailure(answer)) return settleFailure(connection, fence, secrets, answer.failure)
     return secrets.account !== undefined && answer.success.account !== undefined &&
         !isSame(secrets.account, answer.success.account)
-      ? yield* refuseStranger(connection, fence, secrets)
-      : yield* store(connection, secrets, answer.success)
-  })
+      ? refuseStranger(connection, fence, secrets)
+      : store(connection, secrets, answer.success)
+  }
 
   /**
    * Ends the use of a connection whose refresh was answered with credentials of another account

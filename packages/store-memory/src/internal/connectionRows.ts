@@ -39,6 +39,7 @@ export const write = (world: World, key: ConnectionKey, input: {
       credentials: input.credentials,
       account: input.account,
       rejected: false,
+      forced: false,
       createdAt: before?.connection.createdAt ?? time,
       updatedAt: time
     },

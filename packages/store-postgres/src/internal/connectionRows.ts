@@ -39,6 +39,7 @@ const ConnectionRow = Schema.Struct({
   expiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
   account: Schema.NullOr(Sealed),
   rejected: Schema.Boolean,
+  forced: Schema.Boolean,
   createdAt: Schema.DateTimeUtcFromDate,
   updatedAt: Schema.DateTimeUtcFromDate
 })
@@ -59,7 +60,7 @@ const RefreshRow = Schema.Struct({
 export const connectionColumns = (sql: Sql) =>
   sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason, "grant", client_secret, access_token,
     refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at,
-    rejected_generation IS NOT DISTINCT FROM generation AS rejected`)
+    rejected_generation IS NOT DISTINCT FROM generation AS rejected, forced`)
 
 /** Columns of a `RefreshState`, and the time that they are to be judged at. */
 export const refreshColumns = (sql: Sql) =>
@@ -110,7 +111,7 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
       sql.json(write.grant)
     },
         client_secret = ${write.clientSecret ?? null}, account = ${write.account ?? null}, rejected_generation = NULL,
-        result_id = NULL,
+        forced = false, result_id = NULL,
         ${credentialColumns(sql, credentials)}
       FROM ${owner} WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
         AND connections.server = owner.server AND generation = ${write.previous}
@@ -147,6 +148,7 @@ export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema
     },
     account: row.account ?? undefined,
     rejected: row.rejected,
+    forced: row.forced,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt
   }))

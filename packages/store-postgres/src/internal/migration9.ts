@@ -4,7 +4,8 @@ import { conflict, refusal } from "./failure.ts"
 /** The lock that a deletion holds alone for a tenant, and whoever writes a row of the tenant shares. */
 export const tenantLock = (tenant: string): string => `hashtextextended('valetkey tenant ' || ${tenant}, 0)`
 
-const refuse = (table: string, when: "marked" | "gone"): string =>
+/** A trigger that refuses rows of tenants that are marked for deletion, or gone. */
+export const refuse = (table: string, when: "marked" | "gone"): string =>
   `CREATE TRIGGER ${table}_of_deleted BEFORE INSERT ON ${table}
     FOR EACH ROW EXECUTE FUNCTION valetkey_refuse_deleted('${when}')`
 

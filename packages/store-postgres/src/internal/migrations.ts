@@ -4,6 +4,7 @@ import { migration10 } from "./migration10.ts"
 import { migration11 } from "./migration11.ts"
 import { migration12 } from "./migration12.ts"
 import { migration13 } from "./migration13.ts"
+import { migration14 } from "./migration14.ts"
 import { migration16 } from "./migration16.ts"
 import { migration19 } from "./migration19.ts"
 import { migration2 } from "./migration2.ts"
@@ -28,6 +29,7 @@ export const migrations: ReadonlyArray<Migration> = [
   migration11,
   migration12,
   migration13,
+  migration14,
   migration16,
   migration19
 ]

@@ -1,6 +1,7 @@
 import { consoleSessions } from "./consoleMigration.ts"
 import { deviceCodes } from "./deviceMigration.ts"
 import { auditChain } from "./migration2.ts"
+import { pacing } from "./pacingMigration.ts"
 import { receipts } from "./receiptMigration.ts"
 import { registrationTurns } from "./registrationMigration.ts"
 import { tenants } from "./tenantMigration.ts"
@@ -183,7 +184,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   `,
   // Whose credentials a connection holds at the provider.
   "ALTER TABLE connections ADD COLUMN account BLOB;",
-  deviceCodes
+  deviceCodes,
+  pacing
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

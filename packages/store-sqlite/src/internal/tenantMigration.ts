@@ -1,10 +1,12 @@
-const marked = "EXISTS (SELECT 1 FROM tenant_deletions WHERE tenant = NEW.tenant)"
+/** Whether the tenant of a new row is marked for deletion. */
+export const marked = "EXISTS (SELECT 1 FROM tenant_deletions WHERE tenant = NEW.tenant)"
 const gone = "EXISTS (SELECT 1 FROM tenant_deletions WHERE tenant = NEW.tenant AND deleted_at IS NOT NULL)"
 
 /** The message by which a refused write is known. */
 export const refusal = "tenant_deleted"
 
-const refuse = (name: string, event: string, condition: string): string =>
+/** A trigger that refuses a row. */
+export const refuse = (name: string, event: string, condition: string): string =>
   `CREATE TRIGGER ${name} BEFORE ${event} WHEN ${condition}
    BEGIN SELECT RAISE(ABORT, '${refusal}'); END;`
 

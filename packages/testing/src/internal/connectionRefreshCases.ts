@@ -300,5 +300,29 @@ export const cases = <R>(
         yield* reject(key, 1)
         assert.isFalse(Option.getOrThrow(yield* connections.get(key)).rejected)
       }))
+
+    it.effect("REF-12 remembers of credentials whether they were obtained because the ones before were refused", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const { epoch, key } = yield* connected
+        const forced = Effect.map(connections.get(key), (read) => {
+          const { forced, rejected } = Option.getOrThrow(read)
+          return [forced, rejected]
+        })
+        yield* reject(key, 1)
+        assert.deepStrictEqual(yield* forced, [false, true])
+        yield* redeem(key, 1, epoch)
+        assert.deepStrictEqual(yield* forced, [true, false])
+        yield* reject(key, 2)
+        assert.deepStrictEqual(yield* forced, [true, true])
+        yield* redeem(key, 2, epoch)
+        assert.deepStrictEqual(yield* forced, [true, false])
+        yield* redeem(key, 3, epoch)
+        assert.deepStrictEqual(yield* forced, [false, false])
+        yield* reject(key, 4)
+        yield* redeem(key, 4, epoch)
+        yield* connections.deposit(key, Fixture.newWrite(5))
+        assert.deepStrictEqual(yield* forced, [false, false])
+      }))
   })
 }

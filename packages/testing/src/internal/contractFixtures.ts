@@ -24,6 +24,7 @@ import {
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
+import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -45,6 +46,7 @@ export type StorePorts =
   | FlowStore
   | DevicePolls
   | ConnectionStore
+  | PacingStore
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore

@@ -1,0 +1,156 @@
+import { Clock, Duration, Effect, Metric, Result, type Scope } from "effect"
+import { type AccessTokenError, TokenError } from "../AccessToken.ts"
+import type { RedemptionError } from "../AuthorizationServer.ts"
+import type { Connection } from "../Connection.ts"
+import type { Deadlines } from "../Deadlines.ts"
+import { Entropy } from "../Entropy.ts"
+import * as Instruments from "../Instruments.ts"
+import { type Admission, capOf, type EndpointAnswer, type RedemptionCap } from "../Pacing.ts"
+import { type PacedEndpoint, PacingStore } from "../PacingStore.ts"
+import { Signals } from "../Signals.ts"
+import type { StoreError } from "../StoreError.ts"
+import { makeRedemptionSlots, type Slot } from "./redemptionSlots.ts"
+
+/** How long it is believed that an endpoint is well, should the signal of another replica be lost. */
+const believed = Duration.seconds(2)
+/** Endpoints that are remembered here; a forgotten one costs one read. */
+const remembered = 10_000
+
+/** The leave to ask a token endpoint once. */
+export interface Pass {
+  /** Whether there is time enough to send. */
+  readonly isGood: Effect.Effect<boolean>
+  /** Lets the next one ask. Idempotent; waits for nothing. */
+  readonly release: Effect.Effect<void>
+  /** Gives up before anything was sent. */
+  readonly abandon: Effect.Effect<void>
+  /** Records what the request has shown. */
+  answered(answer: EndpointAnswer): Effect.Effect<void>
+}
+
+/**
+ * Makes the pacing of redemptions. An endpoint that is well and has no cap costs one read in two seconds and no write;
+ * everything else is what the replicas agree on in the store.
+ */
+export const makePacer = Effect.fnUntraced(function*(options: {
+  readonly deadlines: Deadlines
+  readonly caps: ReadonlyArray<RedemptionCap>
+  readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
+}) {
+  const { caps, deadlines } = options
+  const store = yield* PacingStore
+  const signals = yield* Signals
+  const entropy = yield* Entropy
+  const takeSlot = yield* makeRedemptionSlots({ use: deadlines.refresh, fork: options.fork })
+  /** When endpoints were last known to be well, by their topics. */
+  const well = new Map<string, bigint>()
+
+  yield* signals.listen((topic) => Effect.sync(() => void well.delete(topic)))
+
+  const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint) =>
+    `endpoint:${entropy.digestOf(JSON.stringify([tenant, tokenEndpoint]))}`
+
+  const setWell = (topic: string, now: bigint | undefined): void => {
+    well.delete(topic)
+    if (now === undefined) return
+    well.set(topic, now)
+    if (well.size <= remembered) return
+    const { value: oldest } = well.keys().next()
+    if (oldest !== undefined) well.delete(oldest)
+  }
+
+  const admit = Effect.fnUntraced(function*(endpoint: PacedEndpoint, topic: string) {
+    const now = yield* Clock.monotonicTimeNanos
+    const known = well.get(topic)
+    if (known !== undefined && now - known < Duration.toNanosUnsafe(believed)) return go
+    const { admission, healthy } = yield* store.admit(endpoint, { lease: deadlines.refresh })
+    setWell(topic, healthy ? now : undefined)
+    return admission
+  })
+
+  /** Waits for a pause that is over soon, and says when to come back from any other. */
+  const enter = Effect.fnUntraced(function*(endpoint: PacedEndpoint, topic: string, patientUntil: bigint) {
+    while (true) {
+      const admission = yield* admit(endpoint, topic)
+      if (admission._tag !== "Wait") return admission
+      const { reason, remaining } = admission
+      if ((yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(remaining) > patientUntil) {
+        yield* Metric.update(Instruments.paced(reason), 1)
+        return yield* new TokenError({
+          code: "authorization_server_unavailable",
+          retryAfter: Duration.max(remaining, Duration.seconds(1))
+        })
+      }
+      yield* Effect.sleep(remaining)
+    }
+  })
+
+  const report = (endpoint: PacedEndpoint, topic: string, answer: EndpointAnswer): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      // Of an endpoint that is well, an answer says nothing new.
+      if (answer._tag === "Answered" && well.has(topic)) return
+      const now = yield* Clock.monotonicTimeNanos
+      const { changed, healthy } = yield* store.report(endpoint, answer)
+      if (changed) yield* signals.notify(topic)
+      setWell(topic, healthy ? now : undefined)
+    }).pipe(Effect.catch((error) => Effect.logWarning("state of a token endpoint not recorded", error)))
+
+  /** Leave to redeem, for the life of the scope: the endpoint may be asked, and a slot of its provider is free. */
+  return Effect.fnUntraced(function*(
+    { grant, key }: Connection,
+    patientUntil: bigint
+  ): Effect.fn.Return<Pass, AccessTokenError | StoreError, Scope.Scope> {
+    const endpoint = { tenant: key.tenant, tokenEndpoint: grant.tokenEndpoint }
+    const topic = topicOf(endpoint)
+    const cap = capOf(caps, grant.tokenEndpoint)
+    let isProbing = false
+    // A probe that was never sent is for somebody else.
+    const abandonProbe = Effect.suspend(() => {
+      if (!isProbing) return Effect.void
+      isProbing = false
+      return report(endpoint, topic, { _tag: "Abandoned" })
+    })
+    yield* Effect.addFinalizer(() => abandonProbe)
+    const ask = Effect.uninterruptibleMask((restore) =>
+      Effect.tap(
+        restore(enter(endpoint, topic, patientUntil)),
+        ({ _tag }) => Effect.sync(() => isProbing = _tag === "Probe")
+      )
+    )
+    yield* ask
+    let slot: Slot | undefined
+    if (cap !== undefined) {
+      slot = yield* takeSlot(cap, key.tenant)
+      // Much may have happened while others had their turn.
+      if (!isProbing) yield* ask
+    }
+    return {
+      isGood: slot?.lasts(deadlines.http) ?? Effect.succeed(true),
+      release: slot?.release ?? Effect.void,
+      abandon: Effect.andThen(slot?.release ?? Effect.void, abandonProbe),
+      answered: (answer) =>
+        Effect.suspend(() => {
+          isProbing = false
+          return report(endpoint, topic, answer)
+        })
+    }
+  })
+})
+
+/** What the answer to a redemption says of the endpoint. */
+export const shownBy = (answer: Result.Result<unknown, RedemptionError>): EndpointAnswer => {
+  if (Result.isSuccess(answer)) return { _tag: "Answered" }
+  const { reason } = answer.failure
+  switch (reason._tag) {
+    case "Terminal":
+    case "UntrustedIdToken":
+    case "Configuration":
+      return { _tag: "Answered" }
+    case "Transient":
+      return reason.retryAfter === undefined ? { _tag: "Silent" } : { _tag: "Asked", delay: reason.retryAfter }
+    case "UnknownOutcome":
+      return { _tag: "Silent" }
+  }
+}
+
+const go: Admission = { _tag: "Go" }
