@@ -35,13 +35,15 @@ describe("a flood of junk at the redirect URI", () => {
         const copy = Buffer.concat([randomBytes(32), bytes.subarray(32)])
         return copy.toString("base64url")
       }
+      const another = () => Buffer.concat([randomBytes(36), bytes.subarray(36)]).toString("base64url")
       const junk = (index: number) =>
         [
+          another,
           () => randomBytes(32).toString("base64url"),
           forged,
           () => "A".repeat(1 + index % 1000),
           () => state.slice(0, 60) + randomBytes(8).toString("base64url").slice(0, 10)
-        ][index % 4]!()
+        ][index % 5]!()
       const flood = Effect.fnUntraced(function*(from: number) {
         const before = wire.asked()
         const pages = new Set<string>()

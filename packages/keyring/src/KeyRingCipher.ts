@@ -67,12 +67,12 @@ export const layerTenantKeys = (
 /** What else works with the rings of a registered cipher. */
 const besides = (
   options: KeyRingCipherOptions,
-  { held, sealing }: RegisteredRing.Rings & { readonly held: HeldKeys["Service"] }
+  { held, knows, sealing }: RegisteredRing.Rings & { readonly held: HeldKeys["Service"] }
 ) =>
 <R>(context: Context.Context<R>) =>
   context.pipe(
     Context.add(HeldKeys, held),
-    Context.add(StateTags, KeyRingStateTags.make(options, sealing))
+    Context.add(StateTags, KeyRingStateTags.make(options, sealing, knows))
   )
 
 /** A cipher that leaves to `root` what is not under a tenant's key. */

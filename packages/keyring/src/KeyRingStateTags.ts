@@ -22,10 +22,14 @@ const spelling = /^[\w-]{70}$/
 export const layer = (options: KeyRingStateTagsOptions): Layer.Layer<StateTags> =>
   Layer.sync(StateTags, () => make(options, Effect.mapError(options.source.ring, missing)))
 
-/** Makes the port; the primary key of `sealing` makes the tags. */
+/**
+ * Makes the port; the primary key of `sealing` makes the tags. A key that the installation never had, as far as `knows`
+ * tells without asking, made none: what names it is foreign like any other junk.
+ */
 export const make = (
   { former, instanceId, source }: KeyRingStateTagsOptions,
-  sealing: Effect.Effect<KeyRing, CipherError>
+  sealing: Effect.Effect<KeyRing, CipherError>,
+  knows: (keyId: number) => boolean = () => true
 ): StateTags["Service"] => {
   const derived = new WeakMap<KeyObject, Map<string, KeyObject>>()
   const tagOf = (root: KeyObject, instance: string, tagged: Buffer): Buffer => {
@@ -37,8 +41,9 @@ export const make = (
   }
 
   const judgeBy = ({ keys }: KeyRing, bytes: Buffer): StateVerdict => {
-    const key = keys.get(bytes.readUInt32BE(layout.keyId))
-    if (key === undefined) return "undecided"
+    const keyId = bytes.readUInt32BE(layout.keyId)
+    const key = keys.get(keyId)
+    if (key === undefined) return knows(keyId) ? "undecided" : "foreign"
     const [tagged, tag] = [bytes.subarray(0, layout.tag), bytes.subarray(layout.tag)]
     const isOurs = [instanceId, ...former?.() ?? []].some((instance) =>
       timingSafeEqual(tag, tagOf(key.secret, instance, tagged))
@@ -58,7 +63,7 @@ export const make = (
       const bytes = Buffer.from(text, "base64url")
       return Effect.flatMap(Effect.mapError(source.ring, missing), (ring) => {
         const verdict = judgeBy(ring, bytes)
-        return verdict !== "undecided" ? Effect.succeed(verdict) : Effect.match(source.reload, {
+        return ring.keys.has(bytes.readUInt32BE(layout.keyId)) ? Effect.succeed(verdict) : Effect.match(source.reload, {
           onFailure: () => verdict,
           // The key may have been added meanwhile: on another replica, or to the file.
           onSuccess: (renewed) => judgeBy(renewed, bytes)

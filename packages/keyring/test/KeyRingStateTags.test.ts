@@ -149,6 +149,11 @@ describe("KeyRingStateTags", () => {
       yield* a.issue
       for (const tags of [a, b]) assert.strictEqual(yield* tags.judge(begun), "ours")
       const restarted = yield* replica(entry(2, two))
+      const unheardOf = yield* (yield* tagsOf(textOf(entry(3, randomBytes(32))))).issue
+      // Before it has heard of the keys that there ever were, it cannot say.
+      for (const state of [begun, unheardOf]) assert.strictEqual(yield* restarted.judge(state), "undecided")
+      yield* restarted.issue
       assert.strictEqual(yield* restarted.judge(begun), "undecided")
+      assert.strictEqual(yield* restarted.judge(unheardOf), "foreign")
     }).pipe(Effect.scoped))
 })
