@@ -16,7 +16,7 @@ describe("console", () => {
       assert.deepStrictEqual([ended.code, ended.stdout], [0, ""], ended.stderr)
       assert.include(ended.stderr, "The page must show this code: WDJB-MJHT")
       assert.notInclude(ended.stderr, consoleUrl)
-      yield* Effect.suspend(() => opened().length > 0 ? Effect.void : Effect.fail("not yet")).pipe(Effect.eventually)
+      yield* Valetkey.until(() => opened().length > 0)
       assert.deepStrictEqual(opened(), [[consoleUrl]])
       for (const args of [["console"], ["console", "--no-browser"]]) {
         const printed = yield* valetkey.run(args)

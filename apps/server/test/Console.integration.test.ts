@@ -215,7 +215,14 @@ const hostile = (target: string) =>
           )
         }).listen(0, () => resume(Effect.succeed(server)))
       }),
-      (server) => Effect.promise(() => new Promise((resolve) => void server.close(resolve)))
+      (server) =>
+        Effect.promise(() =>
+          new Promise((resolve) => {
+            server.close(resolve)
+            // The browser keeps its connection for a while.
+            server.closeAllConnections()
+          })
+        )
     ),
     (server) => (server.address() as AddressInfo).port
   )
