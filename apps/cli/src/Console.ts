@@ -38,6 +38,5 @@ export const Console = Command.make("console", {
     }, { command: "valetkey console --no-browser", description: "Prints the link, for a browser elsewhere" }])
   )
 
-const withoutPages = "This server has no public pages, and so no console. A local server has one with " +
-  "VALETKEY_LISTEN=127.0.0.1:8414 and VALETKEY_PUBLIC_URL=http://127.0.0.1:8414; valetkey list, history, connect and " +
-  "disconnect do the same without"
+const withoutPages = "This server has no public pages, and so no console: its operator sets VALETKEY_PUBLIC_URL; " +
+  "valetkey list, history, connect and disconnect do the same without"

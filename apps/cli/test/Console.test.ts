@@ -25,12 +25,30 @@ describe("console", () => {
       assert.deepStrictEqual((yield* valetkey.json(["console"])).document, { ok: true, ...link })
     })))
 
-  it.live("says clearly that a local server without public pages has no console", () =>
+  it.live("leads to a listener of this machine where the server is a local one", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
       const ended = yield* valetkey.json(["console"])
-      assert.strictEqual(ended.code, 1)
-      assert.strictEqual(ended.error.code, "public_url_missing")
-      assert.match(ended.error.message, /no public pages.*VALETKEY_PUBLIC_URL=.*valetkey list/)
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const url = new URL(String(ended.document["consoleUrl"]))
+      assert.match(url.href, /^http:\/\/127\.0\.0\.1:\d+\/console\/[\w-]{43}$/)
+      const page = yield* Effect.promise(async () => (await fetch(url)).text())
+      assert.include(page, String(ended.document["compareCode"]))
+    })))
+
+  it.live("says clearly that a server without public pages has no console", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const problem = {
+        type: "https://valetkey.dev/problems/public_url_missing",
+        title: "Public url missing",
+        status: 422,
+        code: "public_url_missing",
+        detail: "x"
+      }
+      yield* StubServer.make(valetkey, () => ({ status: 422, type: "application/problem+json", body: problem }))
+      const ended = yield* valetkey.json(["console"])
+      assert.deepStrictEqual([ended.code, ended.error.code], [1, "public_url_missing"])
+      assert.match(ended.error.message, /no public pages.*VALETKEY_PUBLIC_URL.*valetkey list/)
     })))
 })

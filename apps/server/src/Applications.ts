@@ -33,6 +33,9 @@ export const api = (options: {
 export const browsers = (options: Routes.PublicOptions) =>
   make(Layer.mergeAll(Routes.layerPublic(options), Probes.layer))
 
+/** The console of a server without a public URL, at an origin of this machine. */
+export const console = (origin: string) => make(Routes.layerConsole(origin))
+
 /** What operators ask. */
 export const admin = () => make(Layer.mergeAll(Probes.layer, MetricsRoute.layer))
 

@@ -106,7 +106,7 @@ const layerUseCases = (settings: Settings) =>
         Histories.layer,
         Consoles.layer,
         Consoles.layerSweep,
-        Layer.succeed(PublicAddress, publicUrlOf(settings)),
+        Layer.succeed(PublicAddress, Effect.succeed(publicUrlOf(settings))),
         Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
         Revocations.layer,
         Revocations.layerRetention({ retention: settings.receiptRetention }),

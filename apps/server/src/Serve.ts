@@ -2,11 +2,13 @@ import { proxyPrefix } from "@valetkey/api/ProxyApi"
 import type { Environment } from "@valetkey/client/Home"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import type { WeakSecret } from "@valetkey/http/JwtAuthenticator"
+import { PublicAddress } from "@valetkey/http/PublicAddress"
 import type { MigrationError } from "@valetkey/store-postgres/Migrations"
 import { Effect, Layer, type Scope } from "effect"
 import * as Composition from "./Composition.ts"
 import { Draining } from "./Draining.ts"
 import * as Listeners from "./Listeners.ts"
+import * as LocalConsole from "./LocalConsole.ts"
 import * as LocalFiles from "./LocalFiles.ts"
 import * as Logs from "./Logs.ts"
 import type { PrivateFilesError } from "./PrivateFiles.ts"
@@ -76,8 +78,11 @@ export const startLocal = (
     return yield* Effect.gen(function*() {
       // The store's lock is held from here on, so what an earlier process left may be replaced.
       yield* LocalFiles.publish(home, bootToken)
-      const socket = yield* openSocket(home.socket, version)
-      const rest = yield* openTcp(settings, settings.listen)
+      const address = settings.publicUrl === undefined ? yield* LocalConsole.make : yield* PublicAddress
+      const { rest, socket } = yield* Effect.all({
+        socket: openSocket(home.socket, version),
+        rest: openTcp(settings, settings.listen)
+      }).pipe(Effect.provideService(PublicAddress, address))
       return {
         ready: true as const,
         profile: settings.profile,

@@ -13,9 +13,10 @@ export const layer = HttpApiBuilder.group(
   "console",
   Effect.fnUntraced(function*(handlers) {
     const consoles = yield* Consoles
-    const address = yield* PublicAddress
+    const findAddress = yield* PublicAddress
     return handlers.handleAll({
       open: Effect.fnUntraced(function*() {
+        const address = yield* findAddress
         if (address === undefined) return yield* unreachable
         const { compareCode, expiresAt, ticket } = yield* orProblem(consoles.link(yield* CurrentPrincipal))
         const base = address.href.replace(/[/]+$/, "")
@@ -27,5 +28,5 @@ export const layer = HttpApiBuilder.group(
 
 const unreachable = ApiProblem.of(
   "public_url_missing",
-  "The console is on the public pages, and this server has none: set VALETKEY_PUBLIC_URL and an address to listen on"
+  "The console is on the public pages, and this server has none: set VALETKEY_PUBLIC_URL"
 )

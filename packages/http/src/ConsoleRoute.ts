@@ -17,6 +17,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as BrowserCookie from "./BrowserCookie.ts"
+import * as ConnectPage from "./ConnectPage.ts"
 import * as ConsoleCookie from "./ConsoleCookie.ts"
 import * as ConsolePage from "./ConsolePage.ts"
 import * as Guard from "./Guard.ts"
@@ -33,6 +34,8 @@ export interface ConsoleOptions {
   /** Without one no form is taken, so nobody is let in. */
   readonly origin?: string | undefined
   readonly basePath: string
+  /** How the answers of providers come back. Default `gateway`. */
+  readonly transport?: "gateway" | "loopback" | undefined
 }
 
 /** A request within a session. */
@@ -55,7 +58,7 @@ const eventsPerPage = 20
  * caller of the contract with the scopes of whoever asked for the link. Looking changes nothing; forms come from these pages
  * and from this session, or are refused.
  */
-export const layer = ({ basePath, origin }: ConsoleOptions) =>
+export const layer = ({ basePath, origin, transport = "gateway" }: ConsoleOptions) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const consoles = yield* Consoles
     const entropy = yield* Entropy
@@ -163,11 +166,19 @@ export const layer = ({ basePath, origin }: ConsoleOptions) =>
       // Whoever presses the button again has left the attempt before.
       const started = yield* call(
         FlowsApi.endpoints.start,
-        operations.start({ server, transport: "gateway", reauthorize: true, onConflict: "supersede" })
+        operations.start({ server, transport, reauthorize: true, onConflict: "supersede" })
       )
-      return started._tag === "Offered"
-        ? ConsolePage.started(frame, started.connectUrl, started.compareCode)
-        : goTo(`${basePath}/connections/${server}`)
+      switch (started._tag) {
+        case "Offered":
+          return ConsolePage.started(frame, started.connectUrl, started.compareCode)
+        case "Started":
+          // The listener that waits for the answer is on the machine of this browser.
+          return ConnectPage.departure(frame.texts, started.flow, started.authorizationUrl)
+        case "AlreadyConnected":
+        case "Joined":
+        case "Verifying":
+          return goTo(`${basePath}/connections/${server}`)
+      }
     }))
 
     const disconnect = within(Effect.fnUntraced(function*(visit) {

@@ -1,6 +1,9 @@
-import { Context } from "effect"
+import { Context, Effect } from "effect"
 
-/** The public URL, where browsers arrive; undefined when there is none. An application that has one provides it. */
-export const PublicAddress = Context.Reference<URL | undefined>("@valetkey/http/PublicAddress", {
-  defaultValue: () => undefined
+/**
+ * Where browsers find the console: the public URL, or what an application opens for them when it is asked; undefined when
+ * there is none.
+ */
+export const PublicAddress = Context.Reference<Effect.Effect<URL | undefined>>("@valetkey/http/PublicAddress", {
+  defaultValue: () => Effect.undefined
 })

@@ -96,3 +96,14 @@ export const layerPublic = ({ basePath, origin }: PublicOptions = {}) =>
     ConnectRoute.layer({ origin }),
     ConsoleRoute.layer({ origin, basePath: basePath ?? "" })
   ))
+
+/**
+ * Layer of a listener that serves the console alone, at an origin of this machine: for a server without a public URL. It
+ * answers for that origin and no other name that leads to it.
+ */
+export const layerConsole = (origin: string) =>
+  Layer.fresh(
+    ConsoleRoute.layer({ origin, basePath: "", transport: "loopback" }).pipe(
+      Layer.provide(OriginGuard.make({ hosts: [new URL(origin).host], origins: [origin] }).layer)
+    )
+  )

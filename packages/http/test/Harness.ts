@@ -235,7 +235,7 @@ export const layerWorld = (
     Connections.layer,
     Histories.layer,
     Consoles.layer,
-    Layer.succeed(PublicAddress, new URL(publicOrigin)),
+    Layer.succeed(PublicAddress, Effect.succeed(new URL(publicOrigin))),
     Exports.layer.pipe(Layer.provide(AgeArchiveSealer.layer)),
     Revocations.layer,
     Servers.layer,
