@@ -102,6 +102,25 @@ describe("GET /callback/{context}", () => {
       assert.strictEqual(yield* status, "pending")
     }).pipe(Effect.provide(layer())))
 
+  it.effect("EXT-07 takes no response in a form or in a token that nobody asked for", () =>
+    Effect.gen(function*() {
+      const { ada, callback, path, status } = yield* start()
+      const { pathname, searchParams } = new URL(callback, "http://localhost")
+      const posted = yield* send("POST", pathname, {
+        headers: { "content-type": "application/x-www-form-urlencoded" },
+        body: searchParams.toString()
+      })
+      assert.strictEqual(posted.status, 405)
+      const parts = [{ alg: "none" }, Object.fromEntries(searchParams)].map((part) =>
+        Buffer.from(JSON.stringify(part)).toString("base64url")
+      )
+      const token = yield* send("GET", `${pathname}?response=${parts.join(".")}.`)
+      assert.strictEqual(token.status, 400)
+      assert.strictEqual(yield* status, "pending")
+      yield* send("GET", callback)
+      assert.strictEqual((yield* ada.get(`${path}?wait=30`)).json["status"], "completed")
+    }).pipe(Effect.provide(layer())))
+
   it.effect("FLOW-01 FLOW-02 FLOW-10 FLOW-15 S2.14 S2x.1 refuses what does not belong to the flow, and changes nothing", () =>
     Effect.gen(function*() {
       const { ada, callback, path, status } = yield* start()
