@@ -51,13 +51,19 @@ const digest = () => Digest.make(randomBytes(32).toString("base64url"))
 /** What a start through the gateway writes. */
 export type NewFlow = ReturnType<typeof newFlow>
 
-/** A flow whose callback came, with its owner; the fence is 1. */
-export const newClaimed = Effect.fnUntraced(function*(store: FlowStore["Service"]) {
+/** A pending flow that no browser has to bind, with its owner and what its callback brings. */
+export const newBegun = Effect.fnUntraced(function*(store: FlowStore["Service"]) {
   const { frozen: { authorization }, ...start } = newFlow()
   yield* store.reserve({ ...start, frozen: { authorization } })
+  return { authorization, owner: { id: start.id, tenant: start.key.tenant, subject: start.key.subject } }
+})
+
+/** A flow whose callback came, with its owner; the fence is 1. */
+export const newClaimed = Effect.fnUntraced(function*(store: FlowStore["Service"]) {
+  const { authorization, owner } = yield* newBegun(store)
   const claim = { ...authorization, bindingHash: undefined, lease: Duration.minutes(1) }
   if (Option.isNone(yield* store.claim(claim))) return yield* Effect.die("the flow was not claimed")
-  return { id: start.id, owner: { id: start.id, tenant: start.key.tenant, subject: start.key.subject } }
+  return { id: owner.id, owner }
 })
 
 /** The first credentials of a connection, of the size of real ones. */

@@ -1,15 +1,13 @@
 import { Effect, Scope } from "effect"
-import { mkdirSync, writeFileSync } from "node:fs"
-import { cpus } from "node:os"
-import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
 import { proxying } from "./Proxying.ts"
+import { conclude, headline } from "./Report.ts"
 import { sealing } from "./Sealing.ts"
 import { starts } from "./Starts.ts"
-import { render, type Section, verdicts } from "./Table.ts"
+import { render, type Section } from "./Table.ts"
 import { vending } from "./Vending.ts"
 import { waiting } from "./Waiting.ts"
 import * as World from "./World.ts"
@@ -35,11 +33,7 @@ const program = Effect.scoped(Effect.gen(function*() {
   // Built by the first section that needs it, and ended with the run.
   const make = yield* Effect.cached(Scope.provide(World.make, yield* Effect.scope))
   const world = () => Effect.runPromise(make)
-  console.log(
-    `node ${process.version}, ${cpus().length} × ${
-      cpus()[0]?.model
-    }, ${rounds} rounds, each beside its floor in the same run`
-  )
+  console.log(headline(rounds))
   const measured: Array<Section> = []
   for (const [name, measure] of Object.entries(sections)) {
     if (values.only !== undefined && values.only !== name) continue
@@ -51,10 +45,4 @@ const program = Effect.scoped(Effect.gen(function*() {
   return measured
 }))
 
-const measured = await Effect.runPromise(program)
-const artefacts = join(import.meta.dirname, "../../.artifacts")
-mkdirSync(artefacts, { recursive: true })
-writeFileSync(join(artefacts, "bench.json"), JSON.stringify(measured, null, 2))
-const missed = measured.flatMap(verdicts).filter(({ held }) => !held)
-for (const { what } of missed) console.log(`\nover its limit: ${what}`)
-process.exitCode = missed.length === 0 ? 0 : 1
+conclude("bench.json", await Effect.runPromise(program))

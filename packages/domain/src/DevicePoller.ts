@@ -67,7 +67,7 @@ export class DevicePoller extends Context.Service<DevicePoller, {
       const polls = yield* DevicePolls
       const server = yield* AuthorizationServer
       const cipher = yield* Cipher
-      const storing = yield* makeStoring
+      const storing = yield* makeStoring()
       const forgetRefused = makeRefusedClients(yield* RegistrationStore)
       const fibers = yield* FiberSet.make<void>()
       yield* Effect.addFinalizer(() =>

@@ -85,9 +85,9 @@ export interface ConnectionWrite {
   readonly account?: Sealed | undefined
 }
 
-/** The result of completing: done, or the generation moved (seal again), or the flow is not this claim's any more (drop the tokens). */
+/** The result of completing: done, with the flow as it is now, or the generation moved (seal again), or the flow is not this claim's any more (drop the tokens). */
 export type Completion =
-  | { readonly _tag: "Completed" }
+  | { readonly _tag: "Completed"; readonly flow: Flow }
   | { readonly _tag: "GenerationMoved"; readonly current: number }
   | { readonly _tag: "ClaimLost" }
 

@@ -145,7 +145,7 @@ export class Flows extends Context.Service<Flows, {
   wait(owner: FlowOwner, atMost: Duration.Input): Effect.Effect<Flow, FlowNotFound | StoreError>
   /**
    * As `wait`, for any number of waiters: calls `resume` once with what `wait` would return, and gives how to leave before
-   * that. Such a waiter has no fiber and no timer of its own.
+   * that. Such a waiter has no fiber and no timer of its own. `resume` must not throw.
    */
   onSettled(
     owner: FlowOwner,

@@ -141,7 +141,7 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
           if (current !== write.previous) return { _tag: "GenerationMoved" as const, current }
           ConnectionRows.write(world, row.flow.key, write, now)
           FlowRows.settle(world, row, "completed", now)
-          return { _tag: "Completed" as const }
+          return { _tag: "Completed" as const, flow: FlowRows.read(world.flows.get(id) ?? row, now) }
         }),
 
       fail: (id, fence, failure) =>

@@ -193,7 +193,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
  * commit, so that a waiter of another replica re-reads once and finds it.
  */
 const completeFlow = Effect.fnUntraced(function*(sql: Sql, id: FlowId, fence: number, write: ConnectionWrite) {
-  const [row] = yield* sql<{ held: boolean; settled: boolean }>`WITH held AS MATERIALIZED (
+  const [row] = yield* sql<{ held: boolean; id: string | null }>`WITH held AS MATERIALIZED (
       SELECT tenant, subject, server, id FROM flows
       WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} FOR UPDATE
     ), written AS (
@@ -201,10 +201,13 @@ const completeFlow = Effect.fnUntraced(function*(sql: Sql, id: FlowId, fence: nu
     ), settled AS (
       UPDATE flows SET state = 'completed', ${sql.literal(settledColumns)}
       FROM held, written WHERE flows.tenant = held.tenant AND flows.id = held.id
-      RETURNING ${announcement(sql, "flows.id")}
+      RETURNING flows.*, ${announcement(sql, "flows.id")}
     )
-    SELECT EXISTS (SELECT FROM held) AS held, EXISTS (SELECT FROM settled) AS settled`
-  if (row?.settled === true) return { _tag: "Completed" as const }
+    SELECT EXISTS (SELECT FROM held) AS held, ${flowColumns(sql)} FROM (SELECT) AS one LEFT JOIN settled ON true`
+  if (typeof row?.id === "string") {
+    const flow = yield* Effect.mapError(decodeFlow(row), (error) => storeError("FlowStore.complete", error))
+    return { _tag: "Completed" as const, flow }
+  }
   if (row?.held !== true) return { _tag: "ClaimLost" as const }
   const [now] = yield* sql<{ generation: number }>`SELECT generation FROM connections
     JOIN flows USING (tenant, subject, server) WHERE flows.id = ${id}`
@@ -216,7 +219,11 @@ type Owners = Parameters<FlowStore["Service"]["getAll"]>[0]
 const readAll = (operations: Operations, owners: Owners): Effect.Effect<ReadonlyArray<Flow>, StoreError> =>
   operations.read("FlowStore.getAll", (sql) =>
     Effect.flatMap(
-      sql`SELECT ${flowColumns(sql)} FROM unnest(${owners.map(({ id }) => id)}::text[],
+      // Planning for arrays costs as much as reading: one flow, as nearly always, needs none.
+      owners.length === 1
+        ? sql`SELECT ${flowColumns(sql)} FROM flows WHERE tenant = ${owners[0]!.tenant} AND id = ${owners[0]!.id}
+          AND subject = ${owners[0]!.subject}`
+        : sql`SELECT ${flowColumns(sql)} FROM unnest(${owners.map(({ id }) => id)}::text[],
           ${owners.map(({ tenant }) => tenant)}::text[], ${owners.map(({ subject }) => subject)}::text[]
         ) AS wanted (id, tenant, subject) JOIN flows USING (id, tenant, subject)`,
       (rows) =>

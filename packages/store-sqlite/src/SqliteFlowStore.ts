@@ -166,12 +166,14 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
         database.write("complete", (session, now) => {
           const row = heldBy(session, id, fence)
           if (row === undefined) return { _tag: "ClaimLost" as const }
-          const { key } = FlowRows.flowOf(row, now)
+          const flow = FlowRows.flowOf(row, now)
+          const { key } = flow
           const current = ConnectionRows.currentGeneration(session, key)
           if (current !== write.previous) return { _tag: "GenerationMoved" as const, current }
           ConnectionRows.write(session, key, write, now)
           FlowRows.settle(session, id, "completed", now)
-          return { _tag: "Completed" as const }
+          const settledAt = DateTime.makeUnsafe(now)
+          return { _tag: "Completed" as const, flow: { ...flow, state: "completed" as const, settledAt } }
         }),
 
       fail: (id, fence, failure) =>

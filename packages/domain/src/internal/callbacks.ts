@@ -29,7 +29,7 @@ const holding = Duration.seconds(60)
  */
 export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, waiters: Waiters) {
   const flows = yield* FlowStore
-  const storing = yield* makeStoring
+  const storing = yield* makeStoring(waiters)
   const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const server = yield* AuthorizationServer
   const cipher = yield* Cipher

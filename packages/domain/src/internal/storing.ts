@@ -24,6 +24,7 @@ import { StoreError } from "../StoreError.ts"
 import { openAccount, sealAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
 import { sealCredentials } from "./sealing.ts"
+import type { Waiters } from "./waiters.ts"
 
 const { storing } = ExchangeDeadlines.standard
 /** In how much of the time an attempt may begin; the rest is the last one's. */
@@ -56,8 +57,11 @@ export interface Granted {
   readonly accountChange?: AccountChange | undefined
 }
 
-/** Builds what becomes of granted credentials: they are stored with their flow, or their revocation is owed. */
-export const makeStoring = Effect.gen(function*() {
+/**
+ * Builds what becomes of granted credentials: they are stored with their flow, or their revocation is owed. The waiters, if
+ * they are at hand, get a completed flow without a read.
+ */
+export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
   const flows = yield* FlowStore
   const connections = yield* ConnectionStore
   const outbox = yield* RevocationOutbox
@@ -116,8 +120,9 @@ export const makeStoring = Effect.gen(function*() {
           ? { ...verdict.account, replacedAt: yield* DateTime.now }
           : verdict.account
         const connection = yield* seal(flow, answer, clientSecret, epoch, previous, account)
-        const { _tag } = yield* flows.complete(id, fence, connection)
-        if (_tag !== "GenerationMoved") return { _tag, connection } as const
+        const completion = yield* flows.complete(id, fence, connection)
+        if (completion._tag === "Completed") waiters?.settled(completion.flow)
+        if (completion._tag !== "GenerationMoved") return { _tag: completion._tag, connection } as const
       }
     })
     const { _tag: outcome, connection } = yield* persist(attempt)

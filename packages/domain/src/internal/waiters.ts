@@ -16,6 +16,8 @@ export interface Waiters {
    * touches no other waiter. Costs an entry of a map, and neither a fiber nor a timer.
    */
   register(owner: FlowOwner, atMost: Duration.Input | undefined, resume: (waited: Waited) => void): () => void
+  /** Gives a flow that has just settled to those who wait for it here, without a read. */
+  settled(flow: Flow): void
   /** As `register`, for the fiber that calls. */
   wait(owner: FlowOwner, atMost?: Duration.Input): Waited
 }
@@ -183,6 +185,9 @@ export const makeWaiters: Effect.Effect<Waiters, never, FlowStore | Signals | Sc
 
   return {
     register,
+    settled: (flow) => {
+      for (const waiter of waitersOf(flow.id)) if (isOwner(waiter.owner, flow)) finish(waiter, Effect.succeed(flow))
+    },
     wait: (owner, atMost) =>
       Effect.callback((resume) => {
         const leave = register(owner, atMost, resume)

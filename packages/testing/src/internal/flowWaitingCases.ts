@@ -59,7 +59,13 @@ export const cases = <R>(
         const cancelled = yield* Fixture.startFlow(keys[2]!)
         yield* flows.cancel({ id: cancelled.id, ...Fixture.ownerOf(keys[2]!) })
         const completed = yield* Fixture.exchangingFlow(keys[3]!)
-        yield* flows.complete(completed.id, completed.claimed.fence, Fixture.newWrite(0))
+        const completion = yield* flows.complete(completed.id, completed.claimed.fence, Fixture.newWrite(0))
+        // What completing gives is what a reader would find.
+        const found = yield* flows.get({ id: completed.id, ...Fixture.ownerOf(keys[3]!) })
+        assert.deepStrictEqual(
+          Option.map(found, Fixture.flowView),
+          completion._tag === "Completed" ? Option.some(Fixture.flowView(completion.flow)) : Option.none()
+        )
         const failed = yield* Fixture.exchangingFlow(keys[4]!)
         yield* flows.fail(failed.id, failed.claimed.fence, "outcome_unknown")
         const superseded = yield* Fixture.startFlow(keys[5]!)
