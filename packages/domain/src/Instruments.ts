@@ -14,6 +14,7 @@ const reads = counter("token_reads", "Access tokens that were handed out")
 const pauses = counter("paced_refreshes", "Refreshes that were put off for the sake of their token endpoint")
 const rounds = counter("housekeeping_rounds", "Rounds of housekeeping")
 const dropped = counter("callbacks_dropped", "Callbacks that were answered without a look at the store")
+const rowsPutAside = counter("rows_put_aside", "Stored rows that cannot be read and were put aside")
 const revocations = counter("revocations", "Revocations that were settled at authorization servers")
 
 /** Counts a flow that was started, by its transport. */
@@ -54,6 +55,9 @@ export const refreshesInFlight: Metric.Gauge<number> = Metric.gauge("valetkey_re
 /** Counts a round of housekeeping, by its piece and whether it failed. */
 export const housekeepingRound = (piece: string, outcome: "ok" | "failed"): Metric.Counter<number> =>
   rounds({ piece, outcome })
+
+/** Counts a stored row that was put aside because it cannot be read, by its table. */
+export const rowPutAside = (table: string): Metric.Counter<number> => rowsPutAside({ table })
 
 /** Counts a revocation that was settled, by its outcome. */
 export const revoked = (outcome: string): Metric.Counter<number> => revocations({ outcome })

@@ -1,4 +1,4 @@
-import { Context, type DateTime, type Duration, type Effect } from "effect"
+import { Context, type DateTime, Duration, type Effect } from "effect"
 import type { ConnectionKey, Epoch, Grant } from "./Connection.ts"
 import type { RevocationProgress } from "./RevocationReceipt.ts"
 import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
@@ -38,6 +38,9 @@ export const endingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoc
 export const forgettingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch): string =>
   rowOf(tenant, subject, server, epoch, "forgotten")
 
+/** How long an entry is put aside that cannot be read: until somebody mends it. */
+export const unreadableDelay = Duration.days(36_525)
+
 /**
  * Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. Every
  * change of an entry changes its receipt in the same step (`RevocationReceipts`).
@@ -48,7 +51,10 @@ export class RevocationOutbox extends Context.Service<RevocationOutbox, {
    * `tenant_deleted` for a tenant that is gone, and for tokens from before the name of a deleted one was allowed again.
    */
   enqueue(revocation: OwedRevocation): Effect.Effect<void, StoreError>
-  /** Claims up to `limit` due entries for `lease`; no other caller gets them until then (`SKIP LOCKED`). */
+  /**
+   * Claims up to `limit` due entries for `lease`; no other caller gets them until then (`SKIP LOCKED`). One that cannot be
+   * read is put aside by `unreadableDelay`, told in its receipt as `store_corrupt` and counted, and keeps nobody waiting.
+   */
   take(
     input: { readonly limit: number; readonly lease: Duration.Duration }
   ): Effect.Effect<ReadonlyArray<Revocation>, StoreError>

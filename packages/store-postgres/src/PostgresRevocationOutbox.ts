@@ -1,9 +1,9 @@
-import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import * as Instruments from "@valetkey/domain/Instruments"
+import { type Revocation, RevocationOutbox, unreadableDelay } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationProgress, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { StoreError } from "@valetkey/domain/StoreError"
-import { DateTime, Duration, Effect, Layer } from "effect"
+import { DateTime, Duration, Effect, Layer, Metric, Option } from "effect"
 import { Database, type Sql } from "./Database.ts"
-import { storeError } from "./internal/failure.ts"
 import { decodeRevocation, insertRevocation, receiptIdOf, revocationColumns } from "./internal/revocationRows.ts"
 
 /** Layer of `RevocationOutbox` on the table `revocations`. */
@@ -47,10 +47,9 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
                 due_at = clock_timestamp() + ${Duration.toMillis(input.lease)}::float8 * interval '1 millisecond'
               FROM due WHERE revocations.tenant = due.tenant AND revocations.id = due.id
               RETURNING ${revocationColumns(sql)}`,
-            Effect.forEach((row) =>
-              Effect.mapError(decodeRevocation(row), (error) =>
-                storeError("RevocationOutbox.take", error))
-            )
+            Effect.succeed
+          )).pipe(Effect.flatMap((rows) =>
+            readable(database, rows)
           )),
 
       settle: (id, progress) =>
@@ -66,18 +65,42 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
             WHERE connections.tenant = done.tenant AND connections.subject = done.subject
               AND connections.server = done.server AND connections.status = 'revoking'`)),
 
-      retry: (id, delay, progress) =>
-        database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
-          Effect.asVoid(sql`WITH done AS (
-              UPDATE revocations
-              SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
-              WHERE id = ${id}
-              RETURNING tenant, subject, server, id, attempts, created_at, due_at,
-                access_token IS NOT NULL AS had_access, refresh_token IS NOT NULL AS had_refresh
-            )
-            ${noted(sql, id, progress, "pending")}`))
+      retry: (id, delay, progress) => postpone(database, id, delay, progress)
     }))
 )
+
+const postpone = (
+  database: Database["Service"],
+  id: string,
+  delay: Duration.Duration,
+  progress: RevocationProgress | undefined
+) =>
+  database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
+    Effect.asVoid(sql`WITH done AS (
+        UPDATE revocations
+        SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
+        WHERE id = ${id}
+        RETURNING tenant, subject, server, id, attempts, created_at, due_at,
+          access_token IS NOT NULL AS had_access, refresh_token IS NOT NULL AS had_refresh
+      )
+      ${noted(sql, id, progress, "pending")}`))
+
+/** The entries of rows. What somebody wrote who does not know how stays where it is, and out of the way. */
+const readable = Effect.fnUntraced(function*(database: Database["Service"], rows: ReadonlyArray<object>) {
+  const entries: Array<Revocation> = []
+  for (const row of rows) {
+    const read = yield* Effect.option(decodeRevocation(row))
+    if (Option.isSome(read)) {
+      entries.push(read.value)
+      continue
+    }
+    const id = "id" in row ? String(row.id) : ""
+    yield* postpone(database, id, unreadableDelay, { error: "store_corrupt" })
+    yield* Metric.update(Instruments.rowPutAside("revocations"), 1)
+    yield* Effect.logError("a revocation cannot be read and is put aside", { receipt: receiptIdOf(id) })
+  }
+  return entries
+})
 
 /**
  * Writes the receipt of the entry in `done`: what attempts have brought, and what becomes of a token of which nothing is

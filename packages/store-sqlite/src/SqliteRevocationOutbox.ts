@@ -1,8 +1,18 @@
-import { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import * as Instruments from "@valetkey/domain/Instruments"
+import { type Revocation, RevocationOutbox, unreadableDelay } from "@valetkey/domain/RevocationOutbox"
+import type { RevocationProgress } from "@valetkey/domain/RevocationReceipt"
 import { StoreError } from "@valetkey/domain/StoreError"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Metric } from "effect"
 import { after } from "./internal/columns.ts"
-import { addRevocation, noteProgress, type RevocationColumns, revocationOf } from "./internal/revocationRows.ts"
+import type { Session } from "./internal/openDatabase.ts"
+import {
+  addRevocation,
+  noteProgress,
+  receiptIdOf,
+  type RevocationColumns,
+  revocationOf
+} from "./internal/revocationRows.ts"
+import { CorruptRow } from "./internal/storeError.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
 
 /** Layer of `RevocationOutbox` over the database. */
@@ -31,14 +41,37 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
       ),
 
       take: ({ lease, limit }) =>
-        database.write("take", (session, now) =>
-          session.all<RevocationColumns>(
-            `UPDATE outbox SET attempts = attempts + 1, due_at = ?
-             WHERE id IN (SELECT id FROM outbox WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING *`,
-            after(now, lease),
-            now,
-            limit
-          ).map(revocationOf)),
+        database.write("take", (session, now) => {
+          const entries: Array<Revocation> = []
+          const unreadable: Array<string> = []
+          for (
+            const row of session.all<RevocationColumns>(
+              `UPDATE outbox SET attempts = attempts + 1, due_at = ?
+               WHERE id IN (SELECT id FROM outbox WHERE due_at <= ? ORDER BY due_at LIMIT ?) RETURNING *`,
+              after(now, lease),
+              now,
+              limit
+            )
+          ) {
+            try {
+              entries.push(revocationOf(row))
+            } catch (cause) {
+              if (!(cause instanceof CorruptRow)) throw cause
+              unreadable.push(row.id)
+              postpone(session, row.id, after(now, unreadableDelay), { error: "store_corrupt" }, now)
+            }
+          }
+          return { entries, unreadable }
+        }).pipe(
+          Effect.tap(({ unreadable }) =>
+            Effect.forEach(unreadable, (id) =>
+              Effect.andThen(
+                Metric.update(Instruments.rowPutAside("outbox"), 1),
+                Effect.logError("a revocation cannot be read and is put aside", { receipt: receiptIdOf(id) })
+              ))
+          ),
+          Effect.map(({ entries }) => entries)
+        ),
 
       settle: (id, progress) =>
         database.write("settle", (session, now) => {
@@ -52,10 +85,17 @@ export const layer: Layer.Layer<RevocationOutbox, never, SqliteDatabase> = Layer
         }),
 
       retry: (id, delay, progress) =>
-        database.write("retry", (session, now) => {
-          const next = after(now, delay)
-          session.run("UPDATE outbox SET due_at = ? WHERE id = ?", next, id)
-          noteProgress(session, id, progress, now, { next })
-        })
+        database.write("retry", (session, now) => postpone(session, id, after(now, delay), progress, now))
     }))
 )
+
+const postpone = (
+  session: Session,
+  id: string,
+  next: number,
+  progress: RevocationProgress | undefined,
+  now: number
+): void => {
+  session.run("UPDATE outbox SET due_at = ? WHERE id = ?", next, id)
+  noteProgress(session, id, progress, now, { next })
+}
