@@ -40,7 +40,7 @@ describe("the API listener", () => {
   it.effect("refuses a host that leads here through somebody's DNS, for every path", () =>
     Effect.gen(function*() {
       const { token } = yield* caller()
-      for (const path of ["/v1/connections", "/livez", "/docs", "/v1/openapi.json", "/nothing"]) {
+      for (const path of ["/v1/connections", "/livez", "/docs", "/v1/openapi.json", "/v1/proxy/notes/x", "/nothing"]) {
         for (const host of ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:8414"]) {
           const answer = yield* send("GET", path, { token, headers: { host } })
           assert.strictEqual(answer.status, 421, `${path} ${host}`)
