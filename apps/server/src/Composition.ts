@@ -101,7 +101,7 @@ const layerUseCases = (settings: Settings) =>
             device: settings.deviceFlow
           }))
         ),
-        AccessTokens.layer({ caps: settings.redemptionCaps }),
+        AccessTokens.layer({ ahead: settings.refreshAhead, caps: settings.redemptionCaps }),
         Connections.layer,
         Histories.layer,
         Consoles.layer,

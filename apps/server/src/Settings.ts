@@ -1,6 +1,7 @@
 import { type Environment, type Home, locate } from "@valetkey/client/Home"
 import { flowTtl } from "@valetkey/domain/Flows"
 import type { RedemptionCap } from "@valetkey/domain/Pacing"
+import { refreshAhead } from "@valetkey/domain/RefreshAhead"
 import { receiptRetention } from "@valetkey/domain/Revocations"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
@@ -79,6 +80,7 @@ interface Common {
   readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
   readonly redemptionCaps: ReadonlyArray<RedemptionCap>
+  readonly refreshAhead: Duration.Duration
   readonly flowTtl: Duration.Duration
   /** Whether people may consent on another device. */
   readonly deviceFlow: boolean
@@ -117,6 +119,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       redemptionCaps: (yield* optional("VALETKEY_REDEMPTION_CAPS", parsed(parseCaps))) ?? [],
+      refreshAhead: (yield* optional("VALETKEY_REFRESH_AHEAD", parsed(parseAhead))) ?? refreshAhead,
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       deviceFlow: (yield* optional("VALETKEY_DEVICE_FLOW", Config.Boolean)) ?? true,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),
@@ -324,6 +327,11 @@ function parseCaps(text: string): ReadonlyArray<RedemptionCap> | undefined {
       : { endpoint: url.pathname === "/" && url.search === "" ? url.origin : url.href, cap }
   })
   return caps.every((cap) => cap !== undefined) ? caps : undefined
+}
+
+function parseAhead(text: string): Duration.Duration | undefined {
+  const patience = parsePatience(text)
+  return patience !== undefined && Duration.isLessThanOrEqualTo(patience, Duration.hours(1)) ? patience : undefined
 }
 
 function parseRetention(text: string): Duration.Duration | undefined {

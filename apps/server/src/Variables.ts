@@ -159,6 +159,12 @@ export const variables = [
     "How many refreshes may be under way at once at a token endpoint, or at all of an origin's, over all replicas and tenants."
   ),
   define(
+    "VALETKEY_REFRESH_AHEAD",
+    "5m",
+    "a duration of 0 seconds to 1 hour, such as 90s or 5m",
+    "How long before its end a token that is asked for is renewed behind the scenes, at most a fifth of its lifetime; 0s: never."
+  ),
+  define(
     "VALETKEY_FLOW_TTL",
     "10m",
     "a duration of 1 second to 1 hour, such as 600s or 10m",

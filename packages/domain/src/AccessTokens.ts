@@ -18,6 +18,7 @@ import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
 import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
+import { makeRenewals } from "./internal/renewals.ts"
 import type { RedemptionCap } from "./Pacing.ts"
 import type { PacingStore } from "./PacingStore.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
@@ -41,15 +42,20 @@ export interface TokenDemand {
 export class AccessTokens extends Context.Service<AccessTokens, {
   /**
    * Returns the stored token while it is good; otherwise refreshes. Callers of this process share one refresh, replicas
-   * take turns by lease. The refresh runs in a fiber of the application: a caller that goes away changes nothing.
+   * take turns by lease. The refresh runs in a fiber of the application: a caller that goes away changes nothing. A token
+   * that is about to end is handed out all the same, and renewed by the same refresh while nobody waits.
    */
   get(key: ConnectionKey, demand?: TokenDemand): Effect.Effect<AccessToken, AccessTokenError>
+  /** Whether `get` would have the stored token of this connection renewed ahead of its end. Costs no query. */
+  isDue(connection: Connection, now: DateTime.Utc): boolean
 }>()("@valetkey/domain/AccessTokens") {
   /** Layer of the use case. Closing it waits for refreshes under way, no longer than the refresh deadline. */
   static readonly layer = (options?: {
     readonly deadlines?: Deadlines
     /** How many redemptions may be under way at a provider at once, over all tenants and replicas. Default no limit. */
     readonly caps?: ReadonlyArray<RedemptionCap>
+    /** How long before its end a token that is asked for is renewed. Default never. */
+    readonly ahead?: Duration.Duration
   }): Layer.Layer<
     AccessTokens,
     never,
@@ -111,6 +117,16 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           )
           return flight
         }, Effect.uninterruptible)
+
+        const renewals = makeRenewals(options?.ahead ?? Duration.zero)
+
+        /** Renews a token that is good and about to end, once in a while, and waits for nothing. */
+        const renew = (connection: Connection, now: DateTime.Utc) =>
+          Effect.suspend(() => {
+            if (!renewals.isDue(connection, now)) return Effect.void
+            renewals.begin(connection, now)
+            return Effect.asVoid(join(connection, renewals.validityOf(connection)))
+          })
 
         const read = (key: ConnectionKey) => Effect.flatMap(connections.get(key), activeConnection)
 
@@ -175,7 +191,8 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           const token = Effect.flatMap(read(key), (current) =>
             Effect.flatMap(DateTime.now, (now) =>
               rejected === undefined && !current.rejected && isFresh(current.credentials, minValidity, now)
-                ? Effect.tap(open(current), countStored)
+                ? Effect.tap(open(current), () =>
+                  Effect.andThen(countStored, renew(current, now)))
                 : Effect.catch(refreshed(key, current, minValidity, rejected), (error) =>
                   demand.minValidity === undefined && rejected === undefined && isElsewhere(error)
                     ? lastResort(key, error)
@@ -193,7 +210,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
 
         const open = (connection: Connection) => openAccessToken(cipher, connection)
 
-        return AccessTokens.of({ get })
+        return AccessTokens.of({ get, isDue: renewals.isDue })
       })
     )
 }

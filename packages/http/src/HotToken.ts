@@ -8,6 +8,7 @@ import {
   defaultValidity,
   openAccessToken
 } from "@valetkey/domain/AccessToken"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { type AuditOrigin, classOf } from "@valetkey/domain/AuditOrigin"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Cipher } from "@valetkey/domain/Cipher"
@@ -44,10 +45,11 @@ const policy = Context.getOrUndefined(TokensApi.endpoints.get.annotations, Endpo
  */
 export const make = (
   options: OriginGuardOptions = {}
-): Effect.Effect<HotToken, never, AuditTrail | Authenticator | Cipher | ConnectionStore | Servers> =>
+): Effect.Effect<HotToken, never, AccessTokens | AuditTrail | Authenticator | Cipher | ConnectionStore | Servers> =>
   Effect.gen(function*() {
     const authenticator = yield* Authenticator
     const connections = yield* ConnectionStore
+    const tokens = yield* AccessTokens
     const cipher = yield* Cipher
     const trail = yield* AuditTrail
     const servers = yield* Servers
@@ -69,6 +71,8 @@ export const make = (
             Effect.flatMap((connection) =>
               Effect.flatMap(DateTime.now, (now) => {
                 if (connection.rejected || !isFresh(connection.credentials, validity, now)) return Effect.undefined
+                // The long way renews it while nobody waits.
+                if (tokens.isDue(connection, now)) return Effect.undefined
                 return openAccessToken(cipher, connection).pipe(
                   Effect.tap((token) => trail.used(key, token, { principal: kind, from })),
                   Effect.tap(countRead),

@@ -1,5 +1,6 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ServerSlug } from "@valetkey/domain/Server"
@@ -149,6 +150,16 @@ describe("HotToken", () => {
       assert.strictEqual((yield* Script).calls.filter((call) => call === "server.refresh").length, 1)
       assert.deepStrictEqual((yield* ask(hot, { token })).json, fresh.json)
       assert.strictEqual(taken.at(-1), "hit")
+    }).pipe(Effect.provide(layer)))
+
+  it.live("leaves a token that is about to end to the contract, which has it renewed", () =>
+    Effect.gen(function*() {
+      const { hot, taken, token } = yield* connected
+      const first = yield* ask(hot, { token })
+      assert.strictEqual(taken.at(-1), "hit")
+      Object.assign(yield* AccessTokens, { isDue: () => true })
+      assert.deepStrictEqual((yield* ask(hot, { token })).json, first.json)
+      assert.strictEqual(taken.at(-1), "replayed")
     }).pipe(Effect.provide(layer)))
 
   it.live("API-02 I23 gives nothing of another caller's connection, and nothing after it is ended", () =>
