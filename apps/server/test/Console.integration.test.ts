@@ -33,10 +33,13 @@ const stage = Effect.gen(function*() {
     provider,
     origin: `http://127.0.0.1:${publicPort}`,
     call: replica.call,
-    link: Effect.map(replica.call("POST", "/v1/console"), ({ body, status }) => {
-      assert.strictEqual(status, 201)
-      return { url: String(body["consoleUrl"]), compareCode: String(body["compareCode"]) }
-    }),
+    link: linkOf(replica.call),
+    /** A link for somebody of another tenant. */
+    foreignLink: linkOf(
+      Replica.caller(replica.api, Replica.tokenOf(deployment, { sub: "mallory", tenant: "umbrella" }))
+    ),
+    /** Lets the hour of every session pass. */
+    expire: EmbeddedPostgres.statement(database.url, "UPDATE console_sessions SET expires_at = clock_timestamp()"),
     person,
     /** Another replica, which browsers reach by a port of its own. */
     other: Effect.map(Replica.start({ ...env, VALETKEY_LISTEN: "127.0.0.1:0" }), ({ api }) => api),
@@ -200,7 +203,65 @@ describe("the console in Chromium", () => {
       })),
     120_000
   )
+
+  it.live(
+    "is of no use to another tenant's session, and to one that has expired",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { call, expire, foreignLink, link, origin, person, provider, status } = yield* stage
+        yield* call("PUT", "/v1/connections/fake", {
+          tokenEndpoint: `${provider.origin}/token`,
+          clientId: "client",
+          refreshToken: "deposited-for-the-console"
+        })
+        const signIn = async (page: Chromium.Person["page"], url: string) => {
+          await page.goto(url)
+          await page.getByRole("button").click()
+          await page.waitForURL(`${origin}/connections`)
+        }
+        const own = yield* (yield* person({})).page
+        const { context, page: open } = yield* person({})
+        const foreign = yield* open
+        const [{ url }, { url: foreignUrl }] = [yield* link, yield* foreignLink]
+        yield* Effect.promise(async () => {
+          await signIn(own, url)
+          await signIn(foreign, foreignUrl)
+          await foreign.getByText("Signed in as mallory of umbrella.").waitFor()
+          assert.strictEqual(await foreign.locator("h2").count(), 0)
+          for (const path of ["", "/disconnect"]) {
+            const shown = await foreign.goto(`${origin}/connections/fake${path}`)
+            assert.deepStrictEqual([shown?.status(), await foreign.locator("h1").innerText()], [
+              404,
+              "That did not work"
+            ])
+          }
+          // With the form of whoever the connection belongs to.
+          await own.goto(`${origin}/connections/fake/disconnect`)
+          const token = await own.locator("input[name=token]").getAttribute("value")
+          const forced = await context.request.post(`${origin}/connections/fake/disconnect`, {
+            form: { token: token ?? "" },
+            headers: { origin }
+          })
+          assert.deepStrictEqual([forced.status(), (await forced.text()).includes("Not sent from here")], [403, true])
+        })
+        yield* expire
+        yield* Effect.promise(async () => {
+          await own.getByRole("button", { name: "Disconnect" }).click()
+          await own.locator("h1", { hasText: "Not signed in" }).waitFor()
+          await own.goto(`${origin}/connections`)
+          assert.strictEqual(await own.locator("h1").innerText(), "Not signed in")
+        })
+        assert.strictEqual(yield* status, "active")
+      })),
+    120_000
+  )
 })
+
+const linkOf = (call: Replica.Replica["call"]) =>
+  Effect.map(call("POST", "/v1/console"), ({ body, status }) => {
+    assert.strictEqual(status, 201)
+    return { url: String(body["consoleUrl"]), compareCode: String(body["compareCode"]) }
+  })
 
 /** Port of a page that sends a form elsewhere on its own. */
 const hostile = (target: string) =>
