@@ -1,5 +1,6 @@
 import { Effect, Scope } from "effect"
 import { parseArgs } from "node:util"
+import { building } from "./Building.ts"
 import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
@@ -25,6 +26,7 @@ const sections: Readonly<Record<string, (world: World) => Promise<ReadonlyArray<
   proxy: async (world) => [await proxying(await world(), rounds)],
   sealing: async () => [await sealing(rounds)],
   vending: async () => [await vending(rounds)],
+  building: async () => [await building(rounds)],
   starts: () => starts(rounds),
   waiting: () => waiting(rounds)
 }

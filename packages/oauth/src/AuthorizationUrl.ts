@@ -25,19 +25,22 @@ const reserved = [
  */
 export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   const url = new URL(request.authorizationEndpoint)
-  for (const name of reserved) url.searchParams.delete(name)
+  // A list of its own: one that belongs to a URL writes the URL anew at every change.
+  const query = new URLSearchParams(url.search)
+  for (const name of reserved) query.delete(name)
   for (const [name, value] of Object.entries(request.parameters)) {
-    if (!reserved.includes(name)) url.searchParams.set(name, value)
+    if (!reserved.includes(name)) query.set(name, value)
   }
-  url.searchParams.set("response_type", "code")
-  url.searchParams.set("client_id", request.clientId)
-  url.searchParams.set("redirect_uri", request.redirectUri)
-  if (request.scopes.length > 0) url.searchParams.set("scope", request.scopes.join(" "))
-  url.searchParams.set("state", Redacted.value(request.state))
-  url.searchParams.set("code_challenge", codeChallenge(request.codeVerifier))
-  url.searchParams.set("code_challenge_method", "S256")
-  if (request.nonce !== undefined) url.searchParams.set("nonce", Redacted.value(request.nonce))
-  if (request.resource !== undefined) url.searchParams.set("resource", request.resource)
+  query.set("response_type", "code")
+  query.set("client_id", request.clientId)
+  query.set("redirect_uri", request.redirectUri)
+  if (request.scopes.length > 0) query.set("scope", request.scopes.join(" "))
+  query.set("state", Redacted.value(request.state))
+  query.set("code_challenge", codeChallenge(request.codeVerifier))
+  query.set("code_challenge_method", "S256")
+  if (request.nonce !== undefined) query.set("nonce", Redacted.value(request.nonce))
+  if (request.resource !== undefined) query.set("resource", request.resource)
+  url.search = query.toString()
   return Redacted.make(url.href)
 }
 
