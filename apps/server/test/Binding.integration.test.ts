@@ -147,6 +147,26 @@ describe("whoever finishes is who started", () => {
       assert.deepStrictEqual([yield* victim.connection, yield* mallory.connection], [200, 404])
     })))
 
+  it.live("FLOW-04 BIND-04 a response that a browser sends twice leads to the application twice, and state alone never does", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { exchanges, mallory, rows, victim } = yield* installed
+      const flow = yield* mallory.start({ server: "fake", confirmation: "finalize", returnTo: appUrl })
+      const callback = yield* consented(victim.browser, flow.authorizationUrl)
+      const [first, again] = [yield* victim.browser.request(callback), yield* victim.browser.request(callback)]
+      assert.deepStrictEqual([first.status, again.status], [303, 303])
+      assert.strictEqual(first.headers.get("location")?.split("?")[0], appUrl)
+      assert.strictEqual(again.headers.get("location"), first.headers.get("location"))
+      const before = yield* rows
+      // Mallory has the URL that the victim was sent to, and so everything of the response but its code.
+      const forged = new URL(callback)
+      forged.searchParams.set("code", "guessed")
+      const told = yield* mallory.browser.request(forged)
+      assert.match(told.headers.get("location") ?? "", /^\/done\/[\w-]+$/)
+      assert.notInclude(told.body, "completion_code")
+      assert.deepStrictEqual(yield* rows, before)
+      assert.strictEqual(exchanges(), 0)
+    })))
+
   it.live("FLOW-18 a reader of the database finds nothing that finishes a flow", () =>
     Effect.scoped(Effect.gen(function*() {
       const { dump, provider, victim } = yield* installed

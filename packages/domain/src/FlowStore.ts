@@ -55,6 +55,12 @@ export interface ClaimedFlow {
   readonly authorization: FrozenAuthorization
 }
 
+/** A flow with the sealed code that waits for its embedding application. */
+export interface HeldFlow {
+  readonly flow: ClaimedFlow
+  readonly code: Sealed
+}
+
 /** The flow that a connect ticket leads to, with whom it is bound to. */
 export interface TicketedFlow {
   readonly flow: Flow
@@ -155,6 +161,15 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly ttl: Duration.Duration
   }): Effect.Effect<boolean, StoreError>
   /**
+   * What is held of the response that brought it: awaiting finalize, not expired, and state, binding and context as in
+   * `claim`. Reading changes nothing.
+   */
+  held(input: {
+    readonly stateHash: Digest
+    readonly bindingHash: Digest | undefined
+    readonly context: string
+  }): Effect.Effect<Option.Option<HeldFlow>, StoreError>
+  /**
    * `awaiting_finalize → exchanging` for its owner alone and with its completion code alone; the sealed code comes back
    * once. None means that nothing matched and nothing changed.
    */
@@ -164,7 +179,7 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly subject: SubjectId
     readonly completionHash: Digest
     readonly lease: Duration.Duration
-  }): Effect.Effect<Option.Option<{ readonly flow: ClaimedFlow; readonly code: Sealed }>, StoreError>
+  }): Effect.Effect<Option.Option<HeldFlow>, StoreError>
   /**
    * Credentials, flow and connection change in one transaction or not at all: `exchanging → completed` if the fence still
    * holds, and the connection becomes `active` at `previous + 1` with a new epoch if its generation is still `previous`.

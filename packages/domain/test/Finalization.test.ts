@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Flows, type StartOptions } from "@valetkey/domain/Flows"
+import { type CallbackPlace, Flows, type StartOptions } from "@valetkey/domain/Flows"
+import { FlowStore } from "@valetkey/domain/FlowStore"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
-import { Effect, Redacted } from "effect"
+import * as Canary from "@valetkey/testing/Canary"
+import { Effect, Fiber, Latch, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { comeBack, keyOf, layer, Provider, response, returnTo } from "./World.ts"
 
@@ -12,6 +14,13 @@ const started = Effect.fnUntraced(function*(slug: string, options: StartOptions 
   const flow = yield* (yield* Flows).start(key, { ...finalize, ...options })
   if (flow._tag !== "Started") return yield* Effect.die(flow._tag)
   return { ...flow, key, owner: { id: flow.flow.id, tenant: key.tenant, subject: key.subject } }
+})
+
+/** One whose answer comes over the gateway, to any replica and as often as a browser likes. */
+const awaited = Effect.fnUntraced(function*(slug: string) {
+  const flow = yield* started(slug, { transport: "gateway" })
+  const { context } = (yield* MemoryWorld).flows.get(flow.flow.id)!.authorization!
+  return { ...flow, context }
 })
 
 /** What the browser brings to the application. */
@@ -100,13 +109,106 @@ describe("a flow that its application finalizes", () => {
       }
     }).pipe(Effect.provide(layer)))
 
-  it.effect("gives the completion code once: the same callback again does not bring it", () =>
+  it.effect("FLOW-04 sends a browser the same way again while the code is held, and never after it was used", () =>
     Effect.gen(function*() {
       const flows = yield* Flows
-      const { authorizationUrl, flow } = yield* started("mcp", { transport: "gateway" })
-      const { context } = (yield* MemoryWorld).flows.get(flow.id)!.authorization!
+      const { authorizationUrl, context, owner } = yield* awaited("mcp")
       const received = response(authorizationUrl)
-      assert.isDefined((yield* flows.complete(received, { context })).onward)
+      const first = (yield* flows.complete(received, { context })).onward
+      const before = yield* rows
+      const again = (yield* flows.complete(received, { context })).onward
+      assert.strictEqual(Redacted.value(again!), Redacted.value(first!))
+      assert.strictEqual(yield* rows, before)
+      const code = Redacted.make(new URL(Redacted.value(again!)).searchParams.get("completion_code")!)
+      assert.strictEqual((yield* flows.finalize(owner, code)).state, "completed")
+      assert.isUndefined((yield* flows.complete(received, { context })).onward)
+      assert.strictEqual((yield* Provider).exchanged.length, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-04 BIND-04 tells nobody the completion code who knows state alone, as the one who started does", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const { authorizationUrl, context } = yield* awaited("mcp")
+      const parameters = { code: Redacted.value(Canary.make("code")) }
+      const onward = (parameters: Record<string, string>, place: Partial<CallbackPlace> = {}) =>
+        Effect.map(
+          flows.complete(response(authorizationUrl, parameters), { context, ...place }),
+          ({ onward }) => onward
+        )
+      assert.isDefined(yield* onward(parameters))
+      const before = yield* rows
+      for (
+        const other of [
+          { code: "guessed" },
+          { code: parameters.code.slice(0, -1) },
+          { code: `${parameters.code}x` },
+          { code: "" },
+          { error: "access_denied" },
+          { ...parameters, iss: "https://evil.example" }
+        ]
+      ) assert.isUndefined(yield* onward(other), JSON.stringify(other).slice(0, 12))
+      assert.isUndefined(yield* onward(parameters, { context: "other" }))
+      assert.isUndefined(yield* onward(parameters, { browser: () => Redacted.make("of another browser") }))
+      assert.strictEqual(yield* rows, before)
+      yield* TestClock.adjust("1 minute")
+      assert.isUndefined(yield* onward(parameters))
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-04 waits with the answer to a response that came twice at once until its code is held", () =>
+    Effect.gen(function*() {
+      const [flows, store] = [yield* Flows, yield* FlowStore]
+      const { authorizationUrl, context } = yield* awaited("mcp")
+      const received = response(authorizationUrl)
+      const { hold } = store
+      const [reached, gate] = [yield* Latch.make(), yield* Latch.make()]
+      Object.assign(store, {
+        hold: (...input: Parameters<typeof hold>) =>
+          Effect.andThen(reached.open, Effect.andThen(gate.await, hold(...input)))
+      })
+      const first = yield* Effect.forkChild(flows.complete(received, { context }))
+      yield* reached.await
+      const second = yield* Effect.forkChild(flows.complete(received, { context }), { startImmediately: true })
+      yield* TestClock.adjust("100 millis")
+      yield* gate.open
+      yield* TestClock.adjust("100 millis")
+      const ways = [yield* Fiber.join(first), yield* Fiber.join(second)].map(({ onward }) => Redacted.value(onward!))
+      Object.assign(store, { hold })
+      assert.strictEqual(ways[1], ways[0])
+      assert.match(ways[0]!, /completion_code=[\w-]{43}/)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-04 tells of the flow, and no code, when a response comes twice and its code is not held soon", () =>
+    Effect.gen(function*() {
+      const [flows, store] = [yield* Flows, yield* FlowStore]
+      const { authorizationUrl, context } = yield* awaited("mcp")
+      const received = response(authorizationUrl)
+      const { hold } = store
+      const [reached, gate] = [yield* Latch.make(), yield* Latch.make()]
+      Object.assign(store, {
+        hold: (...input: Parameters<typeof hold>) =>
+          Effect.andThen(reached.open, Effect.andThen(gate.await, hold(...input)))
+      })
+      const first = yield* Effect.forkChild(flows.complete(received, { context }))
+      yield* reached.await
+      const second = yield* Effect.forkChild(flows.complete(received, { context }), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      assert.isUndefined((yield* Fiber.join(second)).onward)
+      yield* gate.open
+      assert.isDefined((yield* Fiber.join(first)).onward)
+      Object.assign(store, { hold })
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("gives no code that a replica of the version before would not know, and none that does not open", () =>
+    Effect.gen(function*() {
+      const flows = yield* Flows
+      const world = yield* MemoryWorld
+      const { authorizationUrl, context, flow } = yield* awaited("mcp")
+      const received = response(authorizationUrl)
+      yield* flows.complete(received, { context })
+      const row = world.flows.get(flow.id)!
+      world.flows.set(flow.id, { ...row, flow: { ...row.flow, completionHash: row.authorization!.stateHash } })
+      assert.isUndefined((yield* flows.complete(received, { context })).onward)
+      world.flows.set(flow.id, { ...row, code: row.authorization!.codeVerifier })
       assert.isUndefined((yield* flows.complete(received, { context })).onward)
     }).pipe(Effect.provide(layer)))
 

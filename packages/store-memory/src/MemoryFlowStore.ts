@@ -121,6 +121,18 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
           return true
         }),
 
+      held: (input) =>
+        atomically((now) => {
+          const row = rowOfState(world, input.stateHash)
+          if (
+            row?.flow.state !== "awaiting_finalize" || FlowRows.overdue(row, now) !== undefined ||
+            row.authorization?.bindingHash !== input.bindingHash || row.authorization?.context !== input.context ||
+            row.code === undefined
+          ) return Option.none()
+          const { authorization, code, fence, flow: { confirmation, id, key, transport } } = row
+          return Option.some({ flow: { id, key, fence, transport, confirmation, authorization }, code })
+        }),
+
       resume: (input) =>
         atomically((now) => {
           const row = owned(input)

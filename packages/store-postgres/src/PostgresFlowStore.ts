@@ -90,6 +90,16 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
             WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)
         ),
 
+      held: (input) =>
+        database.acrossTenants.read("FlowStore.held", (sql) =>
+          Effect.flatMap(
+            sql`SELECT ${claimedColumns(sql)}, flows.authorization_code FROM flows
+              WHERE state_hash = ${input.stateHash} AND state = 'awaiting_finalize'
+                AND binding_hash IS NOT DISTINCT FROM ${input.bindingHash ?? null}::text AND context = ${input.context}
+                AND expires_at > clock_timestamp() AND authorization_code IS NOT NULL`,
+            (rows) => firstOf("FlowStore.held", rows, decodeResumed)
+          )),
+
       resume: (input) =>
         database.forTenant(input.tenant).write("FlowStore.resume", (sql) =>
           Effect.flatMap(

@@ -137,6 +137,21 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
             fence
           ) === 1),
 
+      held: ({ bindingHash, context, stateHash }) =>
+        database.read("held", (session, now) => {
+          const row = session.one<FlowRows.FlowColumns & { readonly code: Uint8Array }>(
+            `SELECT * FROM flows WHERE state_hash = ? AND state = 'awaiting_finalize' AND binding_hash IS ?
+               AND context = ? AND expires_at > ? AND code IS NOT NULL`,
+            stateHash,
+            bindingHash ?? null,
+            context,
+            now
+          )
+          return row === undefined
+            ? Option.none()
+            : Option.some({ flow: FlowRows.claimOf(row), code: sealedOf(row.code) })
+        }),
+
       resume: ({ completionHash, id, lease, subject, tenant }) =>
         database.write("resume", (session, now) => {
           const held = session.one<{ readonly code: Uint8Array }>(

@@ -1,4 +1,4 @@
-import { Duration, Effect, FiberSet, Option, Redacted, Result } from "effect"
+import { Duration, Effect, FiberSet, Option, Redacted, Result, Schedule } from "effect"
 import { CallbackAccepted, type CallbackReceived, CallbackRejected } from "../Authorization.ts"
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
 import type { Delivery } from "../CallbackTransport.ts"
@@ -8,12 +8,14 @@ import type { ConnectionKey } from "../Connection.ts"
 import { type Digest, Entropy } from "../Entropy.ts"
 import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
 import { CompletionCodeInvalid, FlowNotReady } from "../Finalization.ts"
-import { type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
+import { type Flow, type FlowFailure, type FlowId, isTerminal, sealContext } from "../Flow.ts"
 import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
+import type { StoreError } from "../StoreError.ts"
+import { equalInConstantTime } from "./constantTime.ts"
+import { completionCodeOf, nonceOf } from "./derivations.ts"
 import type { Listeners } from "./listeners.ts"
-import { nonceOf } from "./nonce.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
 import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
@@ -22,6 +24,8 @@ import type { Waiters } from "./waiters.ts"
 const deadlines = ExchangeDeadlines.standard
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
+/** How often, and in which pauses, a repeated response looks whether the code of the first one is held by now. */
+const taking = { times: 40, pause: Duration.millis(50) }
 
 /**
  * Builds `Flows.complete` and `Flows.finalize`, and what `Flows.paste` shares with them: the claim, the exchange in an
@@ -46,22 +50,55 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     const claimed = yield* claim(stateHash, place)
     if (Option.isSome(claimed)) return yield* take(received, stateHash, claimed.value)
     // A repeated callback of a flow that was already claimed may see how it ended; everything else learns nothing.
-    const flow = yield* flows.findByState(stateHash)
+    const flow = yield* afterTaking(flows.findByState(stateHash))
     if (Option.isNone(flow) || flow.value.state === "pending") {
       return yield* new CallbackRejected({ code: "callback_unknown" })
     }
-    return delivery(flow.value, stateHash)
+    return delivery(flow.value, stateHash, yield* repeated(received, stateHash, place, flow.value))
   }, Effect.uninterruptible)
 
-  const claim = (stateHash: Digest, place: CallbackPlace) => {
-    const secret = place.browser?.(stateHash)
-    return flows.claim({
-      stateHash,
-      bindingHash: secret === undefined ? undefined : entropy.digest(secret),
-      context: place.context,
-      lease: deadlines.lease
-    })
+  const claim = (stateHash: Digest, place: CallbackPlace) =>
+    flows.claim({ ...placeOf(stateHash, place), lease: deadlines.lease })
+
+  const placeOf = (stateHash: Digest, { browser, context }: CallbackPlace) => {
+    const secret = browser?.(stateHash)
+    return { stateHash, bindingHash: secret === undefined ? undefined : entropy.digest(secret), context }
   }
+
+  /** Looks again while another request is between the claim and the code: a browser may send both at once. */
+  const afterTaking = (find: Effect.Effect<Option.Option<Flow>, StoreError>) =>
+    Effect.repeat(find, {
+      schedule: Schedule.spaced(taking.pause),
+      times: taking.times,
+      while: Option.exists(({ completionHash, confirmation, state }) =>
+        confirmation === "finalize" && state === "exchanging" && completionHash === undefined
+      )
+    })
+
+  /**
+   * The way back to the embedding application once more, for the very response that is held: a browser may ask twice and
+   * follow the second answer. Whoever knows `state` alone, as the starter does, knows no code and gets nothing.
+   */
+  const repeated = Effect.fnUntraced(function*(
+    received: CallbackReceived,
+    stateHash: Digest,
+    place: CallbackPlace,
+    { completionHash, state }: Flow
+  ) {
+    if (state !== "awaiting_finalize") return undefined
+    const found = yield* flows.held(placeOf(stateHash, place))
+    if (Option.isNone(found)) return undefined
+    const { code: held, flow } = found.value
+    const accepted = CallbackAccepted.accept(received, flow)
+    if (Result.isFailure(accepted)) return undefined
+    const code = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), held)
+    if (!equalInConstantTime(Redacted.value(code), Redacted.value(accepted.success.code))) return undefined
+    const completionCode = completionCodeOf(entropy, yield* openVerifier(flow))
+    // A replica of the version before has made up another one.
+    return entropy.digest(completionCode) === completionHash
+      ? onward(flow, { completion_code: Redacted.value(completionCode) })
+      : undefined
+  }, Effect.catchTag("CipherError", (error) => Effect.as(Effect.logWarning("held code not opened", error), undefined)))
 
   /** What becomes of a response that claimed its flow. */
   const take = Effect.fnUntraced(function*(received: CallbackReceived, stateHash: Digest, claimed: ClaimedFlow) {
@@ -113,22 +150,20 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
 
   /** Holds the code, sealed, and gives what the browser takes to the embedding application. */
   const hold = Effect.fnUntraced(function*({ code, flow }: CallbackAccepted) {
-    const completionCode = yield* entropy.secret
-    const isHeld = yield* cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code).pipe(
-      Effect.flatMap((sealed) =>
-        flows.hold(flow.id, flow.fence, {
-          code: sealed,
-          completionHash: entropy.digest(completionCode),
-          ttl: holding
-        })
-      ),
+    const held = yield* Effect.gen(function*() {
+      const completionCode = completionCodeOf(entropy, yield* openVerifier(flow))
+      const sealed = yield* cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code)
+      const completionHash = entropy.digest(completionCode)
+      return (yield* flows.hold(flow.id, flow.fence, { code: sealed, completionHash, ttl: holding }))
+        ? { completion_code: Redacted.value(completionCode) }
+        : { error: "flow_cancelled" }
+    }).pipe(
       // The code is lost with this request; nothing was sent.
       Effect.tapErrorTag("StoreError", () => Effect.ignore(settle(flow, "storage_failed"))),
       Effect.catchTag("CipherError", ({ code }) => Effect.as(settle(flow, code), { error: code }))
     )
     yield* listeners.close(flow.id)
-    if (typeof isHeld === "object") return isHeld
-    return isHeld ? { completion_code: Redacted.value(completionCode) } : { error: "flow_cancelled" }
+    return held
   })
 
   /** The way back to the embedding application; none for a flow that belongs to no such application. */
@@ -186,10 +221,13 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     )
   }
 
+  const openVerifier = ({ authorization: { codeVerifier }, id, key }: ClaimedFlow) =>
+    cipher.open(sealContext(key.tenant, id, "code_verifier"), codeVerifier)
+
   const openSecrets = Effect.fnUntraced(function*(flow: ClaimedFlow) {
-    const { clientSecret, codeVerifier } = flow.authorization
+    const { clientSecret } = flow.authorization
     const { tenant } = flow.key
-    const verifier = yield* cipher.open(sealContext(tenant, flow.id, "code_verifier"), codeVerifier)
+    const verifier = yield* openVerifier(flow)
     return {
       codeVerifier: verifier,
       nonce: flow.authorization.snapshot.openid === true ? nonceOf(entropy, verifier) : undefined,

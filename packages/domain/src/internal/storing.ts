@@ -152,11 +152,11 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
     }
   })
 
-  /** Whose the connection is that the answer would replace. One that was ended is nobody's any more. */
+  /** Whose the connection is that the answer would replace. */
   const accountOf = (
     connection: Option.Option<Connection>
   ): Effect.Effect<Account | "unreadable" | undefined, CipherError> =>
-    Option.isNone(connection) || connection.value.status._tag === "revoking"
+    Option.isNone(connection)
       ? Effect.undefined
       : Effect.catch(
         openAccount(cipher, connection.value),

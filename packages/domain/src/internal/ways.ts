@@ -31,8 +31,8 @@ import { StateTags } from "../StateTags.ts"
 import type { StoreError } from "../StoreError.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
+import { nonceOf } from "./derivations.ts"
 import { refuseMoved } from "./movedEndpoints.ts"
-import { nonceOf } from "./nonce.ts"
 
 /** How the consent of a flow arrives: by a browser that comes back, or by asking what became of a device code. */
 export type Transport = CallbackTransport | { readonly kind: "device"; readonly stateless: true }

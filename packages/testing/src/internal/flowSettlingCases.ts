@@ -42,6 +42,37 @@ export const cases = <R>(
         assert.strictEqual(completed.completionHash, completionHash)
       }))
 
+    it.effect("FLOW-04 shows what is held to the response that brought it, as often as it asks, and to no other", () =>
+      Effect.gen(function*() {
+        const flows = yield* FlowStore
+        const key = Fixture.newKey()
+        const { authorization, claimed, held: { code, completionHash }, id } = yield* Fixture.heldFlow(key)
+        const answerTo = ({ bindingHash, context, stateHash }: typeof authorization) => ({
+          stateHash,
+          bindingHash,
+          context
+        })
+        const right = answerTo(authorization)
+        const read = Effect.map(flows.get({ id, ...Fixture.ownerOf(key) }), Option.map(Fixture.flowView))
+        const before = yield* read
+        for (let times = 0; times < 2; times++) {
+          const found = Option.getOrThrow(yield* flows.held(right))
+          assert.deepStrictEqual(Fixture.claimView(found.flow), Fixture.claimView(claimed))
+          assert.strictEqual(Fixture.hex(found.code), Fixture.hex(code))
+        }
+        const digest = Fixture.newDigest()
+        const wrong = [{ stateHash: digest }, { bindingHash: digest }, { bindingHash: undefined }, { context: "other" }]
+        for (const part of wrong) assert.isTrue(Option.isNone(yield* flows.held({ ...right, ...part })))
+        assert.deepStrictEqual(yield* read, before)
+        yield* flows.resume({ id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease })
+        assert.isTrue(Option.isNone(yield* flows.held(right)))
+        const early = yield* Fixture.exchangingFlow(Fixture.newKey())
+        assert.isTrue(Option.isNone(yield* flows.held(answerTo(early.authorization))))
+        const late = yield* Fixture.heldFlow(Fixture.newKey())
+        yield* options.advance(Fixture.pastHolding)
+        assert.isTrue(Option.isNone(yield* flows.held(answerTo(late.authorization))))
+      }))
+
     it.effect("I10 BIND-04 gives a held flow to its owner alone, with its completion code alone", () =>
       Effect.gen(function*() {
         const flows = yield* FlowStore
