@@ -1,11 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AuthorizationServer, type AuthorizationServerMetadata } from "@valetkey/domain/AuthorizationServer"
 import type { DeviceAuthorizationRequest } from "@valetkey/domain/DeviceAuthorization"
+import { globalOnly } from "@valetkey/egress/AddressPolicy"
+import { Egress } from "@valetkey/egress/Egress"
+import { OAuth } from "@valetkey/oauth"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Duration, Effect, Redacted } from "effect"
+import { Duration, Effect, Layer, Redacted, Result } from "effect"
 import { grantAt, layer, layerWith, secret, server } from "./internal/world.ts"
 
 const metadataAt = (origin: string, rest: Partial<AuthorizationServerMetadata> = {}): AuthorizationServerMetadata => ({
@@ -178,15 +181,23 @@ describe("DeviceFlow", () => {
       assert.strictEqual(yield* complete(`${page}?user_code=WDJB-MJHT`), `${page}?user_code=WDJB-MJHT`)
       assert.isUndefined(yield* complete("https://elsewhere.example/activate?user_code=WDJB-MJHT"))
       assert.isUndefined(yield* complete("javascript:alert(1)"))
-      // A public resource leads nobody to this machine, and an https endpoint to no plain page.
-      provider.always("device", Reply.json(200, { ...answer, verification_uri: "http://127.0.0.1:1/activate" }))
-      const inward = metadataAt(provider.origin, { resource: "https://mcp.example/api" })
-      const error = yield* Effect.flip(authorize(inward))
-      assert.include(["device_refused", "egress_refused"], error.code)
       // What Google calls it.
       provider.always("device", Reply.json(200, { ...answer, verification_url: page }))
       assert.strictEqual((yield* authorize(metadata)).verificationUri, page)
     }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("EXT-02 sends nobody from a public resource to a page on this machine, although the endpoint is allowed", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      const policy = globalOnly({ allow: [new URL(provider.origin).host] })
+      const allowing = OAuth.layer.pipe(Layer.provide(Egress.layer({ policy })))
+      const metadata = metadataAt(provider.origin, { resource: "https://mcp.example/api" })
+      const asked = Effect.provide(Effect.result(authorize(metadata)), allowing)
+      assert.isTrue(Result.isSuccess(yield* asked))
+      provider.always("device", Reply.json(200, { ...answer, verification_uri: "http://127.0.0.1:1/activate" }))
+      const refused = yield* asked
+      assert.strictEqual(Result.isFailure(refused) && refused.failure.code, "device_refused")
+    })))
 
   it.live("SSRF-01 EXT-01 sends nothing to a device endpoint that the guard refuses", () =>
     Effect.gen(function*() {
