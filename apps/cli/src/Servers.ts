@@ -75,6 +75,10 @@ const AddServer = Command.make("add", {
   revocationEndpoint: Flag.String("revocation-endpoint").pipe(
     Flag.withDescription("For a provider without metadata"),
     Flag.optional
+  ),
+  deviceEndpoint: Flag.String("device-endpoint").pipe(
+    Flag.withDescription("For a provider without metadata: the device authorization endpoint (RFC 8628)"),
+    Flag.optional
   )
 }, (input) =>
   Effect.gen(function*() {
@@ -126,6 +130,7 @@ interface Added {
   readonly authorizationEndpoint: Option.Option<string>
   readonly tokenEndpoint: Option.Option<string>
   readonly revocationEndpoint: Option.Option<string>
+  readonly deviceEndpoint: Option.Option<string>
 }
 
 const descriptionOf = Effect.fnUntraced(
@@ -137,6 +142,7 @@ const descriptionOf = Effect.fnUntraced(
     const authorization = Option.getOrUndefined(input.authorizationEndpoint)
     const token = Option.getOrUndefined(input.tokenEndpoint)
     const revocation = Option.getOrUndefined(input.revocationEndpoint)
+    const deviceAuthorization = Option.getOrUndefined(input.deviceEndpoint)
     if (clientId === undefined && (input.clientSecretStdin || redirectUri !== undefined)) {
       return yield* failure("usage", "--client-secret-stdin and --redirect-uri go with --client-id")
     }
@@ -153,7 +159,14 @@ const descriptionOf = Effect.fnUntraced(
       ...(accountChange === undefined ? {} : { accountChange }),
       ...(authorization === undefined || token === undefined
         ? {}
-        : { endpoints: { authorization, token, ...(revocation === undefined ? {} : { revocation }) } }),
+        : {
+          endpoints: {
+            authorization,
+            token,
+            ...(revocation === undefined ? {} : { revocation }),
+            ...(deviceAuthorization === undefined ? {} : { deviceAuthorization })
+          }
+        }),
       ...(clientId === undefined ? {} : {
         client: {
           clientId,

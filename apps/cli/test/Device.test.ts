@@ -64,6 +64,30 @@ describe("connect --transport device", () => {
       assert.strictEqual((yield* valetkey.json(connect)).error.code, "device_unsupported")
     })))
 
+  it.live("EXT-01 connects to a provider without metadata whose device endpoint an operator gave", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* quick
+      const endpoint = (name: string, path: string) => [`--${name}-endpoint`, `${provider.issuer}/${path}`]
+      const added = yield* valetkey.run([
+        "servers",
+        "add",
+        "fake",
+        provider.resource,
+        "--client-id",
+        "fake-client",
+        ...endpoint("authorization", "authorize"),
+        ...endpoint("token", "token"),
+        ...endpoint("device", "device")
+      ])
+      assert.strictEqual(added.code, 0, added.stderr)
+      const running = yield* valetkey.start(["connect", "fake", "--transport", "device"])
+      yield* shown(running)
+      provider.answerDevices("approved")
+      assert.strictEqual((yield* running.ended).code, 0)
+      assert.strictEqual(provider.requests("serverMetadata").length, 0)
+    })))
+
   it.live("EXT-01 cancels the flow when it is interrupted, and asks the provider no more", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

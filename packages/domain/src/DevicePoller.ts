@@ -224,12 +224,15 @@ export class DevicePoller extends Context.Service<DevicePoller, {
     Layer.effectDiscard(Effect.gen(function*() {
       const poller = yield* DevicePoller
       const every = Duration.fromInputUnsafe(options?.every ?? "2 seconds")
-      const pause = Effect.map(
-        poller.nextDue,
-        (due) => Duration.clamp(Option.getOrElse(due, () => every), { minimum: shortestPause, maximum: every })
-      )
-      yield* poller.begin.pipe(
-        Effect.andThen(pause),
+      // Looking is cheaper than taking, and mostly nothing is due.
+      const round = Effect.flatMap(poller.nextDue, (due) => {
+        const wait = Option.getOrElse(due, () => every)
+        return Duration.isZero(wait)
+          // What is due and not to be had is another replica's, or there is no room.
+          ? Effect.map(poller.begin, ({ taken }) => taken === 0 ? every : shortestPause)
+          : Effect.succeed(Duration.min(wait, every))
+      })
+      yield* round.pipe(
         Effect.catchCause((cause) => Effect.as(Effect.logWarning("device codes not polled", cause), every)),
         Effect.flatMap(Effect.sleep),
         Effect.repeat(Schedule.forever),
@@ -238,5 +241,5 @@ export class DevicePoller extends Context.Service<DevicePoller, {
     }))
 }
 
-/** Also for a round that takes nothing although something is due: another replica has it, or there is no room. */
+/** Between a round that took something and the look after it. */
 const shortestPause = Duration.millis(100)

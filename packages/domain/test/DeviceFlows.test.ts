@@ -3,10 +3,12 @@ import type { RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { DeviceAnswer } from "@valetkey/domain/DeviceAuthorization"
 import { DevicePoller } from "@valetkey/domain/DevicePoller"
+import { DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowState } from "@valetkey/domain/Flow"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { StoreError } from "@valetkey/domain/StoreError"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Duration, Effect, Exit, Fiber, Layer, Option, Redacted, Scope } from "effect"
@@ -79,6 +81,33 @@ describe("a flow on another device", () => {
       assert.strictEqual(provider.polls.length, 3)
       assert.deepStrictEqual([...new Set(provider.polls.map(({ deviceCode }) => deviceCode))], provider.devices)
     }).pipe(Effect.provide(layer)))
+
+  it.effect("EXT-01 is polled by itself when it is due, and goes on after a round that failed", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const polls = yield* DevicePolls
+      let failing = true
+      const broken = Layer.succeed(DevicePolls)({
+        ...polls,
+        nextDue: Effect.suspend(() =>
+          failing ? Effect.fail(new StoreError({ code: "store_unavailable", operation: "nextDue" })) : polls.nextDue
+        )
+      })
+      yield* Layer.build(
+        DevicePoller.layerSchedule().pipe(Layer.provide(Layer.fresh(DevicePoller.layer)), Layer.provide(broken))
+      )
+      const { status } = yield* begin()
+      yield* answers(pending, "granted")
+      yield* TestClock.adjust("6 seconds")
+      assert.strictEqual(provider.polls.length, 0)
+      failing = false
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(provider.polls.length, 1)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* status).state, "completed")
+      const [first, second] = provider.polls
+      assert.strictEqual(second!.at - first!.at, 5000)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.effect("EXT-01 keeps the interval, and adds five seconds for good whenever it is told to slow down", () =>
     Effect.gen(function*() {

@@ -5,6 +5,7 @@ import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { ConsoleSessionId } from "@valetkey/domain/ConsoleSession"
 import { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import type { DevicePolls } from "@valetkey/domain/DevicePolls"
 import { Digest } from "@valetkey/domain/Entropy"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
@@ -27,6 +28,7 @@ type Ports =
   | ApiKeyStore
   | ConnectionStore
   | ConsoleStore
+  | DevicePolls
   | FlowStore
   | RegistrationStore
   | RevocationOutbox
@@ -169,6 +171,20 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       const tenant = Fixture.newTenant()
       yield* Fixture.exchangingFlow(Fixture.newKey({ tenant }))
       yield* tenants.begin(tenant)
+      assert.strictEqual(yield* tenants.erase(tenant, step), "waiting")
+      yield* options.advance(Fixture.pastLease)
+      assert.strictEqual(yield* tenants.erase(tenant, step), "deleted")
+    }))
+
+  it.effect("LIFE-02 EXT-01 keeps the rows until a poll that was under way has had its time", () =>
+    Effect.gen(function*() {
+      const tenants = yield* TenantStore
+      const tenant = Fixture.newTenant()
+      const { take } = yield* Fixture.deviceFlow(Fixture.newKey({ tenant }))
+      yield* options.advance(Fixture.pollInterval)
+      assert.isTrue(Option.isSome(yield* take))
+      yield* tenants.begin(tenant)
+      assert.isTrue(Option.isNone(yield* take))
       assert.strictEqual(yield* tenants.erase(tenant, step), "waiting")
       yield* options.advance(Fixture.pastLease)
       assert.strictEqual(yield* tenants.erase(tenant, step), "deleted")
