@@ -64,6 +64,11 @@ const AddServer = Command.make("add", {
     Flag.withDescription("When another account of the provider signs in to a connection; refuse by default"),
     Flag.optional
   ),
+  proxied: Flag.Boolean("proxied").pipe(
+    Flag.withDescription("Hand out no access token: requests go through the proxy of the server alone"),
+    Flag.withDefault(false),
+    Flag.withoutNegation
+  ),
   authorizationEndpoint: Flag.String("authorization-endpoint").pipe(
     Flag.withDescription("For a provider without metadata"),
     Flag.optional
@@ -127,6 +132,7 @@ interface Added {
   readonly authMethod: "client_secret_basic" | "client_secret_post"
   readonly redirectUri: Option.Option<string>
   readonly accountChange: Option.Option<"refuse" | "replace">
+  readonly proxied: boolean
   readonly authorizationEndpoint: Option.Option<string>
   readonly tokenEndpoint: Option.Option<string>
   readonly revocationEndpoint: Option.Option<string>
@@ -157,6 +163,7 @@ const descriptionOf = Effect.fnUntraced(
       ...(issuer === undefined ? {} : { issuer }),
       ...(input.scope.length === 0 ? {} : { scopes: input.scope }),
       ...(accountChange === undefined ? {} : { accountChange }),
+      ...(input.proxied ? { tokens: "proxied" as const } : {}),
       ...(authorization === undefined || token === undefined
         ? {}
         : {
@@ -191,5 +198,6 @@ const describe = (server: Server): string =>
     ["issuer", server.issuer === undefined ? "discovered" : plain(server.issuer)],
     ["client", server.client === undefined ? "registered on first use" : plain(server.client.clientId)],
     ["scopes", formatScopes(server.scopes)],
+    ["tokens", server.tokens === "proxied" ? "stay here" : "are handed out"],
     ["another account", server.accountChange === "replace" ? "replaces" : "is refused"]
   ])
