@@ -17,7 +17,7 @@ const expiring = Number(process.env["VALETKEY_PROOF_EXPIRING"] ?? 300)
 const cap = Number(process.env["VALETKEY_PROOF_CAP"] ?? 10)
 const replicas = 3
 /** Callers who wait at a time: many times the cap, and no more than one process of a test can ask its database for at once. */
-const callers = 600
+const callers = 300
 const tenants = 5
 
 /** Everybody waits until it is their turn, however slow the machine is. */
