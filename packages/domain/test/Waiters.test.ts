@@ -8,7 +8,7 @@ import { Clock, Context, Duration, Effect, Exit, Fiber, Latch, Layer } from "eff
 import { TestClock } from "effect/testing"
 import fc from "fast-check"
 import { makePatience, type Patient } from "../src/internal/patienceList.ts"
-import { begin, layer } from "./World.ts"
+import { begin, comeBack, layer, response } from "./World.ts"
 
 /** Registers a waiter without a fiber and gives what became of it. */
 const attend = Effect.fnUntraced(function*(owner: FlowOwner, atMost: Duration.Input = "1 minute") {
@@ -114,6 +114,19 @@ describe("many waiters", () => {
       yield* Effect.yieldNow
       assert.deepStrictEqual(waiters.map(({ states }) => states()), [["none"], ["cancelled"], ["none"]])
       assert.deepStrictEqual(busy.map(({ states }) => states()), [[], []])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("take a flow that completes here without a read of it", () =>
+    Effect.gen(function*() {
+      const asked = yield* counting
+      const { authorizationUrl, flow, owner } = yield* begin("mcp")
+      const waiters = yield* Effect.forEach([owner, owner], (one) => attend(one))
+      asked.getAll = 0
+      const { settled } = yield* comeBack(flow.id, response(authorizationUrl))
+      assert.strictEqual((yield* settled).state, "completed")
+      assert.deepStrictEqual(waiters.map(({ states }) => states()), [["completed"], ["completed"]])
+      // The browser's own wait began when the flow may have been over.
+      assert.isAtMost(asked.getAll, 1)
     }).pipe(Effect.provide(layer)))
 
   it.effect("end with the application", () =>
