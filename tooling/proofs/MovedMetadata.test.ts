@@ -8,11 +8,22 @@ import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as Reply from "@valetkey/testing/Reply"
-import { Effect, Redacted } from "effect"
+import { Effect, Redacted, Result } from "effect"
 import * as Installation from "./Installation.ts"
 
+/** What somebody else may write from now on: all of it together, or one piece alone. */
+const forgeries = {
+  "every endpoint": (thief: string) => ({
+    token_endpoint: `${thief}/token`,
+    revocation_endpoint: `${thief}/revoke`,
+    registration_endpoint: `${thief}/register`
+  }),
+  "the revocation endpoint": (thief: string) => ({ revocation_endpoint: `${thief}/revoke` }),
+  "the device authorization endpoint": (thief: string) => ({ device_authorization_endpoint: `${thief}/device` })
+}
+
 /** A connection with a confidential client at a provider whose metadata somebody else writes from now on. */
-const hijacked = Effect.gen(function*() {
+const hijack = Effect.fnUntraced(function*(forge: (thief: string) => Readonly<Record<string, string>>) {
   const clientSecret = Canary.make("client_secret")
   const provider = yield* FakeProvider.make({
     clients: [{ clientId: "confidential", secrets: [Redacted.value(clientSecret)] }]
@@ -25,16 +36,11 @@ const hijacked = Effect.gen(function*() {
     quirks: {}
   })
   assert.strictEqual((yield* Installation.connect(key)).state, "completed")
-  provider.always(
-    "serverMetadata",
-    Reply.patch({
-      token_endpoint: `${thief.issuer}/token`,
-      revocation_endpoint: `${thief.issuer}/revoke`,
-      registration_endpoint: `${thief.issuer}/register`
-    })
-  )
+  provider.always("serverMetadata", Reply.patch(forge(thief.issuer)))
   return { key, provider, thief }
 })
+
+const hijacked = hijack(forgeries["every endpoint"])
 
 describe("metadata that names the endpoints of another", () => {
   it.live("DISC-10 REG-11 gets no refresh, no revocation, no code and no secret sent there", () =>
@@ -47,13 +53,43 @@ describe("metadata that names the endpoints of another", () => {
       assert.isTrue(provider.isActive(Redacted.value(next.accessToken)))
 
       const refused = yield* Effect.flip(flows.start(key, { reauthorize: true }))
-      assert.deepInclude(refused, { _tag: "DiscoveryError", code: "token_endpoint_moved" })
+      assert.deepInclude(refused, { _tag: "DiscoveryError", code: "authorization_server_moved" })
       assert.strictEqual((yield* tokens.get(key)).generation, next.generation)
 
       yield* (yield* Connections).disconnect(key)
       yield* (yield* Housekeeping).revoke
       assert.isFalse(provider.isActive(Redacted.value(next.accessToken)))
       assert.deepStrictEqual(thief.log, [])
+    })).pipe(Effect.provide(Installation.layer(MemoryStore.layer))))
+
+  for (const [what, forge] of Object.entries(forgeries)) {
+    it.live(`DISC-10 REG-11 sends no secret where ${what} leads, whichever way a flow takes`, () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { key, provider, thief } = yield* hijack(forge)
+        const flows = yield* Flows
+        for (const transport of ["loopback", "gateway", "device"] as const) {
+          const started = yield* Effect.result(
+            flows.start(key, { transport, reauthorize: true, onConflict: "supersede" })
+          )
+          if (what !== "the device authorization endpoint" || transport === "device") {
+            assert.deepInclude(Result.getOrThrow(Result.flip(started)), { code: "authorization_server_moved" })
+          }
+        }
+        yield* (yield* Connections).disconnect(key)
+        yield* (yield* Housekeeping).revoke
+        assert.isTrue(provider.requests("revocation").length > 0)
+        assert.deepStrictEqual(thief.log, [])
+      })).pipe(Effect.provide(Installation.layer(MemoryStore.layer))))
+  }
+
+  it.live("BIND-08 DISC-11 gives a secret that was registered by hand to no other issuer than the recorded one", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { key, provider, thief } = yield* hijack(() => ({}))
+      provider.always("resourceMetadata", Reply.patch({ authorization_servers: [thief.issuer, provider.issuer] }))
+      const flows = yield* Flows
+      const refused = yield* Effect.flip(flows.start(key, { reauthorize: true }))
+      assert.deepInclude(refused, { _tag: "DiscoveryError", code: "authorization_server_moved" })
+      assert.isEmpty([...thief.requests("token"), ...thief.requests("registration")])
     })).pipe(Effect.provide(Installation.layer(MemoryStore.layer))))
 
   it.live("is believed once a person gave up the old connection, or an operator named the endpoints", () =>

@@ -61,7 +61,7 @@ export const exitCode = {
   device_unsupported: ExitCode.failure,
   doctor_found_problems: ExitCode.failure,
   egress_refused: ExitCode.failure,
-  token_endpoint_moved: ExitCode.failure,
+  authorization_server_moved: ExitCode.failure,
   encryption_key_mismatch: ExitCode.failure,
   encryption_key_missing: ExitCode.failure,
   encryption_key_unavailable: ExitCode.failure,

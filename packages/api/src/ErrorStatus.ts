@@ -87,7 +87,7 @@ export const errorStatus = {
   device_unconfirmable: 422,
   device_unsupported: 422,
   egress_refused: 422,
-  token_endpoint_moved: 409,
+  authorization_server_moved: 409,
   encryption_key_mismatch: 503,
   encryption_key_missing: 503,
   encryption_key_unavailable: 503,

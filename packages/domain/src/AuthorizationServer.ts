@@ -37,7 +37,7 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
     "issuer_mismatch",
     "pkce_unsupported",
     "egress_refused",
-    "token_endpoint_moved",
+    "authorization_server_moved",
     "registration_unsupported",
     "registration_refused",
     "client_secret_missing",
@@ -60,8 +60,8 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
         return "The authorization server does not advertise PKCE with S256; set assumePkceSupport only if it is known to support it"
       case "egress_refused":
         return "The server leads to an address that is not allowed; allow it with VALETKEY_ALLOW_EGRESS if it is intended"
-      case "token_endpoint_moved":
-        return "The authorization server's token endpoint is on another origin than at the last consent, so nothing was sent there; if its operator confirms the move, disconnect and connect again, or give the endpoints in the server's configuration"
+      case "authorization_server_moved":
+        return "The authorization server, or an endpoint of it, is on another origin than at the last consent, so nothing was sent there; if its operator confirms the move, disconnect and connect again, or give the issuer or the endpoints in the server's configuration"
       case "registration_unsupported":
         return "The authorization server offers no dynamic registration; register a client there and put its id into the server's configuration"
       case "registration_refused":

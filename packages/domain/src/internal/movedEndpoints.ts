@@ -5,9 +5,11 @@ import type { ConnectionStore } from "../ConnectionStore.ts"
 import type { Server } from "../Server.ts"
 
 /**
- * Refuses an issuer whose token endpoint is on another origin than a person's last consent recorded: metadata that somebody
- * else wrote would have the next code and the client's secret sent to him. Endpoints that an operator configured are his
- * word, and an ended connection recorded nothing.
+ * Refuses an authorization server that is another than a person's last consent recorded: metadata that somebody else wrote
+ * would have the next code, the tokens to revoke and the client's secret sent to him. Under the same issuer that is a token
+ * or revocation endpoint on another origin. Another issuer is a move that a person may consent to, but a client that was
+ * registered by hand has its secret for the old one alone. Endpoints and an issuer that an operator configured are his word,
+ * and an ended connection recorded nothing.
  *
  * @see RFC 9700 §4.4
  */
@@ -15,18 +17,37 @@ export const refuseMoved = Effect.fnUntraced(function*(
   connections: ConnectionStore["Service"],
   key: ConnectionKey,
   server: Server,
-  { issuer, tokenEndpoint }: AuthorizationServerMetadata
+  metadata: AuthorizationServerMetadata
 ) {
   if (server.endpoints !== undefined) return
   const found = yield* connections.get(key)
   if (Option.isNone(found) || found.value.status._tag === "revoking") return
   const { grant } = found.value
-  if (grant.issuer !== issuer || new URL(grant.tokenEndpoint).origin === new URL(tokenEndpoint).origin) return
-  const [recorded, named] = [new URL(grant.tokenEndpoint).host, new URL(tokenEndpoint).host]
-  yield* Effect.logWarning("a token endpoint moved to another origin; the start is refused", {
-    issuer,
-    recorded,
-    named
+  const isMoved = grant.issuer === metadata.issuer
+    ? isElsewhere(grant.tokenEndpoint, metadata.tokenEndpoint) ||
+      isElsewhere(grant.revocationEndpoint, metadata.revocationEndpoint)
+    : server.issuer === undefined && server.client?.clientSecret !== undefined
+  if (!isMoved) return
+  yield* Effect.logWarning("an authorization server moved to another origin; the start is refused", {
+    recorded: grant.issuer,
+    named: metadata.issuer
   })
-  return yield* new DiscoveryError({ code: "token_endpoint_moved" })
+  return yield* new DiscoveryError({ code: "authorization_server_moved" })
 })
+
+/**
+ * Refuses to show a client's secret to a device authorization endpoint that is on neither the issuer's nor the token
+ * endpoint's origin: no consent comes before it, and nothing else vouches for it.
+ */
+export const refuseForeignDevice = (
+  server: Server,
+  { deviceAuthorizationEndpoint, issuer, tokenEndpoint }: AuthorizationServerMetadata,
+  hasSecret: boolean
+): Effect.Effect<void, DiscoveryError> =>
+  hasSecret && server.endpoints === undefined && isElsewhere(issuer, deviceAuthorizationEndpoint) &&
+    isElsewhere(tokenEndpoint, deviceAuthorizationEndpoint)
+    ? Effect.fail(new DiscoveryError({ code: "authorization_server_moved" }))
+    : Effect.void
+
+const isElsewhere = (recorded: string | undefined, named: string | undefined): boolean =>
+  recorded !== undefined && named !== undefined && new URL(recorded).origin !== new URL(named).origin

@@ -32,7 +32,7 @@ import type { StoreError } from "../StoreError.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import { nonceOf } from "./derivations.ts"
-import { refuseMoved } from "./movedEndpoints.ts"
+import { refuseForeignDevice, refuseMoved } from "./movedEndpoints.ts"
 
 /** How the consent of a flow arrives: by a browser that comes back, or by asking what became of a device code. */
 export type Transport = CallbackTransport | { readonly kind: "device"; readonly stateless: true }
@@ -225,6 +225,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       const wanted = { redirectUri: undefined, scopes }
       const client = yield* clients.obtain(server, metadata, device, callbackContext(entropy, key), wanted)
       const { authMethod, clientId, clientSecret } = client
+      yield* refuseForeignDevice(server, metadata, clientSecret !== undefined)
       const request = { clientId, authMethod, clientSecret, scopes, resource }
       return { client, answer: yield* Effect.result(authorizationServer.authorizeDevice(metadata, request)) }
     })
