@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { aheadOf, isDue } from "@valetkey/domain/RefreshAhead"
-import { Context, DateTime, Deferred, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect"
+import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
+import { Context, DateTime, Deferred, Duration, Effect, Exit, Fiber, Latch, Layer, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import fc from "fast-check"
 import { connect, keyOf, layer as layerNever, layerWith, Provider, refuse } from "./World.ts"
@@ -126,6 +128,40 @@ describe("a token that is about to end", () => {
       assert.deepStrictEqual([...new Set(yield* Effect.forEach(callers, Fiber.join))], [provider.issued[1]])
       assert.deepStrictEqual(redeemed(), [1])
     }).pipe(Effect.provide(layer)))
+
+  it.effect("TIME-04 is redeemed once at most after a sleep that ate every lease, and only for who asks", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const points = yield* InjectionPoints
+      const one = yield* AccessTokens
+      const two = Context.get(yield* Layer.build(Layer.fresh(AccessTokens.layer({ ahead }))), AccessTokens)
+      const keys = yield* Effect.forEach(Array.from({ length: 10 }), (_, index) => keyOf(`mcp-${index}`))
+      yield* Effect.forEach(keys, connect)
+      yield* TestClock.adjust("2 hours")
+      const ask = (tokens: AccessTokens["Service"], key: ConnectionKey) =>
+        Effect.forkChild(Effect.exit(tokens.get(key)), { startImmediately: true })
+      const [claimed, sent] = keys as [ConnectionKey, ConnectionKey]
+      yield* points.pause("refresh.claimed", { times: 1 })
+      const before = [yield* ask(one, claimed)]
+      yield* points.awaitReached("refresh.claimed")
+      yield* points.pause("refresh.sent", { times: 1 })
+      before.push(yield* ask(one, sent))
+      yield* points.awaitReached("refresh.sent")
+
+      yield* TestClock.adjust("10 minutes")
+      yield* quiet
+      assert.strictEqual(provider.redemptions.size, keys.length)
+      const asked = keys.slice(0, 5)
+      const after = yield* Effect.forEach(asked, (key) => ask(two, key))
+      yield* points.release("refresh.claimed")
+      yield* points.release("refresh.sent")
+      yield* quiet
+      yield* TestClock.adjust("3 seconds")
+      for (const fiber of after) assert.isTrue(Exit.isSuccess(yield* Fiber.join(fiber)))
+      yield* Effect.forEach(before, Fiber.join)
+      const redeemed = [...provider.redemptions].filter(([token]) => token.includes("refresh"))
+      assert.deepStrictEqual(redeemed.map(([, count]) => count), asked.map(() => 1))
+    }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.effect("is left alone where nobody asked for that, and where there is nothing to renew it with", () =>
     Effect.gen(function*() {
