@@ -89,6 +89,8 @@ describe("a refresh that ends long after it stored its result", () => {
       yield* points.awaitReached("refresh.after_commit")
       const { accessToken: second } = yield* other.get(key)
       const { accessToken: third } = yield* other.get(key, { rejected: second })
+      // So long that the brake on forced refreshes lets the next one pass.
+      yield* TestClock.adjust("1 minute")
       const joined = yield* Effect.forkChild(owner.get(key, { rejected: third }), { startImmediately: true })
       yield* TestClock.adjust("1 second")
       yield* points.release("refresh.after_commit")
