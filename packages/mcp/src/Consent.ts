@@ -80,7 +80,7 @@ export const obtain = Effect.fnUntraced(function*(server: string, { scopes }: Mi
           expiresAt: new Date(String(started.expiresAt))
         }),
       catch: (error) => error
-    }).pipe(Effect.onError(() => Effect.ignore(valetkey.cancel(started.flowId))))
+    }).pipe(Effect.tapError(() => Effect.ignore(valetkey.cancel(started.flowId))))
   }
   let flow = yield* valetkey.flow(started.flowId, { wait: "30 seconds" })
   while (!ended.includes(flow.status)) flow = yield* valetkey.flow(started.flowId, { wait: "30 seconds" })

@@ -10,21 +10,23 @@ export interface McpAuthProvider {
 }
 
 /**
- * Makes an `authProvider` for the transports of `@modelcontextprotocol/client`. It knows 401 alone; `McpFetch` also answers
- * a request for more scopes, and asks the person before the first request is refused.
+ * Makes an `authProvider` for the transports of `@modelcontextprotocol/client`. It is not told which token a 401 was about:
+ * after a replacement the next 401 is taken for one of the former token, and reported when it comes again. `McpFetch` knows,
+ * and answers a request for more scopes too.
  */
 export const make = (run: Run, options: { readonly server: string; readonly ask: AskPerson }): McpAuthProvider => {
   const { ask, server } = options
   let last: Redacted.Redacted | undefined
-  let rejected: Redacted.Redacted | undefined
+  let isReplacement = false
 
-  const fresh = Effect.flatMap(
-    ValetkeyClient,
-    (valetkey) => Effect.map(valetkey.token(server, { rejected }), ({ accessToken }) => accessToken)
-  )
-
-  const current = async (): Promise<string> => {
-    const token = await run(fresh)
+  const current = async (rejected?: Redacted.Redacted): Promise<string> => {
+    const token = await run(
+      Effect.flatMap(
+        ValetkeyClient,
+        (valetkey) => Effect.map(valetkey.token(server, { rejected }), ({ accessToken }) => accessToken)
+      )
+    )
+    isReplacement = last !== undefined && Redacted.value(token) !== Redacted.value(last) || isReplacement
     last = token
     return Redacted.value(token)
   }
@@ -40,9 +42,10 @@ export const make = (run: Run, options: { readonly server: string; readonly ask:
       }
     },
     onUnauthorized: async ({ response }) => {
-      rejected = last
+      const rejected = isReplacement ? undefined : last
+      isReplacement = false
       try {
-        await current()
+        await current(rejected)
       } catch (error) {
         if (!needsPerson(error)) throw error
         await run(obtain(server, challengeOf(response) ?? { scopes: undefined }, ask))

@@ -37,20 +37,24 @@ export const make = (run: Run, { ask, maxConsents = 3, server }: McpFetchOptions
     return next
   }
 
-  /** The answer, or what only a person can give. */
-  const attempt = async (input: RequestInfo | URL, init: RequestInit | undefined): Promise<Response | Missing> => {
+  /** The answer, or what only a person can give, with the error that says so when it was one. */
+  const attempt = async (
+    input: RequestInfo | URL,
+    init: RequestInit | undefined
+  ): Promise<Response | { readonly missing: Missing; readonly error: unknown }> => {
     const again = () => input instanceof Request ? input.clone() : input
     try {
       return await authorized(again(), init)
     } catch (error) {
       const more = moreScopesOf(error)
       if (ask === undefined || !needsPerson(error) && more === undefined) throw error
-      if (more !== undefined) return more
+      if (more !== undefined) return { missing: more, error }
       // Redirects lead to whoever the server likes; without a token that is the server's own business.
       const answer = await fetch(again(), init)
       const missing = challengeOf(answer)
-      if (missing !== undefined) await answer.body?.cancel()
-      return missing ?? answer
+      if (missing === undefined) return answer
+      await answer.body?.cancel()
+      return { missing, error }
     }
   }
 
@@ -59,9 +63,9 @@ export const make = (run: Run, { ask, maxConsents = 3, server }: McpFetchOptions
       const outcome = await attempt(input, init)
       if (outcome instanceof Response) return outcome
       if (ask === undefined || consents === maxConsents || init?.body instanceof ReadableStream) {
-        return await authorized(input, init)
+        throw outcome.error
       }
-      await share(outcome, ask)
+      await share(outcome.missing, ask)
     }
   }
 }
