@@ -163,7 +163,7 @@ export class DevicePoller extends Context.Service<DevicePoller, {
             return yield* end(poll, "expired", "expired_token")
           case "Granted": {
             const { credentials } = answer.success
-            const fence = yield* persist(polls.accept(poll.id, poll.handOffs, storingLease))
+            const fence = yield* persist(polls.accept(poll, storingLease))
             const granted: Granted = {
               ...poll,
               scopes: poll.snapshot.scopes,

@@ -33,6 +33,12 @@ export interface NextPoll {
 }
 
 /**
+ * The fence of a flow whose credentials this poll has got. It is above every poll's, and no other poll has the same: the
+ * row itself says who accepted. A flow lives for minutes, so that its polls never count up to it.
+ */
+export const acceptedFence = (fence: number): number => 2 ** 30 + fence
+
+/**
  * Port: who asks when what became of a device code. It writes rows of `FlowStore`: a flow is `pending` while it is polled.
  * There is no timer: each flow has a time at which it is due, on the store's clock.
  */
@@ -53,9 +59,14 @@ export class DevicePolls extends Context.Service<DevicePolls, {
   /**
    * `pending → exchanging`, because credentials were granted for the device code of that many hand-offs; gives the fence by
    * which `FlowStore.complete` stores them. A later poll of the same code does not keep them out: a code is granted once.
-   * None when the flow ended, is past its deadline or was handed off: the credentials belong nowhere.
+   * The fence is `acceptedFence` of the poll's, so that the same poll accepts as often as it asks: the answer to its commit
+   * may have been lost. None when the flow ended, is past its deadline or was handed off, or when another poll was faster:
+   * the credentials belong nowhere.
    */
-  accept(id: FlowId, handOffs: number, lease: Duration.Duration): Effect.Effect<Option.Option<number>, StoreError>
+  accept(
+    poll: Pick<DevicePoll, "id" | "fence" | "handOffs">,
+    lease: Duration.Duration
+  ): Effect.Effect<Option.Option<number>, StoreError>
   /**
    * Settles a flow whose device code grants nothing, if the fence still holds. False means that somebody else settled it.
    * Other replicas hear the flow's topic with the commit; this process is woken by the caller.

@@ -56,6 +56,7 @@ const answers = (...script: ReadonlyArray<DeviceAnswer | RedemptionFailure | "gr
     }
   })
 
+const outage = new StoreError({ code: "store_unavailable", operation: "test" })
 const pending = { _tag: "Pending" } as const
 const lost = { _tag: "UnknownOutcome" } as const
 const used = { _tag: "Terminal", error: "invalid_grant" } as const
@@ -264,6 +265,27 @@ describe("a flow on another device", () => {
       const waiter = yield* Effect.forkChild((yield* Flows).wait(owner, "1 hour"))
       yield* seconds(5)
       assert.strictEqual((yield* Fiber.join(waiter)).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("CR-09 keeps credentials whose acceptance landed without an answer", () =>
+    Effect.gen(function*() {
+      const polls = yield* DevicePolls
+      const { accept } = polls
+      let lost = 2
+      Object.assign(polls, {
+        accept: (...input: Parameters<typeof accept>) =>
+          Effect.flatMap(accept(...input), (fence) => lost-- > 0 ? Effect.fail(outage) : Effect.succeed(fence))
+      })
+      const { key, status } = yield* begin()
+      yield* answers("granted")
+      yield* TestClock.adjust("5 seconds")
+      const { done } = yield* (yield* DevicePoller).begin
+      yield* TestClock.adjust("5 seconds")
+      yield* done
+      assert.deepStrictEqual([lost, (yield* status).state], [-1, "completed"])
+      assert.isTrue(Option.isSome(yield* (yield* ConnectionStore).get(key)))
+      yield* (yield* Housekeeping).revoke
+      assert.deepStrictEqual((yield* Provider).revoked, [])
     }).pipe(Effect.provide(layer)))
 
   it.effect("I14 polls on when the key is back, and sends nothing without it", () =>

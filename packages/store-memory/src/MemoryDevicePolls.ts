@@ -1,4 +1,4 @@
-import { DevicePolls } from "@valetkey/domain/DevicePolls"
+import { acceptedFence, DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { FlowId } from "@valetkey/domain/Flow"
 import { Duration, Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
@@ -60,11 +60,12 @@ export const layer: Layer.Layer<DevicePolls, never, MemoryWorld> = Layer.effect(
           return true
         }),
 
-      accept: (id, handOffs, lease) =>
+      accept: ({ handOffs, id, ...poll }, lease) =>
         atomically((now) => {
-          const row = waiting(world.flows.get(id), now)
+          const fence = acceptedFence(poll.fence)
+          const found = world.flows.get(id)
+          const row = found?.flow.state === "exchanging" && found.fence === fence ? found : waiting(found, now)
           if (row?.flow.handOffs !== handOffs) return Option.none()
-          const fence = row.fence + 1
           const leaseUntil = now + Duration.toMillis(lease)
           world.flows.set(id, { flow: { ...row.flow, state: "exchanging" }, fence, leaseUntil })
           return Option.some(fence)

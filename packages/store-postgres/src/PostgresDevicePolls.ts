@@ -1,5 +1,5 @@
 import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
-import { type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
+import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
@@ -51,12 +51,14 @@ export const layer: Layer.Layer<DevicePolls, never, Database> = Layer.effect(
             (rows) => rows.length > 0
           )),
 
-      accept: (id, handOffs, lease) =>
+      accept: ({ fence, handOffs, id }, lease) =>
         database.acrossTenants.write("DevicePolls.accept", (sql) =>
           Effect.map(
-            sql<{ fence: number }>`UPDATE flows SET state = 'exchanging', fence = fence + 1,
+            sql<{ fence: number }>`UPDATE flows SET state = 'exchanging', fence = ${acceptedFence(fence)},
                 lease_until = ${after(sql, lease)}, poll_at = NULL, device_code = NULL
-              WHERE id = ${id} AND hand_offs = ${handOffs} AND ${sql.literal(waiting)} RETURNING fence`,
+              WHERE id = ${id} AND hand_offs = ${handOffs}
+                AND (${sql.literal(waiting)} OR state = 'exchanging' AND fence = ${acceptedFence(fence)})
+              RETURNING fence`,
             ([row]) => Option.map(Option.fromUndefinedOr(row), ({ fence }) => fence)
           )),
 

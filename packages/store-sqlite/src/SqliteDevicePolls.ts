@@ -1,4 +1,4 @@
-import { type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
+import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
 import { Duration, Effect, Layer, Option } from "effect"
 import { after, grantOf, keyOf, optionalSealedOf, sealedOf } from "./internal/columns.ts"
@@ -53,16 +53,18 @@ export const layer: Layer.Layer<DevicePolls, never, SqliteDatabase> = Layer.effe
             now
           ) === 1),
 
-      accept: (id, handOffs, lease) =>
+      accept: ({ fence, handOffs, id }, lease) =>
         database.write("accept", (session, now) =>
           Option.map(
             Option.fromUndefinedOr(session.one<{ readonly fence: number }>(
-              `UPDATE flows SET state = 'exchanging', fence = fence + 1, lease_until = ?, poll_at = NULL, device_code = NULL
-               WHERE id = ? AND hand_offs = ? AND ${waiting} RETURNING fence`,
+              `UPDATE flows SET state = 'exchanging', fence = ?, lease_until = ?, poll_at = NULL, device_code = NULL
+               WHERE id = ? AND hand_offs = ? AND (${waiting} OR state = 'exchanging' AND fence = ?) RETURNING fence`,
+              acceptedFence(fence),
               after(now, lease),
               id,
               handOffs,
-              now
+              now,
+              acceptedFence(fence)
             )),
             ({ fence }) => fence
           )),

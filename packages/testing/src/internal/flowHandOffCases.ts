@@ -75,7 +75,7 @@ export const cases = <R>(
         const next = { after: Duration.zero, interval: Fixture.pollInterval, failures: 0, doubtful: false }
         assert.isFalse(yield* polls.again(id, first.fence, next))
         assert.isFalse(yield* polls.end(id, first.fence, "access_denied"))
-        assert.isTrue(Option.isNone(yield* polls.accept(id, first.handOffs, Fixture.lease)))
+        assert.isTrue(Option.isNone(yield* polls.accept(first, Fixture.lease)))
         assert.isTrue(Option.isNone(yield* take))
         yield* options.advance(Fixture.pollInterval)
         const second = Option.getOrThrow(yield* take)
@@ -84,7 +84,7 @@ export const cases = <R>(
 
         const back = Fixture.newAuthorization({ bindingHash: undefined })
         assert.isTrue(yield* flows.handOff(id, { handOffs: 2, transport: "loopback" }, back))
-        assert.isTrue(Option.isNone(yield* polls.accept(id, 2, Fixture.lease)))
+        assert.isTrue(Option.isNone(yield* polls.accept(second, Fixture.lease)))
         yield* options.advance(Fixture.pastLease)
         assert.isTrue(Option.isNone(yield* take))
         assert.strictEqual((yield* read).state, "pending")
