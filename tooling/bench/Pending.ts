@@ -22,6 +22,8 @@ export interface PendingOptions {
   readonly many: number
   readonly rounds: number
   readonly idleSeconds: number
+  /** Hears the figures of a store as soon as they are there. */
+  readonly report: (sections: ReadonlyArray<Section>) => void
   /** Calls of which the slowest hundredth is looked at. */
   readonly calls: number
 }
@@ -33,7 +35,11 @@ type World = Context.Context<Flows | FlowStore | Servers>
 export const pending = (options: PendingOptions): Promise<ReadonlyArray<Section>> =>
   Effect.forEach(
     [["Postgres", onPostgres], ["the embedded store", embedded]] as const,
-    ([name, world]) => Effect.scoped(measure(name, world, options))
+    ([name, world]) =>
+      Effect.tap(
+        Effect.scoped(measure(name, world, options)),
+        (sections) => Effect.sync(() => options.report(sections))
+      )
   ).pipe(Effect.map((sections) => sections.flat()), Effect.runPromise)
 
 const withHousekeeping = <A, E, R>(layer: Layer.Layer<A | Housekeeping, E, R>) =>

@@ -21,7 +21,7 @@ const measured = await pending({
   many: Number(values.many),
   rounds,
   idleSeconds: Number(values.idle),
-  calls: Number(values.calls)
+  calls: Number(values.calls),
+  report: (sections) => console.log(sections.map(render).join("\n"))
 })
-for (const section of measured) console.log(render(section))
 conclude(values.figures, measured)
