@@ -1,4 +1,7 @@
 import { Deferred, Effect } from "effect"
+import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
 import { failure } from "./CliFailure.ts"
 
 /**
@@ -6,15 +9,49 @@ import { failure } from "./CliFailure.ts"
  * and https pass, so nothing that a provider chose can be read as an option, a command or a file. What it gives completes
  * if the opener says later that it could open nothing, as it does on a machine without a browser.
  */
-export const open = (target: string) =>
+export const open = (target: string) => Effect.flatMap(webUrl(target), launch)
+
+/**
+ * Opens a URL that is a secret. Every user of a machine reads the arguments of its processes, so the browser gets a page in
+ * the directory that leads on to the URL and that only this user reads. It is there until the scope closes.
+ */
+export const openUnseen = (target: string, directory: string) =>
   Effect.gen(function*() {
-    const url = URL.parse(target)
-    if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
-      return yield* failure(
-        "browser_unavailable",
-        "The authorization URL is not an http or https URL; it was not opened"
-      )
-    }
+    const url = yield* webUrl(target)
+    const path = join(directory, `open-${process.pid}.html`)
+    yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => {
+          mkdirSync(directory, { recursive: true, mode: 0o700 })
+          // What a killed process of the same number has left.
+          rmSync(path, { force: true })
+          writeFileSync(path, pageTo(url), { flag: "wx", mode: 0o600 })
+        },
+        catch: () => failure("browser_unavailable", notOpened)
+      }),
+      () => Effect.ignore(Effect.try(() => rmSync(path, { force: true })))
+    )
+    return yield* launch(pathToFileURL(path))
+  })
+
+/** What a person is told when nothing opens a URL. */
+export const notOpened = "No browser could be opened; open the URL yourself"
+
+const webUrl = (target: string) => {
+  const url = URL.parse(target)
+  return url !== null && (url.protocol === "https:" || url.protocol === "http:")
+    ? Effect.succeed(url)
+    : Effect.fail(failure("browser_unavailable", "The URL is not an http or https URL; it was not opened"))
+}
+
+const pageTo = ({ href }: URL): string => {
+  const url = href.replaceAll("&", "&amp;").replaceAll("\"", "&quot;").replaceAll("<", "&lt;").replaceAll("'", "&#39;")
+  return `<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>Valetkey</title>` +
+    `<meta http-equiv="refresh" content="0; url=${url}"><a href="${url}">Valetkey</a>\n`
+}
+
+const launch = (url: URL) =>
+  Effect.gen(function*() {
     const [file, ...before] = opener(process.env["BROWSER"])
     const { spawn } = yield* Effect.promise(() => import("node:child_process"))
     const refused = Deferred.makeUnsafe<void>()
@@ -48,9 +85,6 @@ export const open = (target: string) =>
     })
     return Deferred.await(refused)
   })
-
-/** What a person is told when nothing opens a URL. */
-export const notOpened = "No browser could be opened; open the URL yourself"
 
 /** The program that opens a URL: BROWSER as the path of an executable, else that of the platform. */
 const opener = (browser: string | undefined): readonly [string, ...ReadonlyArray<string>] => {

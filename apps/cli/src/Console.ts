@@ -1,8 +1,9 @@
+import { locate } from "@valetkey/client/Home"
 import { Effect } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Browser from "./Browser.ts"
-import { reworded } from "./CliFailure.ts"
+import { failure, reworded } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
 import { reach } from "./Target.ts"
 import { operations } from "./Wire.ts"
@@ -24,8 +25,14 @@ export const Console = Command.make("console", {
     yield* output.say(`The page must show this code: ${plain(link.compareCode)}`)
     yield* output.say("The link lets one browser in, within ten minutes; it is a secret until then")
     if (output.json || noBrowser) return yield* output.result({ ok: true, ...link }, plain(link.consoleUrl))
-    yield* output.say("Opening the browser")
-    yield* Browser.open(link.consoleUrl).pipe(
+    yield* output.say("Opening the browser; if no page comes, valetkey console --no-browser prints the link")
+    yield* Effect.scoped(Effect.gen(function*() {
+      const refused = yield* Browser.openUnseen(link.consoleUrl, locate(process.env).run)
+      yield* Effect.timeoutOrElse(Effect.andThen(refused, failure("browser_unavailable", Browser.notOpened)), {
+        duration: loading,
+        orElse: () => Effect.void
+      })
+    })).pipe(
       Effect.catch((error) =>
         Effect.andThen(output.say(error.message), output.result({ ok: true, ...link }, plain(link.consoleUrl)))
       )
@@ -37,6 +44,9 @@ export const Console = Command.make("console", {
       description: "Opens a page that lets this browser in, for an hour"
     }, { command: "valetkey console --no-browser", description: "Prints the link, for a browser elsewhere" }])
   )
+
+/** For how long the page that leads to the link is there: a browser that is not running yet has to start first. */
+const loading = "10 seconds"
 
 const withoutPages = "This server has no public pages, and so no console: its operator sets VALETKEY_PUBLIC_URL; " +
   "valetkey list, history, connect and disconnect do the same without"

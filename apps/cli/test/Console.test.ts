@@ -1,5 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Chromium from "@valetkey/testing/Chromium"
 import { Effect } from "effect"
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
+import { dirname } from "node:path"
+import { fileURLToPath } from "node:url"
 import * as StubServer from "./support/StubServer.ts"
 import * as Valetkey from "./support/Valetkey.ts"
 
@@ -12,17 +16,47 @@ describe("console", () => {
       const valetkey = yield* Valetkey.make
       yield* StubServer.make(valetkey, () => ({ status: 201, body: link }))
       const { opened, path } = valetkey.browser
-      const ended = yield* valetkey.run(["console"], { BROWSER: path })
+      const running = yield* valetkey.start(["console"], { BROWSER: path })
+      yield* Valetkey.until(() => opened().length > 0)
+      // What the machine shows of the process is a file of the person alone, which leads to the link.
+      const [[shown = ""] = []] = opened()
+      assert.notInclude(shown, "ticket")
+      const page = fileURLToPath(shown)
+      assert.strictEqual(dirname(page), valetkey.home.run)
+      assert.deepStrictEqual([statSync(page).mode & 0o777, statSync(dirname(page)).mode & 0o777], [0o600, 0o700])
+      assert.include(readFileSync(page, "utf8"), `content="0; url=${consoleUrl}"`)
+      const ended = yield* running.ended
       assert.deepStrictEqual([ended.code, ended.stdout], [0, ""], ended.stderr)
       assert.include(ended.stderr, "The page must show this code: WDJB-MJHT")
       assert.notInclude(ended.stderr, consoleUrl)
-      yield* Valetkey.until(() => opened().length > 0)
-      assert.deepStrictEqual(opened(), [[consoleUrl]])
+      assert.isFalse(existsSync(page))
       for (const args of [["console"], ["console", "--no-browser"]]) {
         const printed = yield* valetkey.run(args)
         assert.deepStrictEqual([printed.code, printed.stdout], [0, `${consoleUrl}\n`])
       }
       assert.deepStrictEqual((yield* valetkey.json(["console"])).document, { ok: true, ...link })
+    })))
+
+  it.live("LOOP-15 prints the link when the opener is there and finds no browser", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* StubServer.make(valetkey, () => ({ status: 201, body: link }))
+      const ended = yield* valetkey.run(["console"], { BROWSER: "/bin/false" })
+      assert.deepStrictEqual([ended.code, ended.stdout], [0, `${consoleUrl}\n`], ended.stderr)
+      assert.include(ended.stderr, "No browser could be opened")
+      assert.deepStrictEqual(readdirSync(valetkey.home.run).filter((name) => name.endsWith(".html")), [])
+    })))
+
+  it.live("takes its page away when it is interrupted", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* StubServer.make(valetkey, () => ({ status: 201, body: link }))
+      const { opened, path } = valetkey.browser
+      const running = yield* valetkey.start(["console"], { BROWSER: path })
+      yield* Valetkey.until(() => opened().length > 0)
+      running.signal("SIGINT")
+      yield* running.ended
+      assert.isFalse(existsSync(fileURLToPath(opened()[0]?.[0] ?? "")))
     })))
 
   it.live("leads to a listener of this machine where the server is a local one", () =>
@@ -34,6 +68,21 @@ describe("console", () => {
       assert.match(url.href, /^http:\/\/127\.0\.0\.1:\d+\/console\/[\w-]{43}$/)
       const page = yield* Effect.promise(async () => (await fetch(url)).text())
       assert.include(page, String(ended.document["compareCode"]))
+    })))
+
+  it.live("lets a browser in by the page that it is given", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const { page } = yield* (yield* Chromium.make).person
+      const { opened, path } = valetkey.browser
+      yield* valetkey.start(["console"], { BROWSER: path })
+      yield* Valetkey.until(() => opened().length > 0)
+      yield* Effect.promise(async () => {
+        await page.goto(opened()[0]?.[0] ?? "")
+        await page.getByRole("button", { name: "Sign in as local of local" }).click()
+        await page.locator("h1", { hasText: "Connections" }).waitFor()
+        assert.strictEqual(new URL(page.url()).pathname, "/connections")
+      })
     })))
 
   it.live("says clearly that a server without public pages has no console", () =>
