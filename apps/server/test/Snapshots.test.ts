@@ -9,6 +9,7 @@ import { ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
+import { SqliteDatabase } from "@valetkey/store-sqlite/SqliteDatabase"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect, Layer, Redacted } from "effect"
@@ -103,6 +104,8 @@ for (const [change, edit] of Object.entries(edits)) {
         assert.strictEqual(first.generation, 2)
         assert.lengthOf(provider.requests("token"), 2)
         yield* Effect.gen(function*() {
+          // As if the token were no answer to a refusal: another one may follow at once.
+          yield* (yield* SqliteDatabase).write("test", (session) => session.run("UPDATE connections SET forced = 0"))
           const token = yield* (yield* AccessTokens).get(key, { rejected: first.accessToken })
           assert.strictEqual(token.generation, 3)
           assert.isTrue(provider.isActive(token.accessToken))

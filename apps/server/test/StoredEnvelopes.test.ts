@@ -34,6 +34,12 @@ const installation = (tenantKeys: boolean) =>
     return Composition.layerLocal(settings, { instanceId, bootToken: LocalFiles.newToken() })
   }))
 
+/** As if the token that was just obtained were no answer to a refusal: another one may follow at once. */
+const unbrake = Effect.flatMap(
+  SqliteDatabase,
+  (database) => database.write("test", (session) => session.run("UPDATE connections SET forced = 0"))
+)
+
 const keyOf = (tenant: string, subject: string, server: string) =>
   new ConnectionKey({
     tenant: TenantId.make(tenant),
@@ -172,6 +178,7 @@ describe.each([false, true])("stored envelopes, data keys of tenants: %s", (tena
 
       const next = yield* use(key, "refresh_token", current)
       assert.strictEqual(next.generation, 2)
+      yield* unbrake
       for (const column of ["access_token", "refresh_token"] as const) {
         const now = yield* rowOf(key)
         yield* refuses(key, column, first[column] as Uint8Array, next.accessToken, `${column} of generation 1`)
