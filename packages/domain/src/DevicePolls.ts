@@ -46,7 +46,7 @@ export class DevicePolls extends Context.Service<DevicePolls, {
   /**
    * Takes flows that are due and neither ended nor past their deadline, the longest due first. Each is due again when the
    * lease is over, so that a poll whose taker died is taken by another. Of any number of takers one gets a flow, and
-   * nobody waits for anybody.
+   * nobody waits for anybody. One that cannot be read is left out until then, logged and counted, and keeps nobody waiting.
    */
   take(input: {
     readonly limit: number

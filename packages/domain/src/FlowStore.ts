@@ -203,7 +203,7 @@ export class FlowStore extends Context.Service<FlowStore, {
     readonly tenant: TenantId
     readonly subject: SubjectId
   }): Effect.Effect<Option.Option<Flow>, StoreError>
-  /** Those of the flows that there are, each as `get` gives it to its owner. In no order. */
+  /** Those of the flows that there are, each as `get` gives it to its owner, in no order; `store_corrupt` when one of them cannot be read. */
   getAll(
     owners: ReadonlyArray<{
       readonly id: FlowId

@@ -278,6 +278,43 @@ describe("who waits for a flow", () => {
       assert.strictEqual((yield* flows.wait(owner, "1 minute")).state, "completed")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("CR-14 is told of a flow that cannot be read, and nobody else hears of it", () =>
+    Effect.gen(function*() {
+      const [flows, store] = [yield* Flows, yield* FlowStore]
+      const begun = yield* Effect.forEach(Array.from({ length: 9 }, (_, index) => `s${index}`), begin)
+      const damaged = begun[4]!
+      const [{ getAll }, gate] = [store, yield* Deferred.make<void>()]
+      const asked: Array<number> = []
+      Object.assign(store, {
+        getAll: (owners: Parameters<typeof getAll>[0]) =>
+          Effect.andThen(
+            Deferred.await(gate),
+            Effect.suspend(() => {
+              asked.push(owners.length)
+              return owners.some(({ id }) => id === damaged.owner.id)
+                ? Effect.fail(new StoreError({ code: "store_corrupt", operation: "test" }))
+                : getAll(owners)
+            })
+          )
+      })
+      const waiters = yield* Effect.forEach(begun, ({ owner }) =>
+        Effect.forkChild(Effect.exit(flows.wait(owner, "1 minute")), { startImmediately: true }))
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("2 seconds")
+      const gone = waiters.map((waiter) =>
+        waiter.pollUnsafe() !== undefined
+      )
+      assert.deepStrictEqual(gone, begun.map((one) => one === damaged))
+      assert.isAbove(Math.max(...asked), 1)
+      const told = yield* Effect.flip(Effect.flatten(Fiber.join(waiters[4]!)))
+      assert.strictEqual(told._tag === "StoreError" ? told.code : told._tag, "store_corrupt")
+      for (const { owner } of begun) if (owner !== damaged.owner) yield* flows.cancel(owner)
+      yield* TestClock.adjust("2 seconds")
+      for (const waiter of waiters.filter((one) => one !== waiters[4])) {
+        assert.strictEqual((yield* Effect.flatten(Fiber.join(waiter))).state, "cancelled")
+      }
+    }).pipe(Effect.provide(layer)))
+
   it.effect("S4x.6 waits as long as it said, by the clock, when every read of the store is slow", () =>
     Effect.gen(function*() {
       const store = yield* FlowStore

@@ -1,14 +1,14 @@
 import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
+import * as Instruments from "@valetkey/domain/Instruments"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { Duration, Effect, Layer, Metric, Option, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
-import { storeError } from "./internal/failure.ts"
 import { settledColumns } from "./internal/flowRows.ts"
 
 /** Layer of `DevicePolls` on the table `flows`. */
@@ -29,8 +29,8 @@ export const layer: Layer.Layer<DevicePolls, never, Database> = Layer.effect(
               RETURNING flows.tenant, flows.subject, flows.server, flows.id, flows.fence, flows.hand_offs, flows."grant",
                 flows.snapshot, flows.device_code, flows.client_secret, flows.poll_interval AS interval,
                 flows.poll_failures AS failures, due.poll_doubtful AS doubtful`,
-            Effect.forEach((row) => Effect.mapError(decodePoll(row), (error) => storeError("DevicePolls.take", error)))
-          )),
+            Effect.succeed
+          )).pipe(Effect.flatMap(readable)),
 
       nextDue: database.acrossTenants.read("DevicePolls.nextDue", (sql) =>
         Effect.map(
@@ -75,6 +75,23 @@ export const layer: Layer.Layer<DevicePolls, never, Database> = Layer.effect(
         })
     }))
 )
+
+/** The polls of rows. What cannot be read is not sent; its lease is written, and its flow ends at its deadline. */
+const readable = Effect.fnUntraced(function*(rows: ReadonlyArray<object>) {
+  const polls: Array<DevicePoll> = []
+  for (const row of rows) {
+    const read = yield* Effect.option(decodePoll(row))
+    if (Option.isSome(read)) {
+      polls.push(read.value)
+      continue
+    }
+    yield* Metric.update(Instruments.rowPutAside("flows"), 1)
+    yield* Effect.logError("a device flow cannot be read and is not polled", {
+      flow: "id" in row ? String(row.id) : ""
+    })
+  }
+  return polls
+})
 
 /** Condition of a flow that waits for a device. */
 const waiting = "state = 'pending' AND poll_at IS NOT NULL AND expires_at > clock_timestamp()"

@@ -1,6 +1,7 @@
 import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import type { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
-import { Duration, Effect, Layer, Option } from "effect"
+import * as Instruments from "@valetkey/domain/Instruments"
+import { Duration, Effect, Layer, Metric, Option } from "effect"
 import { after, grantOf, keyOf, optionalSealedOf, sealedOf } from "./internal/columns.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import { fromJson, type Session } from "./internal/openDatabase.ts"
@@ -13,13 +14,17 @@ export const layer: Layer.Layer<DevicePolls, never, SqliteDatabase> = Layer.effe
   Effect.map(SqliteDatabase, (database) =>
     DevicePolls.of({
       take: ({ lease, limit }) =>
-        database.write("take", (session, now) =>
-          session.all<FlowRows.FlowColumns>(
-            `SELECT * FROM flows WHERE ${waiting} AND poll_at <= ? ORDER BY poll_at LIMIT ?`,
-            now,
-            now,
-            limit
-          ).map((row) => {
+        database.write("take", (session, now) => {
+          const polls: Array<DevicePoll> = []
+          const unreadable: Array<FlowId> = []
+          for (
+            const row of session.all<FlowRows.FlowColumns>(
+              `SELECT * FROM flows WHERE ${waiting} AND poll_at <= ? ORDER BY poll_at LIMIT ?`,
+              now,
+              now,
+              limit
+            )
+          ) {
             const fence = row.fence + 1
             session.run(
               "UPDATE flows SET fence = ?, poll_at = ?, poll_doubtful = 1 WHERE tenant = ? AND id = ?",
@@ -28,8 +33,24 @@ export const layer: Layer.Layer<DevicePolls, never, SqliteDatabase> = Layer.effe
               row.tenant,
               row.id
             )
-            return pollOf(row, fence)
-          })),
+            try {
+              polls.push(pollOf(row, fence))
+            } catch (cause) {
+              if (!(cause instanceof CorruptRow)) throw cause
+              unreadable.push(row.id)
+            }
+          }
+          return { polls, unreadable }
+        }).pipe(
+          Effect.tap(({ unreadable }) =>
+            Effect.forEach(unreadable, (flow) =>
+              Effect.andThen(
+                Metric.update(Instruments.rowPutAside("flows"), 1),
+                Effect.logError("a device flow cannot be read and is not polled", { flow })
+              ))
+          ),
+          Effect.map(({ polls }) => polls)
+        ),
 
       nextDue: database.read("nextDue", (session, now) => {
         const due = session.one<{ readonly due: number | null }>(

@@ -1,9 +1,9 @@
-import { Clock, Duration, Effect, type Fiber, FiberSet, type Scope } from "effect"
+import { Cause, Clock, Duration, Effect, type Fiber, FiberSet, type Scope } from "effect"
 import { type Flow, type FlowId, isTerminal } from "../Flow.ts"
 import type { FlowOwner } from "../Flows.ts"
 import { FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { flowTopic, Signals, type Topic } from "../Signals.ts"
-import type { StoreError } from "../StoreError.ts"
+import { StoreError } from "../StoreError.ts"
 import { makePatience, type Patient } from "./patienceList.ts"
 
 /** What a waiter gets: the settled flow, the flow as it is when its patience is over, or why there is none. */
@@ -113,22 +113,32 @@ export const makeWaiters: Effect.Effect<Waiters, never, FlowStore | Signals | Sc
     reading--
   })
 
-  const readAll = (waiters: ReadonlyArray<Waiter>): Effect.Effect<void> =>
-    Effect.matchCause(flows.getAll(ownersOf(waiters)), {
-      onSuccess: (found) => {
-        const byId = new Map(found.map((flow) => [flow.id, flow]))
-        for (const { owner: { id } } of waiters) beingRead.delete(id)
-        for (const waiter of waiters) {
-          const flow = byId.get(waiter.owner.id)
-          if (flow === undefined || !isOwner(waiter.owner, flow)) finish(waiter, Effect.fail(new FlowNotFound()))
-          else if (waiter.last || isTerminal(flow.state)) finish(waiter, Effect.succeed(flow))
-        }
-      },
+  const readAll = (waiters: ReadonlyArray<Waiter>): Effect.Effect<void> => {
+    const owners = ownersOf(waiters)
+    return Effect.matchCauseEffect(flows.getAll(owners), {
+      onSuccess: (found) =>
+        Effect.sync(() => {
+          const byId = new Map(found.map((flow) => [flow.id, flow]))
+          for (const { owner: { id } } of waiters) beingRead.delete(id)
+          for (const waiter of waiters) {
+            const flow = byId.get(waiter.owner.id)
+            if (flow === undefined || !isOwner(waiter.owner, flow)) finish(waiter, Effect.fail(new FlowNotFound()))
+            else if (waiter.last || isTerminal(flow.state)) finish(waiter, Effect.succeed(flow))
+          }
+        }),
       onFailure: (cause) => {
-        for (const { owner: { id } } of waiters) beingRead.delete(id)
-        for (const waiter of waiters) finish(waiter, Effect.failCause(cause))
+        // One flow that cannot be read is found by halving: nobody else's waiter is to feel it.
+        if (owners.length > 1 && isCorrupt(cause)) {
+          const middle = Math.ceil(waiters.length / 2)
+          return Effect.andThen(readAll(waiters.slice(0, middle)), Effect.suspend(() => readAll(waiters.slice(middle))))
+        }
+        return Effect.sync(() => {
+          for (const { owner: { id } } of waiters) beingRead.delete(id)
+          for (const waiter of waiters) finish(waiter, Effect.failCause(cause))
+        })
       }
     })
+  }
 
   // Whoever waits longer than the application lives is told so.
   yield* Effect.addFinalizer(() => Effect.sync(() => finishAll(Effect.interrupt)))
@@ -211,6 +221,11 @@ const ownersOf = (waiters: ReadonlyArray<Waiter>): ReadonlyArray<FlowOwner> => {
 
 const isOwner = ({ subject, tenant }: FlowOwner, { key }: Flow): boolean =>
   key.tenant === tenant && key.subject === subject
+
+const isCorrupt = (cause: Cause.Cause<StoreError>): boolean => {
+  const error = Cause.squash(cause)
+  return error instanceof StoreError && error.code === "store_corrupt"
+}
 
 const prefix = flowTopic("" as FlowId)
 

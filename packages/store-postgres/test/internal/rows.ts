@@ -1,6 +1,6 @@
 import { ConnectionKey, Epoch, type Grant, type SealedCredentials } from "@valetkey/domain/Connection"
 import { Digest } from "@valetkey/domain/Entropy"
-import { FlowId, type FrozenAuthorization } from "@valetkey/domain/Flow"
+import { FlowId, type FrozenAuthorization, type FrozenDevice } from "@valetkey/domain/Flow"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
@@ -64,6 +64,15 @@ export const newAuthorization = (): FrozenAuthorization => ({
   bindingHash: Digest.make(randomBytes(32).toString("base64url")),
   context: "context",
   codeVerifier: newSealed()
+})
+
+/** What a start on another device freezes; it is polled at once. */
+export const newDevice = (): FrozenDevice => ({
+  snapshot: { verificationUri: "https://as.example/device", scopes: ["read"] },
+  grant,
+  deviceCode: newSealed(),
+  interval: Duration.zero,
+  expiresIn: Duration.minutes(10)
 })
 
 /** How the right callback claims. */
