@@ -6,6 +6,7 @@ import { commandLine } from "./CommandLine.ts"
 import { handing } from "./Handing.ts"
 import { proxying } from "./Proxying.ts"
 import { conclude, headline } from "./Report.ts"
+import { refreshing } from "./Refreshing.ts"
 import { sealing } from "./Sealing.ts"
 import { starts } from "./Starts.ts"
 import { render, type Section } from "./Table.ts"
@@ -28,7 +29,8 @@ const sections: Readonly<Record<string, (world: World) => Promise<ReadonlyArray<
   vending: async () => [await vending(rounds)],
   building: async () => [await building(rounds)],
   starts: () => starts(rounds),
-  waiting: () => waiting(rounds)
+  waiting: () => waiting(rounds),
+  refresh: () => refreshing(rounds)
 }
 
 const program = Effect.scoped(Effect.gen(function*() {

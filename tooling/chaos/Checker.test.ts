@@ -101,6 +101,7 @@ const add = <Key extends "redemptions" | "calls" | "deeds" | "changes" | "faults
 
 const kill = (from: number, to: number, replica?: number): Fault => ({ what: "kill", from, to, replica })
 
+// The ids of guarantees stand in no title here: what these tests prove is the checker.
 describe("the checker of chaos histories", () => {
   it("finds nothing in a sound history", () => {
     assert.deepStrictEqual(broken(() => {}), [])
@@ -108,11 +109,11 @@ describe("the checker of chaos histories", () => {
 
   const again = redemption({ at: 70_000, token: "R2", outcome: "refused" })
 
-  it("I1 finds a refresh token that was sent again although its outcome was known", () => {
+  it("finds a refresh token that was sent again although its outcome was known", () => {
     assert.deepStrictEqual(broken(add("redemptions", again)), ["I1"])
   })
 
-  it("I1 accepts a second attempt after a kill of who sent the first, and no third", () => {
+  it("accepts a second attempt after a kill of who sent the first, and no third", () => {
     const killed = add("faults", kill(62_001, 63_000, 1))
     assert.deepStrictEqual(
       broken((history) => {
@@ -138,7 +139,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I1 finds the second arrival of a strict token under any fault, and counts none that was turned away", () => {
+  it("finds the second arrival of a strict token under any fault, and counts none that was turned away", () => {
     const strict = (history: Draft) => {
       history.subjects = history.subjects.map((subject) => ({ ...subject, policy: "strict" }))
       history.faults = [kill(62_001, 63_000)]
@@ -159,7 +160,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I3 finds a rotation that a living process received and nobody redeems", () => {
+  it("finds a rotation that a living process received and nobody redeems", () => {
     const lost = (history: Draft) => {
       history.redemptions = history.redemptions.map((one) =>
         one.refreshToken === "R3" ? { ...one, refreshToken: "R9" } : one
@@ -175,7 +176,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I4 finds a generation that jumps, one that goes back, and a life that nobody began", () => {
+  it("finds a generation that jumps, one that goes back, and a life that nobody began", () => {
     assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 6 }))), ["I4"])
     assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 3 }))), ["I4"])
     assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, epoch: "e2" }))), ["I4"])
@@ -191,7 +192,7 @@ describe("the checker of chaos histories", () => {
     add("calls", call({ at: 122_500, token: "C1", generation: 9 }))(history)
   }
 
-  it("I4 finds a token of an older consent after a newer one", () => {
+  it("finds a token of an older consent after a newer one", () => {
     assert.deepStrictEqual(broken(newer), [])
     assert.deepStrictEqual(
       broken((history) => {
@@ -202,7 +203,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I5 finds a person asked to consent although nothing was lost and nothing withdrawn", () => {
+  it("finds a person asked to consent although nothing was lost and nothing withdrawn", () => {
     const asked = (reason: string) => change({ at: 123_000, generation: 4, status: "needs_reauth", reason })
     assert.deepStrictEqual(broken(add("changes", asked("unknown_outcome"))), ["I5"])
     assert.deepStrictEqual(broken(add("changes", asked("refresh_token_rejected"))), ["I5"])
@@ -230,7 +231,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I6 finds a stale token, the rejected one, and one that another caller had rejected", () => {
+  it("finds a stale token, the rejected one, and one that another caller had rejected", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 61_000, token: "A1", generation: 2, replica: 1 }))), ["I6"])
     assert.deepStrictEqual(broken(add("calls", call({ at: 4000, token: "A1", generation: 2, rejected: "A1" }))), ["I6"])
     const late = (history: Draft) => add("calls", call({ at: 61_000, token: "A1", generation: 2, replica: 1 }))(history)
@@ -245,7 +246,7 @@ describe("the checker of chaos histories", () => {
     assert.include(broken(add("calls", call({ at: 63_500, token: "A1", generation: 3 }))), "I6")
   })
 
-  it("I7 finds a call that took too long and a row that stayed under way", () => {
+  it("finds a call that took too long and a row that stayed under way", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, end: 43_000 }))), ["I7"])
     assert.deepStrictEqual(
       broken((history) => {
@@ -257,12 +258,12 @@ describe("the checker of chaos histories", () => {
     assert.deepStrictEqual(broken(add("rest", { connection: 1, phase: "sent" })), ["I7"])
   })
 
-  it("I10 finds a token of somebody else, and one that nobody issued", () => {
+  it("finds a token of somebody else, and one that nobody issued", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, token: "B1", generation: 2 }))), ["I10"])
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, token: "X", generation: 2 }))), ["I10"])
   })
 
-  it("I19 finds a call without an answer, a wrong answer, and a drain that ends badly", () => {
+  it("finds a call without an answer, a wrong answer, and a drain that ends badly", () => {
     const unanswered = call({ at: 3000, status: 0 })
     assert.deepStrictEqual(broken(add("calls", unanswered)), ["I19"])
     assert.deepStrictEqual(
@@ -285,7 +286,7 @@ describe("the checker of chaos histories", () => {
     assert.deepStrictEqual(broken(add("exits", { at: 1, end: 2, replica: 0, code: "SIGABRT" })), ["I19"])
   })
 
-  it("I20 finds an older generation after a newer one, and two tokens of one generation", () => {
+  it("finds an older generation after a newer one, and two tokens of one generation", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 64_000, token: "A2", generation: 2 }))), ["I20"])
     add("redemptions")
     assert.deepStrictEqual(
@@ -303,7 +304,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I21 finds a replica that serves nobody after a fault, and a connection that stays unserved", () => {
+  it("finds a replica that serves nobody after a fault, and a connection that stays unserved", () => {
     const silent = (history: Draft) => {
       add("faults", kill(64_000, 65_000, 1))(history)
       add("calls", call({ at: 66_000, replica: 1 }))(history)
@@ -324,7 +325,7 @@ describe("the checker of chaos histories", () => {
     )
   })
 
-  it("I23 finds a token after a disconnect", () => {
+  it("finds a token after a disconnect", () => {
     const ended = (history: Draft) =>
       add("deeds", deposit({ at: 64_000, what: "disconnect", grant: undefined }))(history)
     assert.deepStrictEqual(

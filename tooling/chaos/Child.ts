@@ -1,11 +1,13 @@
-import { type ChildProcess, fork } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
+import { openSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 
 /** A program in a process of its own, and how it is spoken to. */
 export interface Child {
   readonly process: ChildProcess
   /** Completes when it ends, however that happens. */
   readonly ended: Promise<number | NodeJS.Signals | null>
-  /** The first message that has the member; fails when the process ends before. */
+  /** The next message that has the member; fails when the process ends before. */
   message<A>(member: string): Promise<A>
   on(member: string, act: (value: never) => void): void
   /** What it wrote to stderr. */
@@ -14,20 +16,39 @@ export interface Child {
   readonly said: () => string
 }
 
+/** How a program is started. */
+export interface StartOptions {
+  readonly args?: ReadonlyArray<string>
+  readonly env: NodeJS.ProcessEnv
+  readonly preload?: URL
+  /** Has every write fail that a full disk would refuse: logs at once, files beyond so many kibibytes. */
+  readonly full?: { readonly fileKibibytes: number } | undefined
+}
+
 /** How much of what a process writes is kept. */
 const kept = 20_000
 
 /** Starts a module. It does not outlive this process: its channel breaks, or the signal handlers of the run end it. */
-export const start = (module: URL, options: {
-  readonly args?: ReadonlyArray<string>
-  readonly env: NodeJS.ProcessEnv
-  readonly preload?: URL
-}): Child => {
-  const child = fork(module, options.args ?? [], {
-    env: options.env,
-    execArgv: options.preload === undefined ? [] : ["--import", options.preload.href],
-    stdio: ["ignore", "pipe", "pipe", "ipc"]
-  })
+export const start = (module: URL, options: StartOptions): Child => {
+  const argv = [
+    ...(options.preload === undefined ? [] : ["--import", options.preload.href]),
+    fileURLToPath(module),
+    ...(options.args ?? [])
+  ]
+  const { full } = options
+  const child = full === undefined
+    ? spawn(process.execPath, argv, { env: options.env, stdio: ["ignore", "pipe", "pipe", "ipc"] })
+    // Without the signal that comes along, a write beyond the limit fails as one on a full disk does.
+    : spawn("bash", [
+      "-c",
+      `trap '' XFSZ; ulimit -f ${full.fileKibibytes}; exec "$@"`,
+      "bash",
+      process.execPath,
+      ...argv
+    ], {
+      env: options.env,
+      stdio: ["ignore", "pipe", openSync("/dev/full", "w"), "ipc"]
+    })
   const outputs = { stdout: "", stderr: "" }
   for (const name of ["stdout", "stderr"] as const) {
     child[name]?.setEncoding("utf8").on("data", (text: string) => {
@@ -52,7 +73,12 @@ export const start = (module: URL, options: {
     on,
     message: (member) =>
       new Promise((resolve, reject) => {
-        on(member, resolve)
+        const listener = (message: unknown): void => {
+          if (typeof message !== "object" || message === null || !(member in message)) return
+          child.off("message", listener)
+          resolve(Reflect.get(message, member))
+        }
+        child.on("message", listener)
         void ended.then((how) => reject(new Error(`${module.pathname} ended with ${how}: ${outputs.stderr}`)))
       }),
     complaint: () => outputs.stderr,

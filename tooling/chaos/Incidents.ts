@@ -65,7 +65,7 @@ export const make = (options: IncidentOptions): Incidents => {
     // Another incident may keep it from starting: a database that is just coming back.
     for (let attempt = 0; attempt < 20; attempt++) {
       try {
-        return await replica.start(random.pick(options.offsets))
+        return await replica.start({ clockOffset: random.pick(options.offsets) })
       } catch (error) {
         if (attempt === 19) throw error
         await pause(250)
@@ -98,7 +98,7 @@ export const make = (options: IncidentOptions): Incidents => {
       })],
     [4, "kill at a point", (replica) =>
       during("kill at a point", replica, async () => {
-        replica.arm(random.pick(points), "kill")
+        void replica.arm(random.pick(points), "kill")
         await Promise.race([replica.ended(), pause(3000)])
         replica.signal("SIGKILL")
         await replica.ended()
@@ -108,10 +108,10 @@ export const make = (options: IncidentOptions): Incidents => {
       during("pause", replica, async () => {
         const point = random.pick(points)
         if (random.next() < 0.5) replica.signal("SIGSTOP")
-        else replica.arm(point, "stop")
+        else void replica.arm(point, "stop")
         await pause(random.next() < 0.3 ? timing.lease + shortly() : shortly())
         // It may not have come there, and come there yet.
-        replica.arm(point, undefined)
+        void replica.arm(point, undefined)
         replica.signal("SIGCONT")
         await pause(200)
         replica.signal("SIGCONT")
@@ -120,9 +120,9 @@ export const make = (options: IncidentOptions): Incidents => {
       during("stall", replica, async () => {
         const spinMillis = shortly()
         const point = random.pick(points)
-        replica.arm(point, { spinMillis })
+        void replica.arm(point, { spinMillis })
         await pause(spinMillis + 200)
-        replica.arm(point, undefined)
+        void replica.arm(point, undefined)
       })],
     [2, "term", async (replica) => {
       const at = Date.now()

@@ -1,6 +1,5 @@
 import type { Evidence, Violation } from "./Evidence.ts"
 import type { Change, Grant, Subject } from "./History.ts"
-import { timing } from "./Timing.ts"
 
 /** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
 export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
@@ -54,9 +53,12 @@ const candidates = (evidence: Evidence, { at, connection }: Change): ReadonlyArr
   return evidence.grantsOf(connection).filter((grant) => grant.at <= at && grant.id >= (replaced?.grant ?? 0))
 }
 
-const explains = (evidence: Evidence, { id, policy }: Subject, grant: Grant, change: Change): boolean => {
+const explains = (evidence: Evidence, { id, mode, policy }: Subject, grant: Grant, change: Change): boolean => {
   const arrivals = evidence.redemptionsOf(id).filter((one) => one.grant === grant.id && one.at <= change.at)
-  const withdrawn = grant.revokedAt !== undefined && grant.revokedAt <= change.at
+  // Where a reuse ends the whole consent, the attempt after one of unknown outcome may be that reuse.
+  const reused = (mode === "revoke" || mode === "real") &&
+    arrivals.some(({ at, token }) => evidence.attempts.get(token)?.some((other) => other.at < at) === true)
+  const withdrawn = grant.revokedAt !== undefined && grant.revokedAt <= change.at || reused
   if (change.reason === "refresh_token_rejected") {
     return withdrawn && arrivals.some(({ outcome }) => outcome === "refused")
   }
@@ -67,8 +69,9 @@ const explains = (evidence: Evidence, { id, policy }: Subject, grant: Grant, cha
   const current = last === undefined || after === undefined || evidence.uncertain(last) ? before : after
   const attempts = (evidence.attempts.get(current) ?? []).filter(({ at }) => at <= change.at)
   const doubts = attempts.filter((attempt) => evidence.uncertain(attempt)).length
-  // An attempt that was marked and never arrived is seen in no log but that of the faults.
-  const vanished = evidence.faults.any(undefined, change.at - 3 * timing.lease, change.at)
+  // An attempt that was marked and never arrived is seen in no log but that of the faults. It may lie there for long: a
+  // connection that nobody asks for stays as it is.
+  const vanished = evidence.faults.any(undefined, last?.at ?? grant.at, change.at)
   if (policy === "strict") return doubts > 0 || attempts.length === 0 && vanished
   const refused = attempts.some(({ outcome }) => outcome === "refused")
   return doubts > 1 || doubts === 1 && (refused || vanished) || attempts.length === 0 && vanished

@@ -8,6 +8,8 @@ import { Clock, Effect, Layer } from "effect"
 import { Pulse } from "./Pulse.ts"
 import { deadlines } from "./Timing.ts"
 
+process.on("disconnect", () => process.exit(1))
+
 const offset = Number(process.env["CHAOS_CLOCK_OFFSET"] ?? 0)
 
 /** The clock of a machine whose time of day is off. Durations are what they are everywhere. */

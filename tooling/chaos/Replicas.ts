@@ -24,12 +24,21 @@ export interface Replica {
   /** Its lines to the providers. */
   readonly providers: ReadonlyArray<TcpProxy.TcpProxy>
   /** Starts it, with a time of day that is off by so much; returns when it is ready. */
-  start(clockOffset?: number): Promise<void>
+  start(options?: StartOptions): Promise<void>
   signal(signal: NodeJS.Signals): void
-  arm(name: CheckpointName, misfortune: Misfortune | undefined): void
+  /** Completes when the process has heard it, or cannot. */
+  arm(name: CheckpointName, misfortune: Misfortune | undefined): Promise<void>
   /** Completes when the process that runs now has ended. */
   ended(): Promise<unknown>
   readonly complaint: () => string
+}
+
+/** How a replica is started this time. */
+export interface StartOptions {
+  /** Milliseconds by which its time of day is off. */
+  readonly clockOffset?: number
+  readonly full?: Child.StartOptions["full"]
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** What the replicas of a run share. */
@@ -73,9 +82,10 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
       up: () => up,
       store,
       providers,
-      start: async (clockOffset = 0) => {
+      start: async ({ clockOffset = 0, env, full } = {}) => {
         const started = child = Child.start(new URL("./ReplicaProcess.ts", import.meta.url), {
           preload: new URL("./ReplicaPreload.ts", import.meta.url),
+          full,
           env: {
             PATH: process.env["PATH"],
             HOME: home,
@@ -83,6 +93,7 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
             VALETKEY_READY_LINE: "true",
             VALETKEY_LOG_LEVEL: "error",
             ...installation.env,
+            ...env,
             DATABASE_URL: store.through(installation.databaseUrl),
             CHAOS_RESOLVE: `${providerHost}=${from}`,
             CHAOS_CLOCK_OFFSET: String(clockOffset),
@@ -100,8 +111,11 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
         if (signal === "SIGTERM" || signal === "SIGKILL") up = false
         child?.process.kill(signal)
       },
-      arm: (name, misfortune) => {
-        if (child?.process.connected === true) child.process.send({ arm: name, misfortune }, () => undefined)
+      arm: async (name, misfortune) => {
+        if (child?.process.connected !== true) return
+        const heard = child.message("armed").catch(() => undefined)
+        child.process.send({ arm: name, misfortune }, () => undefined)
+        await heard
       },
       ended: () => child?.ended ?? Promise.resolve(null),
       complaint: () => child?.complaint() ?? ""

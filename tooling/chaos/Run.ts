@@ -1,19 +1,15 @@
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
-import { Effect, Redacted } from "effect"
-import { randomBytes } from "node:crypto"
+import { Effect } from "effect"
 import { setTimeout as pause } from "node:timers/promises"
-import * as Api from "../proofs/Api.ts"
 import type { Name } from "./Breakage.ts"
-import * as Callers from "./Callers.ts"
 import * as Changes from "./Changes.ts"
 import { type Finding, judge } from "./Checker.ts"
+import * as Deployment from "./Deployment.ts"
 import type { Fault, History, Mode, Subject } from "./History.ts"
 import * as Incidents from "./Incidents.ts"
 import * as Load from "./Load.ts"
-import * as Providers from "./Providers.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Random from "./Random.ts"
-import * as Replicas from "./Replicas.ts"
 import { timing } from "./Timing.ts"
 
 /** What a run is made of. The seed decides what is chosen, not when the machine gets to it. */
@@ -58,58 +54,24 @@ export interface Ran {
 /** Off by less than a lifetime, and by more than every lease. */
 const offsets = [0, 0, 0, 120, -120]
 
-const instance = { issuer: "https://id.example", audience: "valetkey" }
-
 /** Starts everything, lets it work and break, heals it, and judges what was seen. Ends whatever it started. */
 export const run = (options: RunOptions): Promise<Ran> => Effect.runPromise(Effect.scoped(program(options)))
 
 const program = (options: RunOptions) =>
   Effect.gen(function*() {
     const random = Random.make(options.seed)
-    const postgres = yield* EmbeddedPostgres.make()
-    const providers = yield* Effect.acquireRelease(
-      Effect.promise(() => Providers.start(random.below(2 ** 31), options.share ?? 0.08)),
-      (providers) => Effect.promise(() => providers.stop())
-    )
-    const jwtSecret = randomBytes(48).toString("base64url")
     const measured = { sentToDurable: new Array<number>(), receivedToDurable: new Array<number>() }
-    const installation: Replicas.Installation = {
-      databaseUrl: Redacted.value(postgres.url),
-      ports: providers.ports,
+    const { bearerOf, callers, postgres, providers, replicas } = yield* Deployment.make({
+      seed: random.below(2 ** 31),
+      replicas: options.replicas,
+      share: options.share ?? 0.08,
       broken: options.broken,
       onMeasured: (some) => {
         measured.sentToDurable.push(...some.sentToDurable)
         measured.receivedToDurable.push(...some.receivedToDurable)
-      },
-      env: {
-        VALETKEY_KEYS: `1:${randomBytes(32).toString("base64")}`,
-        VALETKEY_INSTANCE_ID: "chaos",
-        VALETKEY_JWT_SECRET: jwtSecret,
-        VALETKEY_JWT_ISSUER: instance.issuer,
-        VALETKEY_JWT_AUDIENCE: instance.audience,
-        VALETKEY_LISTEN: "127.0.0.1:0",
-        VALETKEY_ALLOW_EGRESS: Object.values(providers.ports).map((port) => `${Replicas.providerHost}:${port}`).join(
-          ","
-        )
       }
-    }
-    const replicas = yield* Effect.forEach(
-      Array.from({ length: options.replicas }, (_, index) => index),
-      (index) => Replicas.make(index, installation)
-    )
-    const callers = yield* Effect.acquireRelease(
-      Effect.sync(() => Callers.make()),
-      (callers) => Effect.sync(() => callers.close())
-    )
+    })
     const subjects = subjectsOf(options, random)
-    const bearerOf = ({ subject, tenant }: Subject): string =>
-      Redacted.value(Api.jwt(jwtSecret, {
-        iss: instance.issuer,
-        aud: instance.audience,
-        sub: subject,
-        tenant,
-        scope: "connections:read connections:write tokens:read"
-      }))
     const load = Load.make({
       subjects,
       replicas,

@@ -5,7 +5,7 @@ import { Result } from "effect"
  * The deadlines of replicas under chaos, in milliseconds: as much shorter than the standard ones as a run is shorter than
  * an incident, and long enough for a machine of two cores that is never idle.
  */
-export const timing = { http: 3000, refresh: 6000, lease: 8000, waiter: 10_000, claim: 750 } as const
+export const timing = { http: 3000, refresh: 6000, lease: 8000, waiter: 10_000, claim: 500 } as const
 
 /** How long an operation of the store may take. */
 export const storeDeadline = 4000

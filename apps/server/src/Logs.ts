@@ -1,10 +1,11 @@
 import * as Redaction from "@valetkey/http/Redaction"
-import { Layer, Logger, References } from "effect"
+import { Effect, Layer, Logger, References } from "effect"
 import type { Settings } from "./Settings.ts"
 
 /** Layer of the log on stderr, one line an entry, and of what no span or entry may hold. */
 export const layer = (settings: Pick<Settings, "logFormat" | "logLevel">): Layer.Layer<never> =>
   Layer.mergeAll(
+    Layer.effectDiscard(Effect.sync(surviveFullDisk)),
     Logger.layer([
       Logger.make((options) => {
         const format = settings.logFormat === "json" ? Logger.formatJson : Logger.formatLogFmt
@@ -14,6 +15,13 @@ export const layer = (settings: Pick<Settings, "logFormat" | "logLevel">): Layer
     Layer.succeed(References.MinimumLogLevel, settings.logLevel),
     Redaction.layer
   )
+
+/** A log whose disk is full or whose reader is gone costs its lines; unheard, its error would cost the process. */
+const surviveFullDisk = (): void => {
+  if (!process.stderr.listeners("error").includes(ignore)) process.stderr.on("error", ignore)
+}
+
+const ignore = (): void => {}
 
 /** Escapes what a terminal or a reader of lines could take for the end of one; the formats escape the ASCII ones. */
 export const oneLine = (line: string): string =>

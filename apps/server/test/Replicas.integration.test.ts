@@ -89,7 +89,7 @@ describe("replicas on one Postgres", () => {
       assert.strictEqual((yield* replica.call("GET", "/v1/connections")).status, 200)
     })))
 
-  it.live("CR-11 on SIGTERM finishes a hundred calls that wait for refreshes, takes no new ones and exits with 0", () =>
+  it.live("CR-11 I19 on SIGTERM finishes a hundred calls that wait for refreshes, takes no new ones and exits with 0", () =>
     Effect.scoped(Effect.gen(function*() {
       const { provider, start } = yield* installed
       const replica = yield* start()

@@ -12,7 +12,7 @@ export class DeadlinesOutOfOrder extends Schema.TaggedError<DeadlinesOutOfOrder>
 }
 
 /** Long enough for one write to a store under load, short enough that nobody notices the death of an owner. */
-const shortClaim = Duration.millis(750)
+const shortClaim = Duration.millis(500)
 
 /** The deadlines of a refresh, in the only order that is safe: `http < refresh < lease < waiter`. Made by `make` alone. */
 export class Deadlines {
@@ -50,7 +50,7 @@ export class Deadlines {
     readonly refresh: Duration.Input
     readonly lease: Duration.Input
     readonly waiter: Duration.Input
-    /** Default 750 ms, or the lease if that is shorter. */
+    /** Default 500 ms, or the lease if that is shorter. */
     readonly claim?: Duration.Input | undefined
   }): Result.Result<Deadlines, DeadlinesOutOfOrder> {
     const steps = [

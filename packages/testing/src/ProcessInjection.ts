@@ -5,8 +5,18 @@ import type { ChildProcess } from "node:child_process"
 /** Environment variable of a child process: the checkpoints it stops at, separated by commas. */
 export const variable = "VALETKEY_TEST_STOP_AT"
 
-/** What a child does to itself when it reaches an armed point, once: ends like a crash, stops, or spins without a break. */
-export type Misfortune = "kill" | "stop" | { readonly spinMillis: number }
+/**
+ * What happens to a child, once, when it reaches an armed point: it ends like a crash, stops, spins without a break, runs
+ * out of memory, forgets a rejected promise, or the fiber that came there dies of a defect or sleeps.
+ */
+export type Misfortune =
+  | "kill"
+  | "stop"
+  | "exhaust"
+  | "reject"
+  | "defect"
+  | { readonly spinMillis: number }
+  | { readonly sleepMillis: number }
 
 /** A child process as its test steers it, over the IPC channel it was started with (`stdio: [..., "ipc"]`). */
 export interface ProcessInjection {
@@ -39,6 +49,7 @@ const make = (report: (name: CheckpointName) => void): Layer.Layer<never> =>
         const point = member(message, "arm")
         if (point !== undefined) {
           armed.set(point, Reflect.get(message as object, "misfortune") as Misfortune | undefined)
+          process.send?.({ armed: point })
         }
       }
       // While somebody listens the channel keeps the child alive, exactly as long as the layer lives.
@@ -52,20 +63,28 @@ const make = (report: (name: CheckpointName) => void): Layer.Layer<never> =>
           const misfortune = armed.get(name)
           if (misfortune !== undefined) {
             armed.delete(name)
-            suffer(misfortune)
+            return suffer(misfortune)
           }
           return latches.get(name)?.await ?? Effect.void
         })
     })
   )
 
-const suffer = (misfortune: Misfortune): void => {
-  // A signal to oneself is delivered before the call returns.
-  if (misfortune === "kill" || misfortune === "stop") {
-    return void process.kill(process.pid, misfortune === "kill" ? "SIGKILL" : "SIGSTOP")
-  }
-  const until = performance.now() + misfortune.spinMillis
-  while (performance.now() < until) { /* the event loop stands still */ }
+const suffer = (misfortune: Misfortune): Effect.Effect<void> => {
+  if (typeof misfortune === "object" && "sleepMillis" in misfortune) return Effect.sleep(misfortune.sleepMillis)
+  if (misfortune === "defect") return Effect.die(new Error("injected"))
+  return Effect.sync(() => {
+    // A signal to oneself is delivered before the call returns.
+    if (misfortune === "kill") return process.kill(process.pid, "SIGKILL")
+    if (misfortune === "stop") return process.kill(process.pid, "SIGSTOP")
+    if (misfortune === "reject") return void Promise.reject(new Error("injected"))
+    const until = misfortune === "exhaust" ? Infinity : performance.now() + misfortune.spinMillis
+    const hoard: Array<Array<number>> = []
+    while (performance.now() < until) {
+      if (misfortune === "exhaust") hoard.push(new Array<number>(100_000).fill(hoard.length + 0.5))
+    }
+    return hoard
+  })
 }
 
 /** Steers a child process that runs {@link layer}. */
