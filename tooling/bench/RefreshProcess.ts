@@ -15,7 +15,10 @@ import type { Order } from "./RefreshOrders.ts"
 const [, , url = "", issuer = "", keys = "", spool = ""] = process.argv
 
 const layer = Installation.layer(
-  Layer.mergeAll(PostgresStore.layer({ url: Redacted.make(url) }), SqliteSpool.layer({ path: spool })),
+  Layer.mergeAll(
+    PostgresStore.layer({ url: Redacted.make(url), deadline: "1 minute" }),
+    SqliteSpool.layer({ path: spool })
+  ),
   Redacted.make(keys)
 ).pipe(Layer.provideMerge(ProcessInjection.layerQuiet))
 

@@ -86,7 +86,7 @@ export const refreshing = (rounds: number): Promise<ReadonlyArray<Section>> =>
           const armed = owner.child.message("armed")
           owner.child.process.send({ arm: "refresh.claimed", misfortune: "kill" })
           await armed
-          owner.ask([row!.name], 1).catch(() => undefined)
+          void owner.ask([row!.name], 1)
           await owner.child.ended
           const { seconds } = await fields.ours[1]!.ask([row!.name], 1)
           if (provider.tokenCount(row!.refreshToken) !== 1) throw new Error("the takeover redeemed twice")
@@ -133,15 +133,15 @@ const start = (module: URL, args: () => ReadonlyArray<string>): Effect.Effect<Co
     Effect.promise(async (): Promise<Contestant> => {
       const child = Child.start(module, { args: args(), env: { PATH: process.env["PATH"], HOME: process.env["HOME"] } })
       await child.message("ready")
-      const order = async <A>(order: Order): Promise<A> => {
-        const done = child.message<A>("done")
-        const failed = child.message<string>("failed").then((what) => {
-          throw new Error(what)
+      // One order at a time, and its answer is the next message.
+      const order = <A>(order: Order): Promise<A> =>
+        new Promise((resolve, reject) => {
+          child.process.once("message", (answer: { readonly done?: A; readonly failed?: string }) => {
+            if (answer.done === undefined) reject(new Error(answer.failed))
+            else resolve(answer.done)
+          })
+          child.process.send(order)
         })
-        failed.catch(() => undefined)
-        child.process.send(order)
-        return await Promise.race([done, failed])
-      }
       return {
         child,
         prepare: (rows) => order({ do: "prepare", rows }),

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { CheckpointName } from "@valetkey/domain/Checkpoint"
 import { Context, Effect, Layer } from "effect"
-import { setTimeout as pause } from "node:timers/promises"
 import type { Subject } from "./History.ts"
 import * as Stage from "./Stage.ts"
 import { timing } from "./Timing.ts"
@@ -103,10 +102,9 @@ describe("a replica", () => {
           const still = async (index: number, point: CheckpointName, how: "stop" | "spin", redemptions: number) => {
             const owner = stage.replicas[index]!
             const one = await stage.deposit({ mode: "grace", policy })
+            const struck = owner.struck()
             const owned = stage.strike(owner, one, point, how === "stop" ? "stop" : { spinMillis: 2 * timing.lease })
-            if (point === "refresh.response_received") await stage.arrived(one, 1)
-            // It has to stand there before somebody else asks.
-            else await pause(1000)
+            await struck
             const taken = await stage.askUntil(taker, one)
             assert.strictEqual(taken.body["generation"], 2, point)
             owner.signal("SIGCONT")
@@ -148,14 +146,14 @@ describe("a replica", () => {
             Promise.all(signals.map(async ([sent, code], index) => {
               const owner = stage.replicas[index]!
               const one = await stage.deposit({ mode: "revoke", policy: "retry-once" })
+              // The answer is in the spool there.
+              const struck = owner.struck()
               const owned = stage.strike(owner, one, "refresh.before_commit", { sleepMillis: 60_000 })
-              await stage.arrived(one, 1)
-              // The answer that arrived there is in the spool a moment later.
-              await pause(1000)
+              await struck
               const begun = performance.now()
               for (const signal of sent) {
                 owner.signal(signal)
-                await pause(300)
+                await stage.closed(owner)
               }
               assert.strictEqual(await owner.ended(), code, sent.join())
               assert.isBelow(performance.now() - begun, timing.refresh, sent.join())

@@ -28,6 +28,8 @@ export interface Replica {
   signal(signal: NodeJS.Signals): void
   /** Completes when the process has heard it, or cannot. */
   arm(name: CheckpointName, misfortune: Misfortune | undefined): Promise<void>
+  /** Completes when the process that runs now has come to an armed point. */
+  struck(): Promise<unknown>
   /** Completes when the process that runs now has ended. */
   ended(): Promise<unknown>
   readonly complaint: () => string
@@ -117,6 +119,7 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
         child.process.send({ arm: name, misfortune }, () => undefined)
         await heard
       },
+      struck: () => child?.message("struck") ?? Promise.resolve(),
       ended: () => child?.ended ?? Promise.resolve(null),
       complaint: () => child?.complaint() ?? ""
     }

@@ -26,12 +26,12 @@ export interface Stage {
   askUntil(replica: Replica, of: Case): Promise<Answer>
   /** Has a replica meet something at a point of the refresh of this connection; what its caller is told. */
   strike(replica: Replica, of: Case, point: CheckpointName, misfortune: Misfortune): Promise<Answer>
+  /** Completes when a replica that was told to go accepts nobody. */
+  closed(replica: Replica): Promise<void>
   /** The redemptions of a connection that arrived. */
   arrivals(of: Case): Promise<ReadonlyArray<Redemption>>
   /** Why the person has to consent again, if that is so. */
   reason(of: Case): Promise<string | undefined>
-  /** Completes when this many redemptions of the connection have arrived. */
-  arrived(of: Case, count: number): Promise<void>
 }
 
 /** Makes a stage of replicas that run; the scope ends them. */
@@ -111,12 +111,12 @@ export const make = (replicas: number): Effect.Effect<Stage, never, Scope.Scope>
         }
         return answer
       },
+      closed: async (replica) => {
+        while ((await callers.call(replica.api(), "GET", "/livez", "")).status === 200) await pause(20)
+      },
       arrivals,
       reason: async ({ subject: { id } }) =>
         (await Changes.read(deployment.postgres.url, subjects)).filter(({ connection }) => connection === id).at(-1)
-          ?.reason,
-      arrived: async (of, count) => {
-        while ((await arrivals(of)).length < count) await pause(20)
-      }
+          ?.reason
     }
   })

@@ -63,6 +63,7 @@ const make = (report: (name: CheckpointName) => void): Layer.Layer<never> =>
           const misfortune = armed.get(name)
           if (misfortune !== undefined) {
             armed.delete(name)
+            process.send?.({ struck: name })
             return suffer(misfortune)
           }
           return latches.get(name)?.await ?? Effect.void
