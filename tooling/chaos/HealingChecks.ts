@@ -1,6 +1,6 @@
 import type { Evidence, Violation } from "./Evidence.ts"
 import type { Call } from "./History.ts"
-import { slack, timing } from "./Timing.ts"
+import { circuit, slack, timing } from "./Timing.ts"
 
 /** How long a replica may serve nobody after a fault of its own or of its store is over. */
 const recovery = 5000
@@ -34,7 +34,9 @@ export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
     if (at < healedAt) continue
     const first = Math.min(at, since.get(connection) ?? at)
     since.set(connection, first)
-    if ([200, 404, 409].includes(status) && end <= first + timing.lease + timing.waiter + slack) served.add(connection)
+    if ([200, 404, 409].includes(status) && end <= first + timing.lease + timing.waiter + circuit + slack) {
+      served.add(connection)
+    }
   }
   return [
     ...slow,

@@ -17,17 +17,26 @@ export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
   return violations
 }
 
-/** I3: what a provider rotated and a living process received is redeemed next, unless the person changed the connection. */
+/**
+ * I3: what a provider rotated and a living process received is redeemed next, or is what is handed out in the end, unless
+ * the person changed the connection.
+ */
 export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
   evidence.history.subjects.flatMap(({ id }) => {
     const deeds = evidence.deedsOf(id)
+    const inTheEnd = new Set(
+      evidence.callsOf(id).filter(({ at }) => at >= evidence.history.healedAt).map(({ token }) => token)
+    )
     return evidence.redemptionsOf(id).flatMap((redemption): ReadonlyArray<Violation> => {
-      const { at, grant, outcome, refreshToken, token } = redemption
+      const { accessToken, at, grant, outcome, refreshToken, token } = redemption
       // The last of all is redeemed by nobody: the run ends.
       if (outcome !== "issued" || refreshToken === undefined || at >= evidence.history.healedAt) return []
       if (evidence.uncertain(redemption)) return []
-      if (evidence.attempts.has(refreshToken) || (evidence.attempts.get(token)?.length ?? 0) > 1) return []
+      if (evidence.attempts.has(refreshToken) || inTheEnd.has(accessToken)) return []
+      if ((evidence.attempts.get(token)?.length ?? 0) > 1) return []
       if (deeds.some(({ end }) => end >= at) || evidence.grants.get(grant)?.revokedAt !== undefined) return []
+      // Its next attempt may have left and never arrived, and the policy allows no other: whether that is so is I5's.
+      if (evidence.changesOf(id).some((change) => change.status === "needs_reauth" && change.at >= at)) return []
       return [{ id: "I3", what: "a refresh token that was received is never redeemed", connection: id, at }]
     })
   })

@@ -10,7 +10,7 @@ import * as Incidents from "./Incidents.ts"
 import * as Load from "./Load.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Random from "./Random.ts"
-import { timing } from "./Timing.ts"
+import { circuit, timing } from "./Timing.ts"
 
 /** What a run is made of. The seed decides what is chosen, not when the machine gets to it. */
 export interface RunOptions {
@@ -115,7 +115,7 @@ const program = (options: RunOptions) =>
       const seconds = (Date.now() - begun) / 1000
       await providers.calm()
       const healedAt = Date.now()
-      await load.finish(timing.lease + timing.waiter)
+      await load.finish(timing.lease + timing.waiter + circuit)
       const rest = await atRest(() => Changes.rest(postgres.url, subjects))
       clearInterval(told)
       watching.stop()
@@ -146,7 +146,7 @@ const subjectsOf = ({ connections }: RunOptions, random: Random.Random): Readonl
       subject: `subject-${id % 4}`,
       server: `server-${id}`,
       policy: random.next() < 0.25 ? "strict" : "retry-once",
-      lifetimeSeconds: mode === "real" ? 3 : random.pick([2, 4, 3600])
+      lifetimeSeconds: mode === "real" ? 3 : random.pick([1, 1, 2, 4, 3600])
     }
   })
 

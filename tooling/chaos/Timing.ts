@@ -10,6 +10,9 @@ export const timing = { http: 3000, refresh: 6000, lease: 8000, waiter: 10_000, 
 /** How long an operation of the store may take. */
 export const storeDeadline = 4000
 
+/** How long the circuit of a token endpoint may stay open after an outage. */
+export const circuit = 60_000
+
 /** What a busy machine may add to anything. */
 export const slack = 4000
 
