@@ -75,9 +75,9 @@ describe("replicas under chaos", () => {
       Effect.gen(function*() {
         let ids: ReadonlyArray<string> = []
         for (let seed = 1; seed <= 4 && ids.length === 0; seed++) {
-          ids = (yield* found({ seed, seconds: 20, broken: name })).ids
+          ids = (yield* found({ seed, seconds: 30, broken: name })).ids
         }
         assert.isTrue(ids.some((id) => broken[name].includes(id)), `found ${ids.join() || "nothing"}`)
-      }), limit)
+      }), 2 * limit)
   }
 })
