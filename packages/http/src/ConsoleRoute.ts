@@ -93,7 +93,13 @@ export const layer = ({ basePath, origin, transport = "gateway" }: ConsoleOption
       const entered = yield* consoles.enter(ticket)
       if (Option.isNone(entered)) return ConsolePage.sentence(frame, "taken")
       const former = ConsoleCookie.secretOf(request)
-      if (former !== undefined) yield* consoles.leave(former)
+      if (former !== undefined) {
+        // The ticket is spent: the secret that it gave reaches the browser whatever becomes of the session before.
+        yield* Effect.catch(
+          consoles.leave(former),
+          (error) => Effect.logWarning("former session of the console not ended", error)
+        )
+      }
       const { secret, session } = entered.value
       return ConsoleCookie.keep(BrowserCookie.forget(goTo(`${basePath}/connections`), receipt), secret, session)
     })

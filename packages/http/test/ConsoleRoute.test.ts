@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { EndpointPolicy } from "@valetkey/api/Policy"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
+import { ConsoleStore } from "@valetkey/domain/ConsoleStore"
+import { StoreError } from "@valetkey/domain/StoreError"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Context, Duration, Effect } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
@@ -124,6 +126,19 @@ describe("the link into the console", () => {
       yield* link(yield* caller({ scope: "connections:read tokens:read admin" }))
       const scopes = [...(yield* MemoryWorld).consoles.values()].map(({ session }) => [...session.scopes].toSorted())
       assert.deepStrictEqual(scopes, [["connections:read", "connections:write", "flows:write"], ["connections:read"]])
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("lets the browser in though the session that it had before cannot be ended", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      yield* signIn(ada)
+      const store = yield* ConsoleStore
+      const { end } = store
+      const away = Effect.fail(new StoreError({ code: "store_unavailable", operation: "test" }))
+      Object.assign(store, { end: () => away })
+      const page = yield* signIn(ada)
+      Object.assign(store, { end })
+      assert.strictEqual(page.status, 200)
     }).pipe(Effect.provide(layer())))
 
   it.effect("keeps no secret in the store", () =>
