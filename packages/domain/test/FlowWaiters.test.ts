@@ -261,7 +261,7 @@ describe("who waits for a flow", () => {
       assert.strictEqual((yield* flows.wait(owner, "1 minute")).failure, "code_rejected")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("S4.31 is told of a store that fails while it waits, and the flow goes on", () =>
+  it.effect("S4.31 is told of a store that stays away while it waits, and the flow goes on", () =>
     Effect.gen(function*() {
       const [flows, store] = [yield* Flows, yield* FlowStore]
       const { authorizationUrl, flow, owner } = yield* begin("mcp")
@@ -270,12 +270,32 @@ describe("who waits for a flow", () => {
       const { ended, getAll } = store
       const outage = new StoreError({ code: "store_unavailable", operation: "flows.get" })
       Object.assign(store, { ended: () => Effect.fail(outage), getAll: () => Effect.fail(outage) })
-      yield* TestClock.adjust("3 seconds")
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(waiter.pollUnsafe())
+      yield* TestClock.adjust("4 seconds")
       const exit = yield* Fiber.await(waiter)
       Object.assign(store, { ended, getAll })
       assert.deepStrictEqual(exit._tag === "Failure" ? Cause.squash(exit.cause) : exit.value, outage)
       yield* comeBack(flow.id, response(authorizationUrl))
       assert.strictEqual((yield* flows.wait(owner, "1 minute")).state, "completed")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("S4.31 hears nothing of a store that is away for a moment, again and again, and learns what ended meanwhile", () =>
+    Effect.gen(function*() {
+      const [flows, store] = [yield* Flows, yield* FlowStore]
+      const { owner } = yield* begin("mcp")
+      const { ended } = store
+      const outage = new StoreError({ code: "store_unavailable", operation: "flows.ended" })
+      const waiter = yield* Effect.forkChild(flows.wait(owner, "5 minutes"), { startImmediately: true })
+      for (let blip = 0; blip < 5; blip++) {
+        Object.assign(store, { ended: () => Effect.fail(outage) })
+        yield* TestClock.adjust("4 seconds")
+        if (blip === 4) yield* store.cancel(owner)
+        Object.assign(store, { ended })
+        assert.isUndefined(waiter.pollUnsafe())
+        yield* TestClock.adjust("2 seconds")
+      }
+      assert.strictEqual((yield* Fiber.join(waiter)).state, "cancelled")
     }).pipe(Effect.provide(layer)))
 
   it.effect("CR-14 is told of a flow that cannot be read, and nobody else hears of it", () =>

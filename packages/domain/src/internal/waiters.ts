@@ -24,6 +24,8 @@ export interface Waiters {
 
 /** Backstop for lost signals. */
 const pollInterval = Duration.seconds(1)
+/** How long that question may fail without anybody hearing of it: a failover, or one connection that broke. */
+const tolerance = Duration.seconds(5)
 /** Longer than a settling takes from its time to its commit. */
 const commitReserve = Duration.seconds(10)
 /** Waiters whose flows are read at once, and reads that are under way at the same time. */
@@ -153,17 +155,25 @@ export const makeWaiters: Effect.Effect<Waiters, never, FlowStore | Signals | Sc
     if (id !== undefined && waiting.has(id)) read(id)
   })
 
-  /** While anybody waits. Who waits for a store that does not answer is told, as by a read of its own. */
+  /**
+   * While anybody waits. Who waits for a store that stays away is told, as by a read of its own. One that is back is asked
+   * about all of the time in which it was not.
+   */
   const poll = Effect.suspend(() => {
     let since = clock.monotonicTimeNanosUnsafe()
+    let failing: bigint | undefined
     const look = Effect.suspend(() => {
       const begun = clock.monotonicTimeNanosUnsafe()
       return Effect.matchCause(flows.ended(Duration.sum(Duration.nanos(begun - since), commitReserve)), {
         onSuccess: (ids) => {
           since = begun
+          failing = undefined
           for (const id of ids) if (waiting.has(id)) read(id)
         },
         onFailure: (cause) => {
+          failing ??= begun
+          if (clock.monotonicTimeNanosUnsafe() - failing < Duration.toNanosUnsafe(tolerance)) return
+          failing = undefined
           finishAll(Effect.failCause(cause))
         }
       })
