@@ -55,6 +55,22 @@ const actions = Effect.fnUntraced(function*(key: ConnectionKey) {
   return events.map(({ action, outcome }) => `${action} ${outcome}`)
 })
 
+/** Has a program store credentials of this account after the answer of the next flow is judged, before it is written. */
+const depositBeforeCompletion = Effect.fnUntraced(function*(key: ConnectionKey, account: Account) {
+  const [connections, flows, { grant }] = [yield* Connections, yield* FlowStore, yield* stored(key)]
+  const { complete } = flows
+  Object.assign(flows, {
+    complete: (...input: Parameters<typeof complete>) =>
+      Effect.gen(function*() {
+        Object.assign(flows, { complete })
+        const issuedAt = yield* DateTime.now
+        const credentials = { accessToken: Redacted.make("deposited"), tokenType: "Bearer", issuedAt, account }
+        yield* Effect.orDie(connections.deposit(key, { grant, credentials }))
+        return yield* complete(...input)
+      })
+  })
+})
+
 /** Sends what is owed. */
 const revoked = Effect.gen(function*() {
   yield* (yield* Housekeeping).revoke
@@ -158,23 +174,20 @@ describe("a consent of another account", () => {
   it.effect("BIND-13 is judged again when a deposit comes between the judgement and the write", () =>
     Effect.gen(function*() {
       const key = yield* connected()
-      const [connections, flows, { grant }] = [yield* Connections, yield* FlowStore, yield* stored(key)]
-      const { complete } = flows
-      let times = 0
-      Object.assign(flows, {
-        complete: (...input: Parameters<typeof complete>) =>
-          Effect.gen(function*() {
-            if (times++ === 0) {
-              const issuedAt = yield* DateTime.now
-              const credentials = { accessToken: Redacted.make("of bob"), tokenType: "Bearer", issuedAt, account: bob }
-              yield* Effect.orDie(connections.deposit(key, { grant, credentials }))
-            }
-            return yield* complete(...input)
-          })
-      })
+      yield* depositBeforeCompletion(key, bob)
       assert.strictEqual((yield* connect(key)).failure, "account_changed")
-      Object.assign(flows, { complete })
-      assert.deepStrictEqual([yield* tokenOf(key), yield* accountOf(key)], ["of bob", bob])
+      assert.deepStrictEqual([yield* tokenOf(key), yield* accountOf(key)], ["deposited", bob])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("is no replacement when a deposit of the same account comes between the judgement and the write", () =>
+    Effect.gen(function*() {
+      const key = yield* connected()
+      yield* decide(key, "replace")
+      yield* depositBeforeCompletion(key, bob)
+      yield* signIn(bob)
+      assert.strictEqual((yield* connect(key)).state, "completed")
+      assert.deepStrictEqual(yield* accountOf(key), bob)
+      assert.notInclude((yield* actions(key)).join(), "account_replaced")
     }).pipe(Effect.provide(layer)))
 
   it.effect("is told once when the answer of the store is lost", () =>

@@ -105,7 +105,6 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
     const { fence, id, key } = flow
     const epoch = Epoch.make(yield* entropy.id)
     yield* Checkpoint.reach("flow.before_commit")
-    // Outlives a retry, which finds the new account in the place of the one that it has replaced.
     let replacement: "ok" | "unknown" | undefined
     const attempt = Effect.gen(function*() {
       while (true) {
@@ -115,7 +114,10 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
         if (verdict._tag !== "Accepted") {
           return { _tag: verdict._tag, connection: yield* seal(flow, answer, clientSecret, epoch, previous) } as const
         }
-        if (verdict.replaced) replacement = verdict.account === undefined ? "unknown" : "ok"
+        // A retry that finds its own write, whose answer was lost, learns nothing of what that has replaced.
+        if (Option.isNone(current) || current.value.epoch !== epoch) {
+          replacement = !verdict.replaced ? undefined : verdict.account === undefined ? "unknown" : "ok"
+        }
         const account = verdict.replaced && verdict.account !== undefined
           ? { ...verdict.account, replacedAt: yield* DateTime.now }
           : verdict.account
