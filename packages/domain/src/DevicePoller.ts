@@ -160,7 +160,8 @@ export class DevicePoller extends Context.Service<DevicePoller, {
           case "Denied":
             return yield* end(poll, "access_denied", "access_denied")
           case "Expired":
-            return yield* end(poll, "expired", "expired_token")
+            // Some servers say so of a code that was used: the answer that was lost may have held the credentials.
+            return yield* end(poll, poll.doubtful ? "outcome_unknown" : "expired", "expired_token")
           case "Granted": {
             const { credentials } = answer.success
             const fence = yield* persist(polls.accept(poll, storingLease))

@@ -168,6 +168,11 @@ describe("a flow on another device", () => {
       const third = yield* begin("three")
       yield* seconds(60)
       assert.strictEqual((yield* third.status).state, "completed")
+      // There are servers that call a code expired that was used.
+      yield* answers(lost, { _tag: "Expired" })
+      const fourth = yield* begin("four")
+      yield* seconds(60)
+      assert.strictEqual((yield* fourth.status).state, "outcome_unknown")
     }).pipe(Effect.provide(layer)))
 
   it.effect("EXT-01 ends at the deadline although the server still says pending", () =>
