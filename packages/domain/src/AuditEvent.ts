@@ -24,6 +24,7 @@ export const AuditEvent = Schema.Struct({
   server: Schema.optionalKey(ServerSlug),
   action: Schema.Literals([
     "flow.started",
+    "flow.grant_left",
     "flow.handed_off",
     "flow.settled",
     "token.read",

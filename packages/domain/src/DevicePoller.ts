@@ -169,6 +169,7 @@ export class DevicePoller extends Context.Service<DevicePoller, {
               ...poll,
               scopes: poll.snapshot.scopes,
               accountChange: poll.snapshot.accountChange,
+              clientOfServer: poll.snapshot.clientOfServer,
               fence: Option.getOrElse(fence, () => poll.fence)
             }
             if (Option.isSome(fence)) {

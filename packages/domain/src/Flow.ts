@@ -128,7 +128,9 @@ export const AuthorizationSnapshot = Schema.Struct({
   /** Whether an ID token was asked for, with a nonce, of an issuer that was named and not guessed. Otherwise one is dropped unread. */
   openid: Schema.optionalKey(Schema.Boolean),
   /** What becomes of a consent of another account. Default `refuse`. */
-  accountChange: Schema.optionalKey(AccountChange)
+  accountChange: Schema.optionalKey(AccountChange),
+  /** Whether the client was registered for this server alone, so that no connection of another server has grants of it. */
+  clientOfServer: Schema.optionalKey(Schema.Boolean)
 })
 export type AuthorizationSnapshot = typeof AuthorizationSnapshot.Type
 
@@ -138,7 +140,8 @@ export const DeviceSnapshot = Schema.Struct({
   scopes: Schema.Array(Schema.String),
   resource: Schema.optionalKey(HttpUrl),
   openid: AuthorizationSnapshot.fields.openid,
-  accountChange: AuthorizationSnapshot.fields.accountChange
+  accountChange: AuthorizationSnapshot.fields.accountChange,
+  clientOfServer: AuthorizationSnapshot.fields.clientOfServer
 })
 export type DeviceSnapshot = typeof DeviceSnapshot.Type
 

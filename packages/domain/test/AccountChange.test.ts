@@ -190,6 +190,24 @@ describe("a consent of another account", () => {
       assert.notInclude((yield* actions(key)).join(), "account_replaced")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("BIND-13 leaves the grant of a client alone that other servers may have, and says so in the log", () =>
+    Effect.gen(function*() {
+      const [work, home] = [yield* keyOf("mail-work"), yield* keyOf("mail-home")]
+      const provider = yield* Provider
+      const client = { clientId: "registered-by-hand", authMethod: "none" } as const
+      for (const [key, account] of [[work, ada], [home, bob]] as const) {
+        yield* (yield* Servers).put(key.tenant, key.server, { resource: "https://mcp.example/mcp", client, quirks: {} })
+        yield* signIn(account)
+        assert.strictEqual((yield* connect(key)).state, "completed")
+      }
+      // Bob's grant is the one that mail-home lives on: a provider may end it with any of its tokens.
+      assert.strictEqual((yield* connect(work)).failure, "account_changed")
+      assert.deepStrictEqual(yield* revoked, [])
+      assert.strictEqual(yield* tokenOf(home), provider.issued[1])
+      const told = (yield* actions(work)).filter((action) => !action.startsWith("flow.started"))
+      assert.deepStrictEqual(told.slice(-2), ["flow.grant_left shared_client", "flow.settled account_changed"])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("is told once when the answer of the store is lost", () =>
     Effect.gen(function*() {
       const key = yield* connected()

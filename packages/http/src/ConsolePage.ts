@@ -220,6 +220,8 @@ const sentenceOf = (texts: PageTexts, { action, outcome }: HistoryEvent): string
       return outcome === "completed"
         ? say(events.flow_completed)
         : say(events.flow_ended, textOf(flow.failures, outcome) ?? textOf(flow.states, outcome)?.sentence)
+    case "flow.grant_left":
+      return say(events.grant_left)
     case "token.refreshed":
       return say(events.token_refreshed)
     case "token.refresh_failed":

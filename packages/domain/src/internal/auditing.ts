@@ -29,6 +29,7 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "connection.revoked":
       return Metric.update(Instruments.revoked(outcome), 1)
     case "connection.account_replaced":
+    case "flow.grant_left":
     case "flow.handed_off":
     case "connection.deposited":
     case "connection.disconnected":

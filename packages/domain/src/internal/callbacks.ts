@@ -250,7 +250,8 @@ const grantedOf = ({ authorization: { grant, snapshot }, ...flow }: ClaimedFlow)
   ...flow,
   grant,
   scopes: snapshot.scopes,
-  accountChange: snapshot.accountChange
+  accountChange: snapshot.accountChange,
+  clientOfServer: snapshot.clientOfServer
 })
 
 /** What callbacks are made of. */

@@ -55,6 +55,8 @@ export interface Granted {
   readonly scopes: ReadonlyArray<string>
   /** What becomes of credentials of another account than the connection's. Default `refuse`. */
   readonly accountChange?: AccountChange | undefined
+  /** Whether its client was registered for the server alone. */
+  readonly clientOfServer?: boolean | undefined
 }
 
 /**
@@ -139,7 +141,9 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
         return yield* stored(connection.previous + 1)
       case "Changed":
         // Owed before the flow ends: nobody would come back to it.
-        yield* persist(revokeUnstored(flow, connection))
+        if (flow.clientOfServer === true) yield* persist(revokeUnstored(flow, connection))
+        // A provider may end all that the account has granted to this client, which another connection may live on.
+        else yield* audit(key, "flow.grant_left", "shared_client")
         return yield* refuse(flow, "account_changed")
       case "Unconfirmed":
         // Nobody knows whether tokens without a name are of the grant that stays: revoking them could reach it.

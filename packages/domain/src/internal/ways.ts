@@ -165,7 +165,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
-    const account = accountOf(server, scopes)
+    const account = accountOf(server, client, scopes)
     const resource = resourceOf(server, metadata)
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
       authorizationEndpoint: metadata.authorizationEndpoint,
@@ -239,7 +239,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const { deviceCode, expiresIn, interval, userCode, verificationUri, verificationUriComplete } = answer.success
     const way: Way<FrozenDevice> = {
       frozen: {
-        snapshot: { verificationUri, scopes, resource: server.resource, ...accountOf(server, scopes) },
+        snapshot: { verificationUri, scopes, resource: server.resource, ...accountOf(server, client, scopes) },
         grant: grantOf(server, metadata, client, resource),
         deviceCode: yield* cipher.seal(sealContext(key.tenant, id, "device_code"), deviceCode),
         ...(yield* sealedSecret(destination, client)),
@@ -266,12 +266,18 @@ const scopesOf = ({ scopes, server }: Destination, metadata: AuthorizationServer
   scopes ?? server.scopes ?? metadata.scopes ?? []
 
 /**
- * What is frozen of the account: whether the answer is to say who signed in, and what becomes of another one's. Of endpoints
- * that were given without their issuer nobody knows what an ID token of theirs must say.
+ * What is frozen of the account: whether the answer is to say who signed in, what becomes of another one's, and whether the
+ * client is this server's alone. Of endpoints that were given without their issuer nobody knows what an ID token of theirs
+ * must say.
  */
-const accountOf = ({ accountChange, endpoints, issuer }: Server, scopes: ReadonlyArray<string>) => ({
+const accountOf = (
+  { accountChange, endpoints, issuer }: Server,
+  { needsNoRegistration }: Client,
+  scopes: ReadonlyArray<string>
+) => ({
   ...(scopes.includes("openid") && (endpoints === undefined || issuer !== undefined) ? { openid: true } : {}),
-  ...(accountChange === undefined ? {} : { accountChange })
+  ...(accountChange === undefined ? {} : { accountChange }),
+  ...(needsNoRegistration ? {} : { clientOfServer: true })
 })
 
 const resourceOf = (server: Server, metadata: AuthorizationServerMetadata): string | undefined =>

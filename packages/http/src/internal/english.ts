@@ -132,6 +132,8 @@ export const english = {
       flow_started: "A sign-in was begun",
       flow_completed: "You signed in, and the connection was stored",
       flow_ended: "A sign-in ended without a connection",
+      grant_left:
+        "The tokens of another account were dropped; its grant was left alone, since its client is a shared one",
       token_refreshed: "The token was renewed",
       refresh_refused: "The provider refused to renew the token",
       refresh_misconfigured: "The provider refused the client, not you",

@@ -133,6 +133,8 @@ export const german: PageTexts = {
       flow_started: "Eine Anmeldung wurde begonnen",
       flow_completed: "Sie haben sich angemeldet, und die Verbindung wurde gespeichert",
       flow_ended: "Eine Anmeldung endete ohne Verbindung",
+      grant_left:
+        "Die Tokens eines anderen Kontos wurden verworfen; dessen Erlaubnis blieb bestehen, denn andere nutzen denselben Client",
       token_refreshed: "Das Token wurde erneuert",
       refresh_refused: "Der Anbieter hat es abgelehnt, das Token zu erneuern",
       refresh_misconfigured: "Der Anbieter hat den Client abgelehnt, nicht Sie",
