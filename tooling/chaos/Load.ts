@@ -193,7 +193,7 @@ export const make = (options: LoadOptions): Load => {
     },
     finish: async (milliseconds) => {
       const waiting = [...people]
-      await Promise.all(Array.from({ length: 16 }, async () => {
+      await Promise.all(Array.from({ length: 128 }, async () => {
         for (let person = waiting.pop(); person !== undefined; person = waiting.pop()) {
           const until = Date.now() + milliseconds
           while (Date.now() < until) {
