@@ -55,6 +55,7 @@ export const exitCode = {
   connection_exists: ExitCode.failure,
   connection_not_found: ExitCode.failure,
   connection_quarantined: ExitCode.failure,
+  console_port_unavailable: ExitCode.failure,
   deposit_refused: ExitCode.failure,
   device_refused: ExitCode.failure,
   device_unconfirmable: ExitCode.failure,

@@ -1,3 +1,4 @@
+import { ApiProblem } from "@valetkey/api/ApiProblem"
 import { linkLife, sessionLife } from "@valetkey/domain/ConsoleSession"
 import { Context, Duration, Effect, RcRef, Scope } from "effect"
 import { Draining } from "./Draining.ts"
@@ -8,7 +9,7 @@ const life = Duration.sum(linkLife, sessionLife)
 
 /**
  * Makes the address of the console for a server without a public URL: a listener of its own on 127.0.0.1, opened when
- * somebody asks for a link and closed when no session can be left. Undefined where it cannot be opened.
+ * somebody asks for a link and closed when no session can be left. Whoever asks after a failure has it tried again.
  */
 export const make = Effect.gen(function*() {
   const context = yield* Effect.context<Effect.Services<ReturnType<typeof consoleAt>>>()
@@ -32,9 +33,15 @@ export const make = Effect.gen(function*() {
     idleTimeToLive: life
   })
   return Effect.scoped(RcRef.get(listener)).pipe(
-    Effect.catch((error) => Effect.as(Effect.logWarning("no listener for the console", error), undefined))
+    Effect.tapError((error) => Effect.logWarning("no listener for the console", error)),
+    Effect.mapError(() => unavailable)
   )
 })
+
+const unavailable = ApiProblem.of(
+  "console_port_unavailable",
+  "No port of 127.0.0.1 could be opened for the console; try again, or free ports and file descriptors of the server's user"
+)
 
 const consoleAt = (origin: string) =>
   Effect.flatMap(Effect.promise(() => import("./Applications.ts")), (applications) => applications.console(origin))

@@ -4,17 +4,22 @@ import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import { Effect } from "effect"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { request } from "node:http"
+import { Server } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as Serve from "../src/Serve.ts"
+import * as Settings from "../src/Settings.ts"
 import * as Replica from "./support/Replica.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "vkl-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+)
 
 /** A local server without a public URL. */
 const stage = Effect.gen(function*() {
   const provider = yield* FakeProvider.make()
-  const home = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "vkl-"))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
-  )
+  const home = yield* directory
   const replica = yield* Replica.start({
     VALETKEY_HOME: home,
     VALETKEY_LISTEN: "127.0.0.1:0",
@@ -35,7 +40,38 @@ const ask = (url: URL, path: string, headers: Readonly<Record<string, string>>) 
     }).end()
   })
 
+/** Has no socket of this process listen, as on a machine without ports, until the scope closes. */
+const withoutPorts = Effect.acquireRelease(
+  Effect.sync(() => {
+    const { listen } = Server.prototype
+    Server.prototype.listen = function(this: Server) {
+      queueMicrotask(() => this.emit("error", new Error("EADDRNOTAVAIL")))
+      return this
+    }
+    return listen
+  }),
+  (listen) => Effect.sync(() => void (Server.prototype.listen = listen))
+)
+
 describe("the console of a local server", () => {
+  it.live(
+    "says that no port could be opened, and opens one when it is asked again",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const home = yield* directory
+        const settings = yield* Settings.load({ VALETKEY_HOME: home, VALETKEY_LISTEN: "127.0.0.1:0" })
+        if (settings.profile !== "local") return yield* Effect.die(settings.profile)
+        const ready = yield* Serve.startLocal(settings)
+        const api = ready.listen.find((address) => address.startsWith("http:")) ?? ""
+        const call = Replica.caller(api, readFileSync(join(home, "run", "token"), "utf8").trim())
+        const refused = yield* Effect.scoped(Effect.andThen(withoutPorts, call("POST", "/v1/console")))
+        assert.deepStrictEqual([refused.status, refused.body["code"]], [503, "console_port_unavailable"])
+        assert.match(String(refused.body["detail"]), /try again/)
+        assert.strictEqual((yield* call("POST", "/v1/console")).status, 201)
+      })),
+    60_000
+  )
+
   it.live(
     "is at a listener of its own on this machine, where a person connects by the loopback listener",
     () =>

@@ -44,6 +44,7 @@ export type DomainError =
 /** Codes of the errors that the HTTP boundary itself makes. */
 export type BoundaryCode =
   | "authentication_unavailable"
+  | "console_port_unavailable"
   | "deposit_refused"
   | "forbidden"
   | "host_refused"
@@ -82,6 +83,7 @@ export const errorStatus = {
   connection_exists: 409,
   connection_not_found: 404,
   connection_quarantined: 503,
+  console_port_unavailable: 503,
   deposit_refused: 422,
   device_refused: 502,
   device_unconfirmable: 422,
