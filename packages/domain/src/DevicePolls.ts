@@ -68,7 +68,8 @@ export class DevicePolls extends Context.Service<DevicePolls, {
     lease: Duration.Duration
   ): Effect.Effect<Option.Option<number>, StoreError>
   /**
-   * Settles a flow whose device code grants nothing, if the fence still holds. False means that somebody else settled it.
+   * Settles a flow whose device code grants nothing, if the fence still holds. True again when it is settled so by this
+   * poll: the answer to its commit may have been lost. False means that somebody else settled it.
    * Other replicas hear the flow's topic with the commit; this process is woken by the caller.
    */
   end(

@@ -187,7 +187,8 @@ export class FlowStore extends Context.Service<FlowStore, {
    */
   complete(id: FlowId, fence: number, write: ConnectionWrite): Effect.Effect<Completion, StoreError>
   /**
-   * Settles a claimed flow as failed or `outcome_unknown`, if the fence still holds. False means somebody else settled it.
+   * Settles a claimed flow as failed or `outcome_unknown`, if the fence still holds. True again when it is settled so under
+   * this fence: the answer to its commit may have been lost. False means somebody else settled it.
    * Other replicas hear of it as of `complete`.
    */
   fail(id: FlowId, fence: number, failure: FlowFailure | "outcome_unknown"): Effect.Effect<boolean, StoreError>

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Audit } from "@valetkey/domain/Audit"
 import type { RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { DeviceAnswer } from "@valetkey/domain/DeviceAuthorization"
@@ -291,6 +292,29 @@ describe("a flow on another device", () => {
       assert.isTrue(Option.isSome(yield* (yield* ConnectionStore).get(key)))
       yield* (yield* Housekeeping).revoke
       assert.deepStrictEqual((yield* Provider).revoked, [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("CR-09 tells the audit trail of an end whose commit landed without an answer, once", () =>
+    Effect.gen(function*() {
+      const polls = yield* DevicePolls
+      const { end } = polls
+      let lost = 2
+      Object.assign(polls, {
+        end: (...input: Parameters<typeof end>) =>
+          Effect.flatMap(end(...input), (ended) => lost-- > 0 ? Effect.fail(outage) : Effect.succeed(ended))
+      })
+      const { key, status } = yield* begin()
+      yield* answers({ _tag: "Denied" })
+      yield* TestClock.adjust("5 seconds")
+      const { done } = yield* (yield* DevicePoller).begin
+      yield* TestClock.adjust("5 seconds")
+      yield* done
+      assert.deepStrictEqual([lost, (yield* status).failure], [-1, "access_denied"])
+      const events = yield* (yield* Audit).list({ tenant: key.tenant, after: 0, limit: 100 })
+      assert.deepStrictEqual(
+        events.filter(({ action }) => action === "flow.settled").map(({ outcome }) => outcome),
+        ["access_denied"]
+      )
     }).pipe(Effect.provide(layer)))
 
   it.effect("I14 polls on when the key is back, and sends nothing without it", () =>

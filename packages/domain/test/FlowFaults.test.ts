@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Audit } from "@valetkey/domain/Audit"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
@@ -103,6 +104,22 @@ describe("an exchange", () => {
       assert.deepStrictEqual([connection.status._tag, connection.generation], ["active", 1])
       yield* (yield* Housekeeping).revoke
       assert.deepStrictEqual((yield* Provider).revoked, [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("CR-09 that failed is told to the audit trail although the commit landed without an answer, once", () =>
+    Effect.gen(function*() {
+      const { authorizationUrl, flow, key } = yield* begin("mcp")
+      const store = yield* FlowStore
+      Object.assign(store, { fail: failing(store.fail, 2, "answer") })
+      ;(yield* Provider).exchange = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
+      const delivery = yield* comeBack(flow.id, response(authorizationUrl))
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* delivery.settled).failure, "code_rejected")
+      const events = yield* (yield* Audit).list({ tenant: key.tenant, after: 0, limit: 100 })
+      assert.deepStrictEqual(
+        events.filter(({ action }) => action === "flow.settled").map(({ outcome }) => outcome),
+        ["code_rejected"]
+      )
     }).pipe(Effect.provide(layer)))
 
   it.effect("I4 seals again when a refresh was faster, and stores what the person consented to", () =>

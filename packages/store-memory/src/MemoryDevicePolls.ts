@@ -74,7 +74,10 @@ export const layer: Layer.Layer<DevicePolls, never, MemoryWorld> = Layer.effect(
       end: (id, fence, outcome) =>
         atomically((now) => {
           const row = held(id, fence, now)
-          if (row === undefined) return false
+          if (row === undefined) {
+            const found = world.flows.get(id)
+            return FlowRows.settledSo(found, fence, outcome) && FlowRows.endedInTime(found)
+          }
           return outcome === "expired" || outcome === "outcome_unknown"
             ? FlowRows.settle(world, row, outcome, now)
             : FlowRows.settle(world, row, "failed", now, outcome)

@@ -159,7 +159,7 @@ export const layer: Layer.Layer<FlowStore, never, MemoryWorld> = Layer.effect(
       fail: (id, fence, failure) =>
         atomically((now) => {
           const row = held(id, fence)
-          if (row === undefined) return false
+          if (row === undefined) return FlowRows.settledSo(world.flows.get(id), fence, failure)
           return failure === "outcome_unknown"
             ? FlowRows.settle(world, row, failure, now)
             : FlowRows.settle(world, row, "failed", now, failure)

@@ -68,8 +68,14 @@ export const layer: Layer.Layer<DevicePolls, never, Database> = Layer.effect(
             ? [outcome, null]
             : ["failed", outcome]
           return Effect.map(
-            sql`UPDATE flows SET state = ${state}, failure = ${failure}, ${sql.literal(settledColumns)}
-              WHERE id = ${id} AND fence = ${fence} AND ${sql.literal(waiting)} RETURNING ${announcement(sql, "id")}`,
+            // The second half is for who was not told of its commit. What the deadline ended is not this poll's doing.
+            sql`WITH ended AS (
+                UPDATE flows SET state = ${state}, failure = ${failure}, ${sql.literal(settledColumns)}
+                WHERE id = ${id} AND fence = ${fence} AND ${sql.literal(waiting)}
+                RETURNING id, ${announcement(sql, "id")}
+              )
+              SELECT id FROM ended UNION ALL SELECT id FROM flows WHERE id = ${id} AND fence = ${fence}
+                AND state = ${state} AND failure IS NOT DISTINCT FROM ${failure}::text AND settled_at < expires_at`,
             (rows) => rows.length > 0
           )
         })

@@ -123,8 +123,13 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
       fail: (id, fence, failure) =>
         database.acrossTenants.write("FlowStore.fail", (sql) => {
           const [state, code] = failure === "outcome_unknown" ? [failure, null] : ["failed", failure]
-          return changed(sql`UPDATE flows SET state = ${state}, failure = ${code}, ${sql.literal(settledColumns)}
-            WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING ${announcement(sql, "id")}`)
+          // The second half is for who was not told of its commit.
+          return changed(sql`WITH failed AS (
+              UPDATE flows SET state = ${state}, failure = ${code}, ${sql.literal(settledColumns)}
+              WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id, ${announcement(sql, "id")}
+            )
+            SELECT id FROM failed UNION ALL SELECT id FROM flows WHERE id = ${id} AND fence = ${fence}
+              AND state = ${state} AND failure IS NOT DISTINCT FROM ${code}::text`)
         }),
 
       abandon: (id) =>

@@ -92,7 +92,10 @@ export const layer: Layer.Layer<DevicePolls, never, SqliteDatabase> = Layer.effe
 
       end: (id, fence, outcome) =>
         database.write("end", (session, now) => {
-          if (!isHeld(session, id, fence, now)) return false
+          // What the deadline ended is not this poll's doing, although it may be called the same.
+          if (!isHeld(session, id, fence, now)) {
+            return FlowRows.settledSo(session, id, fence, outcome, "settled_at < expires_at")
+          }
           if (outcome === "expired" || outcome === "outcome_unknown") FlowRows.settle(session, id, outcome, now)
           else FlowRows.settle(session, id, "failed", now, outcome)
           return true

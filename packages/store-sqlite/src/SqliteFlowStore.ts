@@ -193,7 +193,7 @@ export const layer: Layer.Layer<FlowStore, never, SqliteDatabase> = Layer.effect
 
       fail: (id, fence, failure) =>
         database.write("fail", (session, now) => {
-          if (heldBy(session, id, fence) === undefined) return false
+          if (heldBy(session, id, fence) === undefined) return FlowRows.settledSo(session, id, fence, failure)
           if (failure === "outcome_unknown") FlowRows.settle(session, id, failure, now)
           else FlowRows.settle(session, id, "failed", now, failure)
           return true

@@ -180,6 +180,8 @@ export const cases = <R>(
       assert.isFalse(yield* polls.end(id, fence, "access_denied"))
       assert.isTrue(Option.isNone(yield* polls.accept({ id, fence, handOffs: 0 }, Fixture.lease)))
       assert.strictEqual((yield* read).state, "expired")
+      yield* (yield* FlowStore).sweep({ retention: Duration.days(1), limit: 1000 })
+      assert.isFalse(yield* polls.end(id, fence, "expired"))
       const other = yield* Fixture.deviceFlow(Fixture.newKey(), { expiresIn: Duration.hours(1) })
       const flow = yield* other.read
       const whole = DateTime.toEpochMillis(flow.expiresAt) - DateTime.toEpochMillis(flow.createdAt)
@@ -196,7 +198,12 @@ export const cases = <R>(
         const { fence } = Option.getOrThrow(yield* take)
         assert.isFalse(yield* polls.end(id, fence + 1, outcome))
         assert.isTrue(yield* polls.end(id, fence, outcome))
-        assert.isFalse(yield* polls.end(id, fence, outcome))
+        const before = Fixture.flowView(yield* read)
+        // Whoever was not told of its commit asks again; it is no other outcome's, and no other poll's.
+        assert.isTrue(yield* polls.end(id, fence, outcome))
+        assert.isFalse(yield* polls.end(id, fence, "id_token_invalid"))
+        assert.isFalse(yield* polls.end(id, fence - 1, outcome))
+        assert.deepStrictEqual(Fixture.flowView(yield* read), before)
         const { failure, settledAt, state } = yield* read
         const isState = outcome === "expired" || outcome === "outcome_unknown"
         assert.strictEqual(state, isState ? outcome : "failed")

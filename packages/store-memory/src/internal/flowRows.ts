@@ -76,6 +76,21 @@ export const settle = (world: World, row: FlowRow, state: FlowState, now: number
   return true
 }
 
+/** Whether the flow has ended like this under this fence: whoever asks again has not heard of its own commit. */
+export const settledSo = (
+  row: FlowRow | undefined,
+  fence: number,
+  outcome: FlowFailure | "expired" | "outcome_unknown"
+): boolean =>
+  row?.fence === fence &&
+  (outcome === "expired" || outcome === "outcome_unknown"
+    ? row.flow.state === outcome
+    : row.flow.state === "failed" && row.flow.failure === outcome)
+
+/** Whether somebody ended the flow before its deadline did. */
+export const endedInTime = (row: FlowRow | undefined): boolean =>
+  row?.flow.settledAt !== undefined && DateTime.isLessThan(row.flow.settledAt, row.flow.expiresAt)
+
 /** The flow that holds the connection's slot, after settling one that is overdue. */
 export const openFlow = (world: World, key: ConnectionKey, now: number): FlowRow | undefined => {
   const id = world.slots.get(key.path)

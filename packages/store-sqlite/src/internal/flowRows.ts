@@ -111,6 +111,26 @@ export const settle = (
   session.run(`UPDATE flows SET ${settled} WHERE id = ?`, state, failure, now, id)
 }
 
+/** Whether the flow has ended like this under this fence: whoever asks again has not heard of its own commit. */
+export const settledSo = (
+  session: Session,
+  id: FlowId,
+  fence: number,
+  outcome: FlowFailure | "expired" | "outcome_unknown",
+  condition = "true"
+): boolean => {
+  const [state, failure] = outcome === "expired" || outcome === "outcome_unknown"
+    ? [outcome, null]
+    : ["failed", outcome]
+  return session.one(
+    `SELECT id FROM flows WHERE id = ? AND fence = ? AND state = ? AND failure IS ? AND ${condition}`,
+    id,
+    fence,
+    state,
+    failure
+  ) !== undefined
+}
+
 /** What a settling sets: state, failure and time are bound in this order. */
 export const settled = `state = ?, failure = ?, settled_at = ?, lease_until = 0, code_verifier = NULL,
   client_secret = NULL, code = NULL, authorization_url = NULL, device_code = NULL, poll_at = NULL`

@@ -210,10 +210,12 @@ export const cases = <R>(
             flows.complete(id, claimed.fence, Fixture.newWrite(0)),
             ({ _tag }) => _tag === "Completed"
           )
+          // Who failed it is told so again; who completed it looks whose connection there is.
           const fail = flows.fail(id, claimed.fence, "code_rejected")
           const steps = order === "complete first" ? [complete, fail] : [fail, complete]
           const won = yield* Effect.all([...steps, ...steps], { concurrency: "unbounded" })
-          assert.strictEqual(won.filter((one) => one).length, 1)
+          const winners = won.map((one, index) => one ? steps[index % 2] : undefined).filter((one) => one !== undefined)
+          assert.strictEqual(new Set(winners).size, 1)
           const flow = Option.getOrThrow(yield* flows.latest(key))
           const written = Option.isSome(yield* connections.get(key))
           assert.strictEqual(flow.state, written ? "completed" : "failed")
@@ -238,6 +240,14 @@ export const cases = <R>(
         assert.isTrue(yield* flows.fail(failed.id, failed.claimed.fence, "access_denied"))
         const read = Option.getOrThrow(yield* flows.latest(key))
         assert.deepStrictEqual([read.state, read.failure], ["failed", "access_denied"])
+        // Whoever was not told of its commit asks again.
+        assert.isTrue(yield* flows.fail(failed.id, failed.claimed.fence, "access_denied"))
+        assert.isFalse(yield* flows.fail(failed.id, failed.claimed.fence, "code_rejected"))
+        assert.isFalse(yield* flows.fail(failed.id, failed.claimed.fence - 1, "access_denied"))
+        assert.deepStrictEqual(
+          Option.map(yield* flows.latest(key), Fixture.flowView),
+          Option.some(Fixture.flowView(read))
+        )
         assert.isDefined(read.settledAt)
         const unknown = yield* Fixture.exchangingFlow(key)
         assert.isTrue(yield* flows.fail(unknown.id, unknown.claimed.fence, "outcome_unknown"))
