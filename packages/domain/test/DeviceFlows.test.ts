@@ -230,6 +230,22 @@ describe("a flow on another device", () => {
       assert.strictEqual(provider.polls.length, 1)
     }).pipe(Effect.provide(layer)))
 
+  it.effect("BIND-13 revokes what another account granted to a client that was registered for the server", () =>
+    Effect.gen(function*() {
+      const provider = yield* Provider
+      const signIn = Effect.fnUntraced(function*(id: string) {
+        provider.answer = (credentials) => ({ ...credentials, account: { issuer: "https://as.example", id } })
+        const { status } = yield* begin()
+        yield* answers("granted")
+        yield* seconds(6)
+        return yield* status
+      })
+      assert.strictEqual((yield* signIn("1001")).state, "completed")
+      assert.strictEqual((yield* signIn("1002")).failure, "account_changed")
+      yield* (yield* Housekeeping).revoke
+      assert.include(provider.revoked, provider.issued[1])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("I8 EXT-01 revokes what is granted after a cancel, and stops", () =>
     Effect.gen(function*() {
       const points = yield* InjectionPoints
