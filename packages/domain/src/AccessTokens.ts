@@ -49,7 +49,10 @@ export class AccessTokens extends Context.Service<AccessTokens, {
   /** Whether `get` would have the stored token of this connection renewed ahead of its end. Costs no query. */
   isDue(connection: Connection, now: DateTime.Utc): boolean
 }>()("@valetkey/domain/AccessTokens") {
-  /** Layer of the use case. Closing it waits for refreshes under way, no longer than the refresh deadline. */
+  /**
+   * Layer of the use case. Closing it waits for refreshes that have claimed their connection, no longer than the refresh
+   * deadline; others end with `refresh_in_progress` and send nothing.
+   */
   static readonly layer = (options?: {
     readonly deadlines?: Deadlines
     /** How many redemptions may be under way at a provider at once, over all tenants and replicas. Default no limit. */
@@ -81,13 +84,19 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const entropy = yield* Entropy
         const trail = yield* AuditTrail
         const fibers = yield* FiberSet.make<void>()
+        const closing = yield* Deferred.make<void>()
         const refresher = yield* makeRefresher({
           deadlines,
           caps: options?.caps ?? [],
-          fork: (effect) => Effect.asVoid(FiberSet.run(fibers, effect))
+          fork: (effect) => Effect.asVoid(FiberSet.run(fibers, effect)),
+          closing
         })
         yield* Effect.addFinalizer(() =>
-          FiberSet.awaitEmpty(fibers).pipe(Effect.timeoutOption(deadlines.refresh), Effect.ignore)
+          Deferred.succeed(closing, undefined).pipe(
+            Effect.andThen(FiberSet.awaitEmpty(fibers)),
+            Effect.timeoutOption(deadlines.refresh),
+            Effect.ignore
+          )
         )
         const flights = new Map<string, Flight>()
         const count = Effect.suspend(() => Metric.update(Instruments.refreshesInFlight, flights.size))

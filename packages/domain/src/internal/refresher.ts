@@ -1,4 +1,4 @@
-import { Clock, DateTime, Duration, Effect, Metric, Option, Redacted, Result, Schedule } from "effect"
+import { Clock, DateTime, Deferred, Duration, Effect, Metric, Option, Redacted, Result, Schedule } from "effect"
 import {
   type AccessToken,
   type AccessTokenError,
@@ -46,6 +46,8 @@ type Step =
   | { readonly _tag: "Done"; readonly token: AccessToken }
   | { readonly _tag: "Again"; readonly overtaken?: true }
 
+const inProgress = Effect.fail(new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) }))
+
 const again: Step = { _tag: "Again" }
 /** The claim ended before it could be marked as sent, and somebody else has one now. */
 const overtaken: Step = { _tag: "Again", overtaken: true }
@@ -64,8 +66,10 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   readonly deadlines: Deadlines
   readonly caps: ReadonlyArray<RedemptionCap>
   readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
+  /** Done when the application closes: from then on nothing is claimed. */
+  readonly closing: Deferred.Deferred<void>
 }) {
-  const { deadlines } = options
+  const { closing, deadlines } = options
   const connections = yield* ConnectionStore
   const dropLate = yield* makeLateResults
   const server = yield* AuthorizationServer
@@ -105,7 +109,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
       if (step.overtaken) claimFor = Duration.min(Duration.times(claimFor, 2), deadlines.lease)
     }
-    return yield* new TokenError({ code: "refresh_in_progress", retryAfter: Duration.seconds(1) })
+    return yield* inProgress
   })
 
   /** One look at the row and what follows from it. It listens before it looks, so that no signal falls in between. */
@@ -120,11 +124,16 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       return { _tag: "Done", token: yield* openAccessToken(cipher, connection) } satisfies Step
     }
     yield* brake(connection)
+    if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
     const secrets = yield* openSecrets(connection)
     if (yield* adopt(connection)) return again
     // Whoever waits here holds no lease, and what somebody else has done meanwhile ends the wait.
-    const pass = yield* Effect.raceFirst(admit(connection, patientUntil), Effect.as(wake, undefined))
-    if (pass === undefined) return again
+    const pass = yield* Effect.raceAllFirst([
+      admit(connection, patientUntil),
+      Effect.as(wake, undefined),
+      Effect.as(Deferred.await(closing), undefined)
+    ])
+    if (pass === undefined || Deferred.isDoneUnsafe(closing)) return again
     const claim = yield* connections.claim(key, {
       generation: connection.generation,
       epoch: connection.epoch,
