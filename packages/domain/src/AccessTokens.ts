@@ -16,6 +16,7 @@ import { isFresh } from "./Credentials.ts"
 import { type Deadlines, DeadlinesInForce } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
+import { brakeOf } from "./internal/brake.ts"
 import { withPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import { makeRenewals } from "./internal/renewals.ts"
@@ -147,13 +148,17 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           rejected: Digest | undefined
         ) {
           if (!current.rejected) {
-            const fresh = isFresh(current.credentials, minValidity, yield* DateTime.now)
+            const now = yield* DateTime.now
+            const fresh = isFresh(current.credentials, minValidity, now)
             if (rejected === undefined) {
               if (fresh) return yield* Effect.tap(open(current), countStored)
             } else {
               const token = yield* open(current)
               if (entropy.digest(token.accessToken) === rejected) {
-                yield* connections.reject(key, current)
+                // Said to whoever complains: one path that refuses every token takes none away from the others.
+                const braked = brakeOf(current, now)
+                if (braked === undefined) yield* connections.reject(key, current)
+                else if (fresh) return yield* braked
               } else if (fresh) {
                 yield* countStored
                 return token

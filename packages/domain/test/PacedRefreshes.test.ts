@@ -318,13 +318,52 @@ describe("a resource that refuses every token", () => {
           const error = yield* Effect.flip(tokens.get(key, { rejected: next.accessToken }))
           assert.strictEqual(error.code, "access_token_refused")
           assert.isDefined(error._tag === "TokenError" ? error.retryAfter : undefined)
-          assert.strictEqual((yield* Effect.flip(tokens.get(key))).code, "access_token_refused")
+          // Everybody else keeps the token.
+          const { accessToken } = yield* tokens.get(key)
+          assert.strictEqual(Redacted.value(accessToken), Redacted.value(next.accessToken))
           yield* TestClock.adjust(Duration.seconds(pause))
         }
         yield* TestClock.adjust("1 second")
         rejected = next.accessToken
       }
       assert.strictEqual(seen.total, 3)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("is given another one at once where the clock was set back meanwhile", () =>
+    Effect.gen(function*() {
+      const tokens = yield* AccessTokens
+      yield* TestClock.adjust("10 days")
+      const key = yield* keyOf("mcp")
+      yield* connect(key)
+      const first = yield* tokens.get(key)
+      const second = yield* tokens.get(key, { rejected: first.accessToken })
+      yield* TestClock.setTime(DateTime.toEpochMillis(yield* DateTime.now) - Duration.toMillis("1 day"))
+      const third = yield* tokens.get(key, { rejected: second.accessToken })
+      assert.notStrictEqual(Redacted.value(third.accessToken), Redacted.value(second.accessToken))
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("keeps nobody from the refresh that its token's end asks for", () =>
+    Effect.gen(function*() {
+      const { provider, seen } = yield* observed
+      provider.lifetime = 20
+      const [store, tokens] = [yield* ConnectionStore, yield* AccessTokens]
+      const stored = (key: ConnectionKey) => Effect.map(store.get(key), Option.getOrThrow)
+      for (const refused of [true, false]) {
+        const key = yield* keyOf(refused ? "complaint" : "marked")
+        yield* connect(key)
+        const first = yield* tokens.get(key)
+        const second = yield* tokens.get(key, { rejected: first.accessToken })
+        if (!refused) {
+          // As a replica of a former version leaves it.
+          yield* store.reject(key, yield* stored(key))
+          assert.strictEqual((yield* Effect.flip(tokens.get(key))).code, "access_token_refused")
+        }
+        const before = seen.total
+        yield* TestClock.adjust("25 seconds")
+        const third = yield* tokens.get(key, refused ? { rejected: second.accessToken } : {})
+        assert.strictEqual(third.generation, 3)
+        assert.strictEqual(seen.total, before + 1)
+      }
     }).pipe(Effect.provide(layer)))
 
   it.effect("is given another one when the token is refused that a refresh in time has brought", () =>

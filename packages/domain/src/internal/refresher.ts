@@ -27,7 +27,7 @@ import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { openAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
-import { brake } from "./brake.ts"
+import { brakeOf } from "./brake.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 import { makeLateResults } from "./lateResults.ts"
 import { makePacer, type Pass, shownBy } from "./pacer.ts"
@@ -120,10 +120,14 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
     const connection = yield* activeConnection(yield* connections.get(key))
-    if (!connection.rejected && isFresh(connection.credentials, minValidity, yield* DateTime.now)) {
-      return { _tag: "Done", token: yield* openAccessToken(cipher, connection) } satisfies Step
+    const now = yield* DateTime.now
+    if (isFresh(connection.credentials, minValidity, now)) {
+      if (!connection.rejected) {
+        return { _tag: "Done", token: yield* openAccessToken(cipher, connection) } satisfies Step
+      }
+      const braked = brakeOf(connection, now)
+      if (braked !== undefined) return yield* braked
     }
-    yield* brake(connection)
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
     const secrets = yield* openSecrets(connection)
     if (yield* adopt(connection)) return again
