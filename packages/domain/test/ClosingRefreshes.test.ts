@@ -1,36 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import * as Canary from "@valetkey/testing/Canary"
-import { Context, DateTime, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Scope } from "effect"
+import { Context, Deferred, Duration, Effect, Exit, Fiber, Layer, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { keyOf, layerWith, Provider, refuse } from "./World.ts"
-
-const shared = "https://as.example"
-
-/** A connection whose access token is over, and whose refresh token may be sent once. */
-const expired = Effect.fnUntraced(function*(slug: string) {
-  const key = yield* keyOf(slug)
-  const issuedAt = DateTime.subtract(yield* DateTime.now, { hours: 2 })
-  yield* (yield* Connections).deposit(key, {
-    grant: {
-      issuer: shared,
-      tokenEndpoint: `${shared}/token`,
-      clientId: "client",
-      authMethod: "none",
-      redemptionPolicy: "strict"
-    },
-    credentials: {
-      accessToken: Canary.make("access_token"),
-      refreshToken: Canary.make("refresh_token"),
-      tokenType: "Bearer",
-      issuedAt,
-      expiresAt: DateTime.add(issuedAt, { hours: 1 })
-    }
-  })
-  return key
-})
+import { expired, quiet, shared } from "./Paced.ts"
+import { layerWith, Provider, refuse } from "./World.ts"
 
 /** A process on the store of the test, and what ends it. */
 const process = Effect.fnUntraced(function*(options?: Parameters<typeof AccessTokens.layer>[0]) {
@@ -38,9 +12,6 @@ const process = Effect.fnUntraced(function*(options?: Parameters<typeof AccessTo
   const context = yield* Scope.provide(Layer.build(Layer.fresh(AccessTokens.layer(options))), scope)
   return { tokens: Context.get(context, AccessTokens), close: Scope.close(scope, Exit.void) }
 })
-
-/** Lets fibers run until nothing more happens without the clock. */
-const quiet = Effect.forEach(Array.from({ length: 200 }), () => Effect.yieldNow, { discard: true })
 
 describe("an application that closes", () => {
   it.effect("waits for the redemption under way, and those that wait for a slot send nothing any more", () =>
@@ -56,7 +27,7 @@ describe("an application that closes", () => {
           return Effect.tap(honest(issue, grant), Deferred.await(gate))
         })
       const { close, tokens } = yield* process({ caps: [{ endpoint: shared, cap: 1 }] })
-      const keys = yield* Effect.forEach([0, 1, 2, 3], (index) => expired(`k-${index}`))
+      const keys = yield* Effect.forEach([0, 1, 2, 3], (index) => expired(`k-${index}`, { redemptionPolicy: "strict" }))
       const calls = yield* Effect.forEach(
         keys,
         (key) => Effect.forkChild(Effect.result(tokens.get(key)), { startImmediately: true })

@@ -1,54 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
-import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { threshold } from "@valetkey/domain/Pacing"
 import { PacingStore } from "@valetkey/domain/PacingStore"
-import * as Canary from "@valetkey/testing/Canary"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { Context, DateTime, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect"
+import { DateTime, Duration, Effect, Fiber, Latch, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
+import { expired, quiet, replica, shared } from "./Paced.ts"
 import { connect, keyOf, layerWith, Provider, refuse } from "./World.ts"
 
-const shared = "https://as.example"
 const other = "https://other.example"
 const cap = 4
 const layer = layerWith()
 const layerCapped = layerWith({ caps: [{ endpoint: shared, cap }] })
 
-/** A connection whose access token is over. */
-const expired = Effect.fnUntraced(
-  function*(slug: string, input: { at?: string; issuer?: string; tenant?: string } = {}) {
-    const key = yield* keyOf(slug, input.tenant === undefined ? {} : { tenant: input.tenant })
-    const issuedAt = DateTime.subtract(yield* DateTime.now, { hours: 2 })
-    const at = input.at ?? shared
-    yield* (yield* Connections).deposit(key, {
-      grant: {
-        issuer: input.issuer ?? at,
-        tokenEndpoint: `${at}/token`,
-        clientId: "client",
-        authMethod: "none",
-        redemptionPolicy: "retry-once"
-      },
-      credentials: {
-        accessToken: Canary.make("access_token"),
-        refreshToken: Canary.make("refresh_token"),
-        tokenType: "Bearer",
-        issuedAt,
-        expiresAt: DateTime.add(issuedAt, { hours: 1 })
-      }
-    })
-    return key
-  }
-)
-
 const many = (count: number, name: string, input: { at?: string; tenant?: string } = {}) =>
   Effect.forEach(Array.from({ length: count }), (_, index) => expired(`${name}-${index}`, input))
-
-/** Another replica on the same store. */
-const replica = (options?: Parameters<typeof AccessTokens.layer>[0]) =>
-  Effect.map(Layer.build(Layer.fresh(AccessTokens.layer(options))), Context.get(AccessTokens))
 
 /** The provider with its requests counted, and held while the gate is shut. */
 const observed = Effect.gen(function*() {
@@ -75,9 +43,6 @@ const all = (tokens: AccessTokens["Service"], keys: ReadonlyArray<ConnectionKey>
   Effect.forkChild(Effect.forEach(keys, (key) => settled(tokens, key), { concurrency: "unbounded" }), {
     startImmediately: true
   })
-
-/** Lets fibers run until nothing more happens without the clock. */
-const quiet = Effect.forEach(Array.from({ length: 200 }), () => Effect.yieldNow, { discard: true })
 
 describe("an endpoint that asks for a pause", () => {
   it.effect("gets it from every replica and every connection of the tenant, and from no other tenant", () =>

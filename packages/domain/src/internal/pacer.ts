@@ -68,23 +68,6 @@ export const makePacer = Effect.fnUntraced(function*(options: {
     return admission
   })
 
-  /** Waits for a pause that is over soon, and says when to come back from any other. */
-  const enter = Effect.fnUntraced(function*(endpoint: PacedEndpoint, topic: string, patientUntil: bigint) {
-    while (true) {
-      const admission = yield* admit(endpoint, topic)
-      if (admission._tag !== "Wait") return admission
-      const { reason, remaining } = admission
-      if ((yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(remaining) > patientUntil) {
-        yield* Metric.update(Instruments.paced(reason), 1)
-        return yield* new TokenError({
-          code: "authorization_server_unavailable",
-          retryAfter: Duration.max(remaining, Duration.seconds(1))
-        })
-      }
-      yield* Effect.sleep(remaining)
-    }
-  })
-
   const report = (endpoint: PacedEndpoint, topic: string, answer: EndpointAnswer): Effect.Effect<void> =>
     Effect.gen(function*() {
       // Of an endpoint that is well, an answer says nothing new.
@@ -111,18 +94,37 @@ export const makePacer = Effect.fnUntraced(function*(options: {
       return report(endpoint, topic, { _tag: "Abandoned" })
     })
     yield* Effect.addFinalizer(() => abandonProbe)
-    const ask = Effect.uninterruptibleMask((restore) =>
-      Effect.tap(
-        restore(enter(endpoint, topic, patientUntil)),
-        ({ _tag }) => Effect.sync(() => isProbing = _tag === "Probe")
-      )
+    // A probe that was granted is known here, whatever ends the wait.
+    const ask = Effect.uninterruptible(
+      Effect.tap(admit(endpoint, topic), ({ _tag }) => Effect.sync(() => isProbing = _tag === "Probe"))
     )
-    yield* ask
+    /** Waits for a pause that is over soon, and says when to come back from any other. */
+    const enter = Effect.gen(function*() {
+      while (true) {
+        const admission = yield* ask
+        if (admission._tag !== "Wait") return
+        const { reason, remaining } = admission
+        if ((yield* Clock.monotonicTimeNanos) + Duration.toNanosUnsafe(remaining) > patientUntil) {
+          yield* Metric.update(Instruments.paced(reason), 1)
+          return yield* new TokenError({
+            code: "authorization_server_unavailable",
+            retryAfter: Duration.max(remaining, Duration.seconds(1))
+          })
+        }
+        yield* Effect.sleep(remaining)
+      }
+    })
+    yield* enter
     let slot: Slot | undefined
-    if (cap !== undefined) {
-      slot = yield* takeSlot(cap, key.tenant)
-      // Much may have happened while others had their turn.
-      if (!isProbing) yield* ask
+    while (cap !== undefined && slot === undefined) {
+      const taken = yield* takeSlot(cap, key.tenant)
+      // Much may have happened while others had their turn; and no pause is waited out with a slot that others could use.
+      if (isProbing || (yield* ask)._tag !== "Wait") {
+        slot = taken
+      } else {
+        yield* taken.release
+        yield* enter
+      }
     }
     return {
       isGood: slot?.lasts(deadlines.http) ?? Effect.succeed(true),

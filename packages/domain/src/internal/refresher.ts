@@ -104,7 +104,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     const patientUntil = begun + Duration.toNanosUnsafe(shortPause)
     let claimFor = deadlines.claim
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const step = yield* round(key, minValidity, { claimFor, patientUntil })
+      const step = yield* round(key, minValidity, { claimFor, giveUpAt, patientUntil })
       if (step._tag === "Done") return step.token
       // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
       if (step.overtaken) claimFor = Duration.min(Duration.times(claimFor, 2), deadlines.lease)
@@ -116,7 +116,11 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const round = Effect.fnUntraced(function*(
     key: ConnectionKey,
     minValidity: Duration.Duration,
-    { claimFor, patientUntil }: { readonly claimFor: Duration.Duration; readonly patientUntil: bigint }
+    { claimFor, giveUpAt, patientUntil }: {
+      readonly claimFor: Duration.Duration
+      readonly giveUpAt: bigint
+      readonly patientUntil: bigint
+    }
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
     const connection = yield* activeConnection(yield* connections.get(key))
@@ -131,11 +135,13 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
     const secrets = yield* openSecrets(connection)
     if (yield* adopt(connection)) return again
+    const patience = Duration.nanos(giveUpAt - (yield* Clock.monotonicTimeNanos))
     // Whoever waits here holds no lease, and what somebody else has done meanwhile ends the wait.
     const pass = yield* Effect.raceAllFirst([
       admit(connection, patientUntil),
       Effect.as(wake, undefined),
-      Effect.as(Deferred.await(closing), undefined)
+      Effect.as(Deferred.await(closing), undefined),
+      Effect.as(Effect.sleep(patience), undefined)
     ])
     if (pass === undefined || Deferred.isDoneUnsafe(closing)) return again
     const claim = yield* connections.claim(key, {
@@ -232,11 +238,13 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       Effect.result
     )
     yield* Checkpoint.reach("refresh.response_received")
-    yield* pass.release
+    const shown = shownBy(answer)
+    // Whoever is next must find the pause that a failure asks for; the end of the round releases after it is recorded.
+    if (shown._tag === "Answered") yield* pass.release
     // What was redeemed comes first: nothing stands between its arrival and the spool.
     return yield* Effect.ensuring(
       settle(connection, fence, secrets, answer),
-      pass.answered(shownBy(answer)).pipe(Effect.timeoutOption(storing), Effect.interruptible)
+      pass.answered(shown).pipe(Effect.timeoutOption(storing), Effect.interruptible)
     )
   })
 
