@@ -6,7 +6,7 @@ export interface EndpointState {
   readonly failures: number
   /** How often in a row the circuit opened. */
   readonly trips: number
-  /** Until when nobody asks, because nobody answered. */
+  /** Until when nobody asks, because nobody answered; before the circuit opens, when that was last. */
   readonly openUntil: number
   /** Until when one request of somebody decides whether the endpoint is back. */
   readonly probeUntil: number
@@ -88,7 +88,8 @@ export const decideAnswer = (
       }
     case "Silent": {
       const failures = state.failures + 1
-      return failures < threshold || state.openUntil > now ? { ...state, failures } : {
+      if (failures < threshold) return { ...state, failures, openUntil: now }
+      return state.failures >= threshold && state.openUntil > now ? { ...state, failures } : {
         ...state,
         failures,
         trips: state.trips + 1,
@@ -106,6 +107,13 @@ export const isExpected = (answer: EndpointAnswer): boolean => answer._tag === "
 
 /** Whether the state says nothing that has to be kept. */
 export const isHealthy = (state: EndpointState, now: number): boolean => state.failures === 0 && state.notBefore <= now
+
+/** How long a state is kept after the last of its times, if nobody asks the endpoint any more. */
+export const retention = Duration.hours(1)
+
+/** Whether the state is so old that it is not kept. */
+export const isPast = ({ notBefore, openUntil, probeUntil }: EndpointState, now: number): boolean =>
+  Math.max(openUntil, probeUntil, notBefore) < now - Duration.toMillis(retention)
 
 /** How many redemptions may be under way at a provider at once, over all tenants and replicas. */
 export interface RedemptionCap {

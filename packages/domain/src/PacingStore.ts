@@ -25,7 +25,7 @@ export class PacingStore extends Context.Service<PacingStore, {
   /**
    * Records what a request has shown, by `Pacing.decideAnswer`, in one atomic step. `healthy` when nothing has to be known
    * of the endpoint from now on; `changed` when that is another state than before. Good news of an endpoint of which
-   * nothing is stored writes nothing.
+   * nothing is stored writes nothing. Bad news forgets what is past of the tenant's other endpoints, by `Pacing.isPast`.
    */
   report(
     endpoint: PacedEndpoint,

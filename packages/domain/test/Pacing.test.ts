@@ -122,6 +122,16 @@ describe("the state of a token endpoint", () => {
     assert.deepStrictEqual(waits, [4, 8, 16, 32, 60, 60, 60, 60])
     assert.strictEqual(Duration.toSeconds(cooldown(1_000_000)), 60)
   })
+
+  it("opens for no longer when the clock was set back since the last failure", () => {
+    const silent = { _tag: "Silent" } as const
+    let state = healthy
+    for (let times = 1; times < threshold; times++) {
+      state = decideAnswer(state, { answer: silent, now: Duration.toMillis("2 days") })
+    }
+    const now = Duration.toMillis("1 day")
+    assert.strictEqual(decideAnswer(state, { answer: silent, now }).openUntil, now + Duration.toMillis(cooldown(0)))
+  })
 })
 
 describe("a cap", () => {

@@ -1,4 +1,4 @@
-import { decideAdmission, decideAnswer, healthy, isExpected, isHealthy } from "@valetkey/domain/Pacing"
+import { decideAdmission, decideAnswer, healthy, isExpected, isHealthy, isPast } from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
@@ -25,6 +25,11 @@ export const layer: Layer.Layer<PacingStore, never, MemoryWorld> = Layer.effect(
         atomicallyOf(world, endpoint.tenant, "report", (now) => {
           const before = stateOf(endpoint)
           if (before === undefined && isExpected(answer)) return { healthy: true, changed: false }
+          if (!isExpected(answer)) {
+            for (const [path, { state, tenant }] of world.endpoints) {
+              if (tenant === endpoint.tenant && isPast(state, now)) world.endpoints.delete(path)
+            }
+          }
           const state = decideAnswer(before ?? healthy, { answer, now })
           if (isHealthy(state, now)) world.endpoints.delete(pathOf(endpoint))
           else world.endpoints.set(pathOf(endpoint), { tenant: endpoint.tenant, state })

@@ -1,4 +1,11 @@
-import { decideAdmission, decideAnswer, type EndpointState, isExpected, isHealthy } from "@valetkey/domain/Pacing"
+import {
+  decideAdmission,
+  decideAnswer,
+  type EndpointState,
+  isExpected,
+  isHealthy,
+  retention
+} from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { Duration, Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
@@ -54,6 +61,7 @@ export const layer: Layer.Layer<PacingStore, never, Database> = Layer.effect(
                   open_until = ${at(sql, next.openUntil)}, probe_until = ${at(sql, next.probeUntil)},
                   not_before = ${at(sql, next.notBefore)}
                 WHERE ${ofEndpoint(sql, endpoint)}`
+            if (!isExpected(answer)) yield* forgetPast(sql, endpoint)
             return { healthy: isHealthy(next, now), changed: true }
           })),
 
@@ -90,6 +98,16 @@ export const layer: Layer.Layer<PacingStore, never, Database> = Layer.effect(
     })
   })
 )
+
+/** Skips what others are at: two that report at once must not wait for each other's endpoints. */
+const forgetPast = (sql: Sql, endpoint: PacedEndpoint) =>
+  sql`DELETE FROM token_endpoints WHERE tenant = ${endpoint.tenant} AND token_endpoint IN (
+      SELECT token_endpoint FROM token_endpoints
+      WHERE tenant = ${endpoint.tenant} AND token_endpoint <> ${endpoint.tokenEndpoint}
+        AND coalesce(greatest(open_until, probe_until, not_before), '-infinity')
+          < clock_timestamp() - ${Duration.toMillis(retention)}::float8 * interval '1 millisecond'
+      FOR UPDATE SKIP LOCKED
+    )`
 
 const ofEndpoint = (sql: Sql, { tenant, tokenEndpoint }: PacedEndpoint) =>
   sql`tenant = ${tenant} AND token_endpoint = ${tokenEndpoint}`

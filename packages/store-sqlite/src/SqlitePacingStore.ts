@@ -4,7 +4,8 @@ import {
   type EndpointState,
   healthy,
   isExpected,
-  isHealthy
+  isHealthy,
+  retention
 } from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { Duration, Effect, Layer } from "effect"
@@ -32,6 +33,13 @@ export const layer: Layer.Layer<PacingStore, never, SqliteDatabase> = Layer.effe
         database.write("report", (session, now) => {
           const before = stateOf(session, endpoint)
           if (before === undefined && isExpected(answer)) return { healthy: true, changed: false }
+          if (!isExpected(answer)) {
+            session.run(
+              "DELETE FROM token_endpoints WHERE tenant = ? AND max(open_until, probe_until, not_before) < ?",
+              endpoint.tenant,
+              now - Duration.toMillis(retention)
+            )
+          }
           const next = decideAnswer(before ?? healthy, { answer, now })
           if (!isHealthy(next, now)) setState(session, endpoint, next)
           else {

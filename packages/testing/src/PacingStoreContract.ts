@@ -105,6 +105,29 @@ export const cases = <R>(it: Vitest.MethodsNonLive<PacingStore | R>, options: Fi
         assert.deepStrictEqual(yield* report(endpoint, answered), { healthy: true, changed: true })
       }))
 
+    it.effect("forgets the tenant's endpoints that nobody asked for an hour when another one fails, and no younger ones", () =>
+      Effect.gen(function*() {
+        const tripped = yield* opened
+        const stranger = yield* opened
+        const [silentOnce, paused, late] = [1, 2, 3].map(() => ({ ...newEndpoint(), tenant: tripped.tenant }))
+        yield* report(silentOnce!, silent)
+        yield* report(paused!, { _tag: "Asked", delay: Duration.minutes(30) })
+        yield* options.advance(Duration.minutes(50))
+        yield* report(late!, silent)
+        const kept = Effect.forEach(
+          [tripped, silentOnce!, paused!, late!, stranger],
+          (endpoint) => Effect.map(admit(endpoint), ({ healthy }) => !healthy)
+        )
+        yield* report(tripped, silent)
+        assert.deepStrictEqual(yield* kept, [true, true, true, true, true])
+        yield* options.advance(Duration.minutes(20))
+        yield* report({ ...newEndpoint(), tenant: tripped.tenant }, silent)
+        assert.deepStrictEqual(yield* kept, [true, false, true, true, true])
+        yield* options.advance(Duration.minutes(90))
+        yield* report(silentOnce!, silent)
+        assert.deepStrictEqual(yield* kept, [false, true, false, false, true])
+      }))
+
     it.effect("I10 keeps what one tenant's clients bring about from every other tenant, and endpoints apart", () =>
       Effect.gen(function*() {
         const endpoint = yield* opened
