@@ -91,8 +91,12 @@ export const play = Effect.fnUntraced(function*({ api, clientSecret, evidence, p
   assert.strictEqual(second.status, 200)
   assert.notStrictEqual(second.json["accessToken"], first.json["accessToken"])
 
+  // What a consent brought may be refused at once; what a refusal brought may not.
+  assert.strictEqual((yield* ask({ rejectedToken: second.json["accessToken"] })).json["code"], "access_token_refused")
+  assert.strictEqual((yield* visit())["status"], "completed")
+  const third = yield* ask({})
   provider.script("token", [echo(provider, "application/json", refusal("temporarily_unavailable"), 503)])
-  assert.strictEqual((yield* ask({ rejectedToken: second.json["accessToken"] })).status, 503)
+  assert.strictEqual((yield* ask({ rejectedToken: third.json["accessToken"] })).status, 503)
   provider.script("token", [echo(provider, "application/json", refusal("invalid_grant"))])
   assert.strictEqual((yield* ask({})).json["code"], "reauthorization_required")
   assert.strictEqual((yield* visit())["status"], "completed")
