@@ -1,22 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { breakages, type Name } from "./Breakage.ts"
-import { run, type RunOptions } from "./Run.ts"
-
-/** What a run of some seconds found, by guarantee. */
-const found = (options: Partial<RunOptions>) =>
-  Effect.promise(async () => {
-    const { findings, incidents } = await run({
-      seed: 1,
-      seconds: 12,
-      connections: 30,
-      workers: 24,
-      replicas: 3,
-      ...options
-    })
-    const violations = findings.flatMap(({ violations }) => violations)
-    return { incidents, violations, ids: [...new Set(violations.map(({ id }) => id))] }
-  })
+import { found } from "./Finding.ts"
 
 const limit = 300_000
 
@@ -62,22 +46,4 @@ describe("replicas under chaos", () => {
       }),
     limit
   )
-
-  // Which guarantee a broken build breaks first is up to chance; these it can break.
-  const broken: Readonly<Record<Name, ReadonlyArray<string>>> = {
-    "no-fence": ["I3", "I4", "I5", "I19", "I20", "I21"],
-    "no-sent-phase": ["I1", "I5"],
-    "loser-wipes": ["I5"]
-  }
-
-  for (const name of Object.keys(breakages) as ReadonlyArray<Name>) {
-    it.live(`finds the deliberately broken build ${name}`, () =>
-      Effect.gen(function*() {
-        let ids: ReadonlyArray<string> = []
-        for (let seed = 1; seed <= 4 && ids.length === 0; seed++) {
-          ids = (yield* found({ seed, seconds: 30, broken: name })).ids
-        }
-        assert.isTrue(ids.some((id) => broken[name].includes(id)), `found ${ids.join() || "nothing"}`)
-      }), 2 * limit)
-  }
 })

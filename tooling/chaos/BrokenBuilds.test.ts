@@ -1,0 +1,26 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { breakages, type Name } from "./Breakage.ts"
+import { found } from "./Finding.ts"
+
+const limit = 600_000
+
+describe("chaos", () => {
+  // Which guarantee a broken build breaks first is up to chance; these it can break.
+  const broken: Readonly<Record<Name, ReadonlyArray<string>>> = {
+    "no-fence": ["I3", "I4", "I5", "I19", "I20", "I21"],
+    "no-sent-phase": ["I1", "I5"],
+    "loser-wipes": ["I5"]
+  }
+
+  for (const name of Object.keys(breakages) as ReadonlyArray<Name>) {
+    it.live(`finds the deliberately broken build ${name}`, () =>
+      Effect.gen(function*() {
+        let ids: ReadonlyArray<string> = []
+        for (let seed = 1; seed <= 4 && ids.length === 0; seed++) {
+          ids = (yield* found({ seed, seconds: 30, broken: name })).ids
+        }
+        assert.isTrue(ids.some((id) => broken[name].includes(id)), `found ${ids.join() || "nothing"}`)
+      }), limit)
+  }
+})
