@@ -134,6 +134,8 @@ describe.concurrent("a bad installation", () => {
           yield* Effect.acquireRelease(
             Effect.callback<ReturnType<typeof createServer>>((resume) => {
               const squatter = createServer((socket) => socket.destroy())
+              // Somebody else on this machine may have it already: taken all the same.
+              squatter.once("error", () => resume(Effect.succeed(squatter)))
               squatter.listen(Number(used.port), "127.0.0.1", () => resume(Effect.succeed(squatter)))
             }),
             (squatter) => Effect.callback<void>((resume) => void squatter.close(() => resume(Effect.void)))
