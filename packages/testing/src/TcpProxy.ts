@@ -19,7 +19,7 @@ export interface TcpProxy {
   readonly port: number
   /** The URL with this proxy in the place of its host and port. */
   through(url: string | URL): string
-  /** Changes what happens to open and new connections from now on; swallowed bytes are lost. */
+  /** Changes what happens to open and new connections from now on. A connection of which bytes were swallowed stays silent. */
   setMode(mode: Mode): void
   /** Holds every chunk back for so many milliseconds, both ways and in order, from now on. */
   setDelay(milliseconds: number): void
@@ -55,7 +55,7 @@ export const make = (target: Target): Effect.Effect<TcpProxy, never, Scope.Scope
           allowHalfOpen: true,
           ...(target.from === undefined ? {} : { localAddress: target.from })
         })
-        const pair: Pair = { near, far, left: weather.resetAfter }
+        const pair: Pair = { near, far, left: weather.resetAfter, isBroken: false }
         pairs.add(pair)
         carry(pair, near, far, weather, () => pairs.delete(pair))
         carry(pair, far, near, weather, () => pairs.delete(pair))
@@ -104,6 +104,8 @@ interface Pair {
   readonly far: Socket
   /** Bytes that may still come from the target before the connection is reset. */
   left: number | undefined
+  /** Whether bytes were lost. */
+  isBroken: boolean
 }
 
 /** What happens to every connection now. */
@@ -120,23 +122,37 @@ const reset = ({ far, near }: Pair): void => {
   far.resetAndDestroy()
 }
 
-/** Carries one direction. What is delayed stays in order, an end behind the bytes before it. */
+/**
+ * Carries one direction. Everything leaves in the order in which it came, whatever delays and resets are set meanwhile: TCP
+ * loses connections, never bytes of one that lives, and never their order (RFC 9293 §3.4).
+ */
 const carry = (pair: Pair, from: Socket, to: Socket, weather: Weather, gone: () => void): void => {
-  let due = 0
+  const held: Array<{ readonly due: number; readonly act: () => void }> = []
+  let timer: NodeJS.Timeout | undefined
+  const release = (): void => {
+    timer = undefined
+    for (let next = held[0]; next !== undefined; next = held[0]) {
+      const wait = next.due - performance.now()
+      if (wait > 0) return void (timer = setTimeout(release, wait))
+      held.shift()
+      next.act()
+    }
+  }
   const later = (act: () => void): void => {
-    const now = performance.now()
-    if (weather.delay === 0 && due <= now) return act()
-    due = Math.max(due, now + weather.delay)
-    setTimeout(act, due - now)
+    held.push({ due: performance.now() + weather.delay, act })
+    if (timer === undefined) release()
   }
   from.on("data", (chunk: Buffer) => {
-    if (weather.mode !== "forward") return void (weather.swallowed += chunk.length)
+    // What lost bytes once stays silent: nothing that came later may stand in their place.
+    if (pair.isBroken || weather.mode !== "forward") {
+      pair.isBroken = true
+      return void (weather.swallowed += chunk.length)
+    }
     if (to === pair.far) weather.asked += chunk.length
     const left = from === pair.far ? pair.left : undefined
     if (left !== undefined && chunk.length > left) {
-      to.write(chunk.subarray(0, left), () => reset(pair))
-      pair.left = 0
-      return
+      pair.isBroken = true
+      return later(() => void to.write(chunk.subarray(0, left), () => reset(pair)))
     }
     if (left !== undefined) pair.left = left - chunk.length
     later(() => void to.write(chunk))

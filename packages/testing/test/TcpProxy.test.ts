@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as TcpProxy from "@valetkey/testing/TcpProxy"
-import { Effect, Exit, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net"
 import pg from "pg"
 
 const get = (url: string) => Effect.tryPromise((signal) => fetch(url, { signal, headers: { connection: "close" } }))
@@ -69,4 +70,65 @@ describe("TcpProxy", () => {
       proxy.setResetAfter(undefined)
       assert.strictEqual((yield* timed).body.issuer, provider.issuer)
     }).pipe(Effect.scoped))
+
+  it.live("keeps every byte in its place while delays change, and lets nothing stand in the place of what it lost", () =>
+    Effect.gen(function*() {
+      const target = yield* lines
+      const proxy = yield* TcpProxy.make({ port: target.port })
+      const client = yield* dialled(proxy.port)
+      const near = yield* target.accepted
+      let sent = 0
+      for (const delay of [40, 3, 0, 25, 1, 0, 12, 0]) {
+        proxy.setDelay(delay)
+        for (let line = 0; line < 5; line++) {
+          yield* Effect.promise(() => new Promise((done) => near.write(`${sent++}\n`, done)))
+          yield* Effect.promise(() => new Promise((done) => setImmediate(done)))
+        }
+      }
+      yield* client.reads(sent)
+      assert.deepStrictEqual(client.lines(), Array.from({ length: sent }, (_, line) => String(line)))
+
+      proxy.setMode("blackhole")
+      near.write("lost\n")
+      yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => proxy.swallowed() > 0 }))
+      const swallowed = proxy.swallowed()
+      proxy.setMode("forward")
+      near.write("later\n")
+      yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => proxy.swallowed() > swallowed }))
+      assert.strictEqual(client.lines().length, sent)
+    }).pipe(Effect.scoped))
+})
+
+/** A server that hands over the one connection it gets. */
+const lines = Effect.gen(function*() {
+  const accepted = yield* Deferred.make<Socket>()
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<Server>((resume) => {
+      const server = createServer((socket) => {
+        // The client leaves without a word at the end.
+        socket.on("error", () => {})
+        Deferred.doneUnsafe(accepted, Effect.succeed(socket))
+      })
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => void server.close())
+  )
+  return { port: (server.address() as AddressInfo).port, accepted: Deferred.await(accepted) }
+})
+
+/** A client that keeps the lines that it read. */
+const dialled = Effect.fnUntraced(function*(port: number) {
+  let text = ""
+  const socket = yield* Effect.acquireRelease(
+    Effect.sync(() => connect({ host: "127.0.0.1", port })),
+    (socket) => Effect.sync(() => void socket.destroy())
+  )
+  socket.setEncoding("utf8").on("error", () => {}).on("data", (chunk: string) => {
+    text += chunk
+  })
+  const read = () => text.split("\n").slice(0, -1)
+  return {
+    lines: read,
+    reads: (count: number) => Effect.yieldNow.pipe(Effect.repeat({ until: () => read().length >= count }))
+  }
 })
