@@ -1,0 +1,97 @@
+import { Clock, Duration, Effect, Metric, Result } from "effect"
+import type { AccessTokenError } from "../AccessToken.ts"
+import { isSame } from "../Account.ts"
+import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import type { Connection } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import type { Credentials } from "../Credentials.ts"
+import type { Deadlines } from "../Deadlines.ts"
+import * as Instruments from "../Instruments.ts"
+import { storingTime } from "./insisting.ts"
+import { type Pass, shownBy } from "./pacer.ts"
+import { makeRefreshFailures } from "./refreshFailures.ts"
+import { makeRefreshResults } from "./refreshResults.ts"
+import type { RefreshSecrets } from "./refreshSecrets.ts"
+import { again, overtaken, type Step } from "./refreshStep.ts"
+
+/** A connection whose redemption was claimed, and what it takes to send the request. */
+export interface Redemption {
+  readonly connection: Connection
+  readonly fence: number
+  readonly secrets: RefreshSecrets
+  readonly pass: Pass
+}
+
+/** Builds one redemption from the claim on: marked as sent, sent, settled. Nobody interrupts it but at the waits it names. */
+export const makeRedemptions = Effect.fnUntraced(function*(deadlines: Deadlines) {
+  const connections = yield* ConnectionStore
+  const server = yield* AuthorizationServer
+  const failures = yield* makeRefreshFailures(deadlines)
+  const store = yield* makeRefreshResults({ deadlines, failures })
+
+  const settle = (
+    { connection, fence, secrets }: Redemption,
+    answer: Result.Result<Credentials, RedemptionError>
+  ): Effect.Effect<Step, AccessTokenError> => {
+    if (Result.isFailure(answer)) return failures.settle(connection, fence, secrets, answer.failure)
+    return secrets.account !== undefined && answer.success.account !== undefined &&
+        !isSame(secrets.account, answer.success.account)
+      ? failures.refuseStranger(connection, fence, secrets)
+      : store(connection, secrets, answer.success)
+  }
+
+  const send = ({ connection, secrets }: Redemption) =>
+    server.refresh(connection.grant, secrets).pipe(
+      Effect.timeoutOrElse({
+        duration: deadlines.http,
+        orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))
+      }),
+      Effect.interruptible,
+      Effect.result
+    )
+
+  const redeem = Effect.fnUntraced(function*(redemption: Redemption): Effect.fn.Return<Step, AccessTokenError> {
+    const { connection, fence, pass } = redemption
+    const { epoch, generation, key } = connection
+    yield* Checkpoint.reach("refresh.claimed")
+    const marking = yield* Clock.monotonicTimeNanos
+    const marked = yield* connections.markSent(key, { generation, epoch, fence, lease: deadlines.lease }).pipe(
+      // Whatever the store made of it, nothing was sent.
+      Effect.tapError(() => failures.giveBack(connection, fence))
+    )
+    if (!marked) return overtaken
+    yield* Checkpoint.reach("refresh.sent")
+    const elapsed = Duration.nanos((yield* Clock.monotonicTimeNanos) - marking)
+    if (
+      Duration.isGreaterThanOrEqualTo(Duration.sum(elapsed, deadlines.refresh), deadlines.lease) ||
+      !(yield* pass.isGood)
+    ) {
+      // A pause ate the lease or the slot: somebody else may take over, so nothing may leave from here.
+      yield* failures.giveBack(connection, fence)
+      return again
+    }
+    const answer = yield* send(redemption)
+    yield* Checkpoint.reach("refresh.response_received")
+    const shown = shownBy(answer)
+    // Whoever is next must find the pause that a failure asks for; the end of the round releases after it is recorded.
+    if (shown._tag === "Answered") yield* pass.release
+    // What was redeemed comes first: nothing stands between its arrival and the spool.
+    return yield* Effect.ensuring(
+      settle(redemption, answer),
+      pass.answered(shown).pipe(Effect.timeoutOption(storingTime(deadlines)), Effect.interruptible)
+    )
+  })
+
+  return (redemption: Redemption): Effect.Effect<Step, AccessTokenError> =>
+    Effect.uninterruptible(timed(redeem(redemption)))
+})
+
+/** Observes how long a redemption took, however it ended. */
+const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.gen(function*() {
+    const begun = yield* Clock.monotonicTimeNanos
+    return yield* Effect.onExit(effect, () =>
+      Effect.flatMap(Clock.monotonicTimeNanos, (ended) =>
+        Metric.update(Instruments.refreshDuration, Number(ended - begun) / 1e9)))
+  })

@@ -1,0 +1,121 @@
+import { Duration, Effect, Option } from "effect"
+import { type AccessTokenError, TokenError } from "../AccessToken.ts"
+import type { RedemptionError } from "../AuthorizationServer.ts"
+import type { Connection, ReauthReason } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import type { Deadlines } from "../Deadlines.ts"
+import type { RefreshFailure } from "../Refresh.ts"
+import { RegistrationStore } from "../RegistrationStore.ts"
+import { connectionTopic, Signals } from "../Signals.ts"
+import { makeAuditing } from "./auditing.ts"
+import { makeInsisting } from "./insisting.ts"
+import { makeRedemptionRules } from "./redemptionRules.ts"
+import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
+import { again, type Step } from "./refreshStep.ts"
+import { makeRefusedClients } from "./refusedClients.ts"
+
+const transientDelay = Duration.seconds(2)
+/** How long a provider is left alone whose answers are of no use until somebody mends it. */
+export const misconfiguredDelay = Duration.seconds(60)
+
+/** Builds what becomes of a redemption that brought nothing. All of it is fenced: a loser marks nothing of the winner's. */
+export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadlines) {
+  const connections = yield* ConnectionStore
+  const signals = yield* Signals
+  const audit = yield* makeAuditing
+  const rulesOf = yield* makeRedemptionRules
+  const forgetRefused = makeRefusedClients(yield* RegistrationStore)
+  const insist = makeInsisting(deadlines)
+
+  /** Records a failure while the lease is held; what cannot be recorded is settled when the lease ends. False when lost. */
+  const record = (
+    connection: Connection,
+    fence: number,
+    failure: RefreshFailure,
+    rules: { readonly lost?: ReauthReason } = {}
+  ): Effect.Effect<boolean> =>
+    insist(connections.fail(connection.key, {
+      generation: connection.generation,
+      epoch: connection.epoch,
+      fence,
+      ...rulesOf(connection),
+      ...rules,
+      failure
+    })).pipe(
+      Effect.tap(signals.notify(connectionTopic(connection.key))),
+      Effect.catch((error) => Effect.as(Effect.logError("failure of a refresh not recorded", error), false))
+    )
+
+  /** Records that nothing was sent, so that anybody may begin at once. */
+  const giveBack = (connection: Connection, fence: number): Effect.Effect<boolean> =>
+    record(connection, fence, { _tag: "Retryable", delay: Duration.zero })
+
+  /** Tells why a person will be asked, if the failure that was recorded is the reason for it. */
+  const tellLoss = Effect.fnUntraced(function*(
+    { epoch, generation, key }: Connection,
+    secrets: RefreshSecrets,
+    recorded: boolean
+  ) {
+    if (!recorded) return
+    const now = Option.getOrUndefined(yield* connections.get(key))
+    if (now?.status._tag !== "needs_reauth" || now.epoch !== epoch || now.generation !== generation) return
+    yield* audit(key, "connection.needs_consent", now.status.reason, generation, usedBy(secrets))
+  }, Effect.catch((error) => Effect.logWarning("why a person is asked is not recorded", error)))
+
+  /** Records what the authorization server, or its silence, said, and tells the caller or sends it to the row. */
+  const settle = Effect.fnUntraced(function*(
+    connection: Connection,
+    fence: number,
+    secrets: RefreshSecrets,
+    error: RedemptionError
+  ): Effect.fn.Return<Step, AccessTokenError> {
+    const { grant, generation, key } = connection
+    const answer = "error" in error.reason ? error.reason.error : undefined
+    yield* Effect.logWarning("refresh failed", error)
+    yield* audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
+    switch (error.reason._tag) {
+      case "Terminal": {
+        const reason = rulesOf(connection).lost ?? "refresh_token_rejected"
+        yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
+        // The row says why the person is asked, or what a new consent has stored meanwhile.
+        return again
+      }
+      case "Configuration":
+        yield* forgetRefused(grant, key, error)
+        yield* record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay })
+        return yield* new TokenError({ code: "client_misconfigured" })
+      case "Transient": {
+        const delay = error.reason.retryAfter ?? transientDelay
+        yield* record(connection, fence, { _tag: "Retryable", delay })
+        return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
+      }
+      case "UnknownOutcome":
+      case "UntrustedIdToken":
+        yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "UnknownOutcome" }))
+        return again
+    }
+  })
+
+  /**
+   * Ends the use of a connection whose refresh was answered with credentials of another account
+   * (OpenID Connect Core 1.0 §12.2). They are dropped: nobody here asked for them, and revoking them could end what their
+   * owner has. The refresh token stays, so that a disconnect can end the grant.
+   */
+  const refuseStranger = Effect.fnUntraced(function*(connection: Connection, fence: number, secrets: RefreshSecrets) {
+    const { generation, key } = connection
+    yield* Effect.logError("a refresh was answered with the credentials of another account", {
+      code: "account_changed",
+      server: key.server,
+      generation
+    })
+    yield* audit(key, "token.refresh_failed", "account_changed", generation, usedBy(secrets))
+    const failure = { _tag: "Terminal", reason: "account_changed" } as const
+    yield* tellLoss(connection, secrets, yield* record(connection, fence, failure, { lost: "account_changed" }))
+    return again
+  })
+
+  return { record, giveBack, settle, refuseStranger }
+})
+
+/** What a redemption that failed may still do. */
+export type RefreshFailures = Effect.Success<ReturnType<typeof makeRefreshFailures>>

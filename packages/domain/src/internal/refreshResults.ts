@@ -1,0 +1,119 @@
+import { Effect, Redacted } from "effect"
+import { type AccessToken, type AccessTokenError, destinationOf, TokenError } from "../AccessToken.ts"
+import * as Checkpoint from "../Checkpoint.ts"
+import { Cipher } from "../Cipher.ts"
+import { type Connection, Generation } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import { type Credentials, mergeRefreshed } from "../Credentials.ts"
+import type { Deadlines } from "../Deadlines.ts"
+import { Entropy } from "../Entropy.ts"
+import { connectionTopic, Signals } from "../Signals.ts"
+import { Spool, type SpoolEntry } from "../Spool.ts"
+import { makeAuditing } from "./auditing.ts"
+import { makeInsisting } from "./insisting.ts"
+import { makeLateResults } from "./lateResults.ts"
+import { makeRedemptionRules } from "./redemptionRules.ts"
+import { misconfiguredDelay, type RefreshFailures } from "./refreshFailures.ts"
+import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
+import { again, done, type Step } from "./refreshStep.ts"
+import { sealCredentials } from "./sealing.ts"
+
+/** Builds the storing of what a redemption brought: spooled first, then committed by generation and epoch, whoever holds the lease. */
+export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures }: {
+  readonly deadlines: Deadlines
+  readonly failures: RefreshFailures
+}) {
+  const connections = yield* ConnectionStore
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const spool = yield* Spool
+  const audit = yield* makeAuditing
+  const dropLate = yield* makeLateResults
+  const rulesOf = yield* makeRedemptionRules
+  const insist = makeInsisting(deadlines)
+
+  const append = (entry: SpoolEntry): Effect.Effect<boolean> =>
+    spool.append(entry).pipe(
+      Effect.as(true),
+      Effect.catchCause((cause) => Effect.as(Effect.logWarning("refreshed credentials not spooled", cause), false))
+    )
+
+  /** Whether the entry's credentials are the connection's next ones; none when the store did not take them in time. */
+  const commit = ({ credentials, epoch, id: resultId, key, redeemed: generation }: SpoolEntry) =>
+    Effect.option(insist(
+      connections.commit(key, { generation, epoch, credentials, resultId }).pipe(
+        // A failed commit may have happened; its result id tells.
+        Effect.catch((error) =>
+          Effect.flatMap(
+            connections.isCommitted(key, resultId),
+            (landed) => landed ? Effect.succeed(true) : Effect.fail(error)
+          )
+        )
+      )
+    ))
+
+  /** What is too late leaves the spool when it is settled, and waits there otherwise. */
+  const drop = (entry: SpoolEntry): Effect.Effect<void> =>
+    insist(dropLate(entry)).pipe(
+      Effect.andThen(Effect.ignore(spool.remove(entry.id))),
+      Effect.catch((error) => Effect.logError("late credentials not revoked; they stay in the spool", error))
+    )
+
+  /** Keeps everybody from redeeming for a while: a provider that forgets the access token may do so every time. */
+  const pause = Effect.fnUntraced(function*(connection: Connection) {
+    const { epoch, generation, key } = connection
+    const { lease } = deadlines
+    const claim = yield* connections.claim(key, { generation, epoch, ...rulesOf(connection), lease })
+    if (claim._tag !== "Claimed") return
+    yield* failures.record(connection, claim.fence, { _tag: "Retryable", delay: misconfiguredDelay })
+  }, Effect.catch((error) => Effect.logWarning("pause after an answer without an access token not recorded", error)))
+
+  /** Seals, spools and commits. A result that lost is dropped; one of a connection that ended is revoked. */
+  return Effect.fnUntraced(function*(
+    connection: Connection,
+    secrets: RefreshSecrets,
+    answer: Credentials
+  ): Effect.fn.Return<Step, AccessTokenError> {
+    const { clientSecret, epoch, generation, grant, key } = connection
+    const next = Generation.make(generation + 1)
+    const merged = mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
+    const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, merged)
+    const entry = { id: yield* entropy.id, key, epoch, redeemed: generation, credentials, grant, clientSecret }
+    const spooled = yield* append(entry)
+    yield* Checkpoint.reach("refresh.before_commit")
+    const committed = yield* commit(entry)
+    yield* Checkpoint.reach("refresh.after_commit")
+    const isWhole = Redacted.value(merged.accessToken) !== ""
+    const token: AccessToken = {
+      accessToken: merged.accessToken,
+      tokenType: merged.tokenType,
+      expiresAt: merged.expiresAt,
+      scopes: merged.scopes,
+      generation: next,
+      destination: destinationOf(grant)
+    }
+    if (committed._tag === "None") {
+      yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })
+      if (!isWhole) return yield* incomplete
+      return done(token)
+    }
+    if (!committed.value && !(yield* connections.isCommitted(key, entry.id))) {
+      yield* drop(entry)
+      return again
+    }
+    yield* Effect.ignore(spool.remove(entry.id))
+    if (!isWhole) {
+      yield* pause({ ...connection, generation: next })
+      yield* audit(key, "token.refresh_failed", "no_access_token", next, usedBy(secrets))
+      return yield* incomplete
+    }
+    yield* signals.notify(connectionTopic(key))
+    yield* audit(key, "token.refreshed", "ok", next, usedBy(secrets))
+    return done(token)
+  })
+})
+
+const incomplete = Effect.fail(
+  new TokenError({ code: "authorization_server_unavailable", retryAfter: misconfiguredDelay })
+)
