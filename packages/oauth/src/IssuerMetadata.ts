@@ -2,7 +2,8 @@ import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import { HttpUrl } from "@valetkey/domain/Server"
 import { Effect, Schema } from "effect"
 import { processDiscoveryResponse } from "oauth4webapi"
-import { documentFailure, getDocument, type Members } from "./internal/metadataDocument.ts"
+import type { Members } from "./internal/jsonObject.ts"
+import { documentFailure, getDocument } from "./internal/metadataDocument.ts"
 import type { Outbound } from "./internal/outbound.ts"
 
 /** Schema for the members of authorization server metadata that are used here (RFC 8414 §2). */

@@ -1,12 +1,13 @@
 import type { Credentials } from "@valetkey/domain/Credentials"
 import { DateTime, Duration, Redacted } from "effect"
 import type { TokenEndpointResponse } from "oauth4webapi"
+import { type Members, parseObject } from "./internal/jsonObject.ts"
 
 /** A token endpoint's answer, read: what it says, whatever its content type claims (RFC 6749 §5). */
 export interface TokenAnswer {
   readonly status: number
   /** The members of a JSON object or of a form; undefined when the body is neither. */
-  readonly members: Readonly<Record<string, unknown>> | undefined
+  readonly members: Members | undefined
   readonly retryAfter: string | undefined
   /** The server's own time, RFC 9110 §6.6.1. */
   readonly date: string | undefined
@@ -108,10 +109,7 @@ const bearer = (value: unknown): string | undefined => {
 
 const members = (contentType: string, text: string): TokenAnswer["members"] => {
   try {
-    const json: unknown = JSON.parse(text.trim())
-    return typeof json === "object" && json !== null && !Array.isArray(json)
-      ? json as Readonly<Record<string, unknown>>
-      : undefined
+    return parseObject(text.trim())
   } catch {
     const mayBeForm = /^(application\/x-www-form-urlencoded\b|text\/plain\b|$)/i.test(contentType)
     return mayBeForm && /^[\w.]+=[^\s<>]*$/.test(text) ? formMembers(text) : undefined

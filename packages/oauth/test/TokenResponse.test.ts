@@ -207,4 +207,13 @@ describe("TokenResponse", () => {
       const whole: Record<string, unknown> = yield* Effect.promise(() => asked.json())
       assert.sameMembers(Object.keys(whole), ["access_token", "token_type", "id_token"])
     }))
+
+  it.effect("takes an answer that nests deeper than any honest one for unreadable, brackets in strings aside", () =>
+    Effect.gen(function*() {
+      const nested = (levels: number) => JSON.parse("[".repeat(levels) + "]".repeat(levels)) as unknown
+      assert.isDefined(yield* json({ scope: nested(31) }))
+      assert.isUndefined(yield* json({ scope: nested(32) }))
+      assert.isDefined(yield* json({ hint: `${"[{".repeat(100)}\\"${"[{".repeat(100)}`, more: [{}, {}, {}] }))
+      assert.isDefined(yield* json({ siblings: Array.from({ length: 200 }, () => ({ a: [] })) }))
+    }))
 })

@@ -2,10 +2,8 @@ import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import type { Egress } from "@valetkey/egress/Egress"
 import { EgressError, Redirected } from "@valetkey/egress/EgressError"
 import { type Duration, Effect } from "effect"
+import { type Members, parseObject } from "./jsonObject.ts"
 import { egressOptions } from "./outbound.ts"
-
-/** The members of a metadata document; `null` counts as left out. */
-export type Members = Readonly<Record<string, unknown>>
 
 /** A well-known URL answered in a way that says nothing about whether there is a document: 429 or 5xx. */
 export class Unavailable extends Error {
@@ -57,11 +55,11 @@ const codes: { readonly [Tag in EgressError["reason"]["_tag"]]?: DiscoveryError[
   Redirected: "metadata_invalid"
 }
 
+/** The members of a document; `null` counts as left out. */
 const parse = (body: Uint8Array): Members | undefined => {
   try {
-    const json: unknown = JSON.parse(new TextDecoder().decode(body))
-    if (typeof json !== "object" || json === null || Array.isArray(json)) return undefined
-    return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
+    const members = parseObject(new TextDecoder().decode(body))
+    return members && Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null))
   } catch {
     return undefined
   }
