@@ -3,7 +3,9 @@ import { parseArgs } from "node:util"
 import * as Tally from "../run/Tally.ts"
 import * as Judge from "./Judge.ts"
 
-const { values } = parseArgs({ options: { only: { type: "string", default: "" } } })
+// What pnpm passes on may begin with its own separator.
+const args = process.argv.slice(2).filter((arg) => arg !== "--")
+const { values } = parseArgs({ args, options: { only: { type: "string", default: "" } } })
 
 const ours = join(import.meta.dirname, "valetkey-client.ts")
 

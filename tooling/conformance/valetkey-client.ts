@@ -26,7 +26,8 @@ const program = Effect.scoped(Effect.gen(function*() {
     runtime.runPromise(ValetkeyClient.use((valetkey) =>
       valetkey.putServer("mcp", {
         resource: url,
-        ...(scenario === "auth/pre-registration" && client_id !== undefined && client_secret !== undefined
+        ...(scenario === "auth/client-credentials-basic" ? { grant: { type: "client_credentials" } } : {}),
+        ...(client_id !== undefined && client_secret !== undefined
           ? {
             client: {
               clientId: client_id,

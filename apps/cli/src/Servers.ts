@@ -64,6 +64,10 @@ const AddServer = Command.make("add", {
     Flag.withDescription("When another account of the provider signs in to a connection; refuse by default"),
     Flag.optional
   ),
+  grant: Flag.Literals("grant", ["client_credentials"]).pipe(
+    Flag.withDescription("Get tokens by the client's own authority, without a person; a person consents by default"),
+    Flag.optional
+  ),
   proxied: Flag.Boolean("proxied").pipe(
     Flag.withDescription("Hand out no access token: requests go through the proxy of the server alone"),
     Flag.withDefault(false),
@@ -132,6 +136,7 @@ interface Added {
   readonly authMethod: "client_secret_basic" | "client_secret_post"
   readonly redirectUri: Option.Option<string>
   readonly accountChange: Option.Option<"refuse" | "replace">
+  readonly grant: Option.Option<"client_credentials">
   readonly proxied: boolean
   readonly authorizationEndpoint: Option.Option<string>
   readonly tokenEndpoint: Option.Option<string>
@@ -149,10 +154,14 @@ const descriptionOf = Effect.fnUntraced(
     const token = Option.getOrUndefined(input.tokenEndpoint)
     const revocation = Option.getOrUndefined(input.revocationEndpoint)
     const deviceAuthorization = Option.getOrUndefined(input.deviceEndpoint)
+    const grant = Option.getOrUndefined(input.grant)
     if (clientId === undefined && (input.clientSecretStdin || redirectUri !== undefined)) {
       return yield* failure("usage", "--client-secret-stdin and --redirect-uri go with --client-id")
     }
-    if ((authorization === undefined) !== (token === undefined)) {
+    if (grant !== undefined && !input.clientSecretStdin) {
+      return yield* failure("usage", "--grant goes with --client-id and --client-secret-stdin")
+    }
+    if (grant === undefined && (authorization === undefined) !== (token === undefined)) {
       return yield* failure("usage", "--authorization-endpoint and --token-endpoint go together")
     }
     // A secret in an argument would stand in the shell's history and in every process list.
@@ -163,12 +172,13 @@ const descriptionOf = Effect.fnUntraced(
       ...(issuer === undefined ? {} : { issuer }),
       ...(input.scope.length === 0 ? {} : { scopes: input.scope }),
       ...(accountChange === undefined ? {} : { accountChange }),
+      ...(grant === undefined ? {} : { grant: { type: grant } }),
       ...(input.proxied ? { tokens: "proxied" as const } : {}),
-      ...(authorization === undefined || token === undefined
+      ...(token === undefined
         ? {}
         : {
           endpoints: {
-            authorization,
+            ...(authorization === undefined ? {} : { authorization }),
             token,
             ...(revocation === undefined ? {} : { revocation }),
             ...(deviceAuthorization === undefined ? {} : { deviceAuthorization })
@@ -198,6 +208,7 @@ const describe = (server: Server): string =>
     ["issuer", server.issuer === undefined ? "discovered" : plain(server.issuer)],
     ["client", server.client === undefined ? "registered on first use" : plain(server.client.clientId)],
     ["scopes", formatScopes(server.scopes)],
+    ["grant", server.grant === undefined ? "a person's consent" : server.grant.type],
     ["tokens", server.tokens === "proxied" ? "stay here" : "are handed out"],
     ["another account", server.accountChange === "replace" ? "replaces" : "is refused"]
   ])

@@ -5,7 +5,8 @@ import {
   ServerSlug,
   StaticEndpoints,
   TokenCustody,
-  TokenEndpointAuthMethod
+  TokenEndpointAuthMethod,
+  UnattendedGrant
 } from "@valetkey/domain/Server"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
@@ -23,6 +24,8 @@ const described = {
   issuer: Schema.optionalKey(WireUrl),
   endpoints: Schema.optionalKey(StaticEndpoints),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
+  /** How tokens are obtained without a person; needs a client with a secret. Absent, a person consents. */
+  grant: Schema.optionalKey(UnattendedGrant),
   /** With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. */
   tokens: Schema.optionalKey(TokenCustody),
   /** What becomes of a new consent that another account gives: refused by default. */
@@ -59,7 +62,13 @@ export const ServerPayload = Schema.Struct({
     ))
   ),
   quirks: Schema.optionalKey(Quirks)
-}).annotate({ identifier: "ServerDescription" })
+}).check(Schema.makeFilter(({ client, endpoints, grant }) =>
+  grant !== undefined && client?.clientSecret === undefined
+    ? { path: ["client"], issue: "expected a client with a secret, because the grant asks no person" }
+    : grant === undefined && endpoints !== undefined && endpoints.authorization === undefined
+    ? { path: ["endpoints", "authorization"], issue: "expected, because a person has to be sent there" }
+    : undefined
+)).annotate({ identifier: "ServerDescription" })
 export type ServerPayload = typeof ServerPayload.Type
 
 const Created = Schema.Struct({ created: Schema.Literal(true), server: ServerView })

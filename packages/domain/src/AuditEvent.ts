@@ -36,6 +36,7 @@ export const AuditEvent = Schema.Struct({
     "connection.exported",
     "connection.forgotten",
     "connection.needs_consent",
+    "connection.prepared",
     "connection.revoked",
     "connection.rolled_back",
     "server.stored",

@@ -9,7 +9,8 @@ import { HttpUrl, type Server, type TokenEndpointAuthMethod } from "./Server.ts"
 /** Schema for what is needed of an authorization server, from validated metadata (RFC 8414) or from static endpoints. */
 export const AuthorizationServerMetadata = Schema.Struct({
   issuer: HttpUrl,
-  authorizationEndpoint: HttpUrl,
+  /** Absent where the server has no use for people (RFC 8414 §2). */
+  authorizationEndpoint: Schema.optionalKey(HttpUrl),
   tokenEndpoint: HttpUrl,
   revocationEndpoint: Schema.optionalKey(HttpUrl),
   registrationEndpoint: Schema.optionalKey(HttpUrl),
@@ -200,6 +201,13 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
    */
   refresh(grant: Grant, secrets: {
     readonly refreshToken: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+  }): Effect.Effect<Credentials, RedemptionError>
+  /**
+   * Asks once for an access token by the client's own authority (RFC 6749 §4.4). Nothing is used up: asking again is safe
+   * at any time. A refresh token in the answer is dropped.
+   */
+  obtain(grant: Grant, secrets: {
     readonly clientSecret: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
   /**

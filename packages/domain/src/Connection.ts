@@ -1,6 +1,6 @@
 import { type DateTime, Schema } from "effect"
 import { rowOf, type SealContext, Sealed } from "./Sealed.ts"
-import { HttpUrl, RedemptionPolicy, ServerSlug, TokenEndpointAuthMethod } from "./Server.ts"
+import { HttpUrl, RedemptionPolicy, ServerSlug, TokenEndpointAuthMethod, UnattendedGrant } from "./Server.ts"
 import { SubjectId } from "./Subject.ts"
 import { TenantId } from "./Tenant.ts"
 
@@ -54,7 +54,9 @@ export const Grant = Schema.Struct({
   resource: Schema.optionalKey(HttpUrl),
   /** The resource URL of the server at the consent: tokens of this grant are for it alone, wherever the server moves to. */
   destination: Schema.optionalKey(HttpUrl),
-  redemptionPolicy: RedemptionPolicy
+  redemptionPolicy: RedemptionPolicy,
+  /** How a token is asked for, and with which scopes, where nobody consented and no refresh token is redeemed. */
+  unattended: Schema.optionalKey(Schema.Struct({ grant: UnattendedGrant, scopes: Schema.Array(Schema.String) }))
 })
 export type Grant = typeof Grant.Type
 
@@ -103,3 +105,7 @@ export interface Connection {
   readonly createdAt: DateTime.Utc
   readonly updatedAt: DateTime.Utc
 }
+
+/** Whether another access token can be had without a person. */
+export const isRenewable = ({ credentials, grant }: Pick<Connection, "credentials" | "grant">): boolean =>
+  credentials.refreshToken !== undefined || grant.unattended !== undefined

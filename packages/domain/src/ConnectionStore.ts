@@ -8,9 +8,9 @@ import type {
   ReauthReason,
   SealedCredentials
 } from "./Connection.ts"
-import type { ClaimOutcome, RefreshFailure } from "./Refresh.ts"
+import type { AttemptPolicy, ClaimOutcome, RefreshFailure } from "./Refresh.ts"
 import type { Sealed } from "./Sealed.ts"
-import type { RedemptionPolicy, ServerSlug } from "./Server.ts"
+import type { ServerSlug } from "./Server.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { SubjectId } from "./Subject.ts"
 import type { TenantId } from "./Tenant.ts"
@@ -38,7 +38,7 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   claim(key: ConnectionKey, input: {
     readonly generation: Generation
     readonly epoch: Epoch
-    readonly policy: RedemptionPolicy
+    readonly policy: AttemptPolicy
     /** Why a person is asked when no attempt is left and its outcome stays unknown. Default `unknown_outcome`. */
     readonly lost?: ReauthReason | undefined
     readonly lease: Duration.Duration
@@ -72,7 +72,7 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly generation: Generation
     readonly epoch: Epoch
     readonly fence: number
-    readonly policy: RedemptionPolicy
+    readonly policy: AttemptPolicy
     /** As in `claim`. */
     readonly lost?: ReauthReason | undefined
     readonly failure: RefreshFailure

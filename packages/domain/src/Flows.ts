@@ -119,7 +119,8 @@ export class Flows extends Context.Service<Flows, {
    * freezes all of it in the row, and only then returns a URL. Where any browser reaches the redirect URI, that is the
    * connect page, and the authorization URL stays sealed in the row until a browser is bound. Failing or interrupted, it
    * frees the slot and closes what it opened. An active connection that has the scopes is `AlreadyConnected` and no URL
-   * is made.
+   * is made; so is that of a server whose tokens need no person, made here without one: `AccessTokens.get` asks for the
+   * first as for every later one.
    */
   start(key: ConnectionKey, options?: StartOptions): Effect.Effect<Started, StartError>
   /** What a connect ticket offers to the browser that opens it; none when it leads nowhere. Reading changes nothing. */

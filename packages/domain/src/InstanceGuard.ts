@@ -39,6 +39,7 @@ export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, A
         authorizeDevice: (metadata, request) => Effect.andThen(undiscovered, server.authorizeDevice(metadata, request)),
         poll: (grant, secrets) => Effect.andThen(unredeemed, server.poll(grant, secrets)),
         refresh: (grant, secrets) => Effect.andThen(unredeemed, server.refresh(grant, secrets)),
+        obtain: (grant, secrets) => Effect.andThen(unredeemed, server.obtain(grant, secrets)),
         revoke: (grant, input) =>
           Effect.andThen(
             Effect.mapError(admitted, (cause) => new RevocationError({ code: "revocation_unreachable", cause })),

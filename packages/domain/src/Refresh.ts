@@ -42,8 +42,17 @@ export type RefreshFailure =
   /** The request may have been processed; no answer tells. */
   | { readonly _tag: "UnknownOutcome" }
 
-/** How many requests may carry one refresh token. */
-export const maxAttempts = (policy: RedemptionPolicy): number => policy === "strict" ? 1 : 2
+/** What to do when the outcome of a request is unknown: `repeatable` for one that uses nothing up, which may be made again at will. */
+export type AttemptPolicy = RedemptionPolicy | "repeatable"
+
+/** How many requests of unknown outcome one generation may have: how often its refresh token may leave. */
+export const maxAttempts = (policy: AttemptPolicy): number => attempts[policy]
+
+/** The largest is what a column of 32 bits holds. */
+const attempts = { strict: 1, "retry-once": 2, repeatable: 2_147_483_647 } as const satisfies Record<
+  AttemptPolicy,
+  number
+>
 
 /** How long after an unknown outcome the second attempt waits. */
 export const retryDelay = Duration.seconds(1)
@@ -63,7 +72,7 @@ export const decideClaim = (
   input: {
     readonly generation: Generation
     readonly epoch: Epoch
-    readonly policy: RedemptionPolicy
+    readonly policy: AttemptPolicy
     readonly lost?: ReauthReason | undefined
     readonly lease: Duration.Duration
     readonly now: number
@@ -111,7 +120,7 @@ export const decideFailure = (
     readonly generation: Generation
     readonly epoch: Epoch
     readonly fence: number
-    readonly policy: RedemptionPolicy
+    readonly policy: AttemptPolicy
     readonly lost?: ReauthReason | undefined
     readonly failure: RefreshFailure
     readonly now: number

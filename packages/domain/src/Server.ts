@@ -37,9 +37,17 @@ export const ScopeToken = Schema.String.check(Schema.isPattern(/^[\x21\x23-\x5B\
 export const RedemptionPolicy = Schema.Literals(["strict", "retry-once"])
 export type RedemptionPolicy = typeof RedemptionPolicy.Type
 
+/**
+ * Schema for how tokens of a server are obtained where nobody has to consent: by the authority of its client alone
+ * (RFC 6749 §4.4).
+ */
+export const UnattendedGrant = Schema.Struct({ type: Schema.Literal("client_credentials") })
+export type UnattendedGrant = typeof UnattendedGrant.Type
+
 /** Schema for endpoints of an authorization server that publishes no metadata. */
 export const StaticEndpoints = Schema.Struct({
-  authorization: HttpUrl,
+  /** Absent where no person is sent to it: from servers with a grant of their own. */
+  authorization: Schema.optionalKey(HttpUrl),
   token: HttpUrl,
   revocation: Schema.optionalKey(HttpUrl),
   /** RFC 8628 §3.1. */
@@ -88,6 +96,8 @@ export class Server extends Schema.Class<Server>("valetkey/Server")({
   endpoints: Schema.optionalKey(StaticEndpoints),
   client: Schema.optionalKey(PreregisteredClient),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
+  /** How tokens are obtained without a person; absent, a person consents. */
+  grant: Schema.optionalKey(UnattendedGrant),
   /** Default `handed_out`. */
   tokens: Schema.optionalKey(TokenCustody),
   /** What becomes of a new consent of another account. Default `refuse`. */

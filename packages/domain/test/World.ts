@@ -49,6 +49,9 @@ export class Provider extends Context.Service<Provider, {
   readonly issued: Array<string>
   discovery: Effect.Effect<void, DiscoveryError>
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
+  /** Requests of a client by its own authority. */
+  readonly obtained: Array<Grant>
+  obtain: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   refresh: (issue: Effect.Effect<Credentials>, grant: Grant) => Effect.Effect<Credentials, RedemptionError>
   revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
   /** Device codes that were given out, and when each was asked about, in milliseconds. */
@@ -70,6 +73,8 @@ export class Provider extends Context.Service<Provider, {
       issued: [],
       discovery: Effect.void,
       exchange: (issue) => issue,
+      obtained: [],
+      obtain: (issue) => issue,
       refresh: (issue) => issue,
       revocation: Effect.succeed("confirmed"),
       devices: [],
@@ -164,6 +169,11 @@ const layerAuthorizationServer = Layer.effect(
         }),
       refresh: (grant, { refreshToken }) =>
         Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue, grant))),
+      obtain: (grant) =>
+        Effect.suspend(() => {
+          provider.obtained.push(grant)
+          return provider.obtain(issue)
+        }),
       revoke: (_, { token }) =>
         Effect.suspend(() =>
           Effect.tap(provider.revocation, () => Effect.sync(() => provider.revoked.push(Redacted.value(token))))

@@ -3,6 +3,7 @@ import type { ConnectionView, HistoryView } from "@valetkey/api/ConnectionsApi"
 import type { StartPayload } from "@valetkey/api/FlowsApi"
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import type { ServerView } from "@valetkey/api/ServersApi"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { Account } from "@valetkey/domain/Account"
 import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import type { Connection } from "@valetkey/domain/Connection"
@@ -44,6 +45,7 @@ export const make = Effect.gen(function*() {
   const histories = yield* Histories
   const flows = yield* Flows
   const servers = yield* Servers
+  const tokens = yield* AccessTokens
 
   const view = makeView(connections)
 
@@ -85,7 +87,12 @@ export const make = Effect.gen(function*() {
       yield* orProblem(connections.disconnect(yield* keyOf(server)))
     }),
     start: Effect.fnUntraced(function*({ server, ...choice }) {
-      return yield* orProblem(flows.start(yield* keyOf(server), choice))
+      const key = yield* keyOf(server)
+      const started = yield* orProblem(flows.start(key, choice))
+      // Where nobody consents nothing was asked yet: whoever connects learns whether the client is taken.
+      if (started._tag !== "AlreadyConnected" || started.connection.grant.unattended === undefined) return started
+      yield* orProblem(tokens.get(key))
+      return { ...started, connection: yield* orProblem(connections.get(key)) }
     }),
     servers: Effect.fnUntraced(function*({ after, limit = defaultLimit }) {
       const { tenant } = yield* CurrentPrincipal

@@ -73,6 +73,7 @@ export class Script extends Context.Service<Script, {
   discovery: DiscoveryError | undefined
   exchange: (n: number) => Effect.Effect<Credentials, RedemptionError>
   refresh: (n: number) => Effect.Effect<Credentials, RedemptionError>
+  obtain: Effect.Effect<Credentials, RedemptionError>
   stateOf: string
   /** Context of the callback of the flow that was started last. */
   contextOf: string
@@ -84,6 +85,7 @@ export class Script extends Context.Service<Script, {
     discovery: undefined,
     exchange: issue,
     refresh: issue,
+    obtain: Effect.suspend(() => issue(0)),
     stateOf: "",
     contextOf: "",
     connectPath: ""
@@ -154,6 +156,7 @@ const layerAuthorizationServer = Layer.effect(
         }),
       poll: () => Effect.sync(() => (count("poll"), { _tag: "Pending" as const })),
       refresh: () => Effect.suspend(() => script.refresh(count("refresh"))),
+      obtain: () => Effect.suspend(() => (count("obtain"), script.obtain)),
       revoke: () => Effect.sync(() => (count("revoke"), "confirmed" as const))
     })
   })

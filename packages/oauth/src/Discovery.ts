@@ -1,5 +1,5 @@
 import { type AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
-import type { Server } from "@valetkey/domain/Server"
+import type { Quirks, Server } from "@valetkey/domain/Server"
 import { Effect } from "effect"
 import { isAcceptable } from "./internal/endpoints.ts"
 import type { Outbound } from "./internal/outbound.ts"
@@ -21,7 +21,7 @@ export const discover = (
     if (endpoints !== undefined) {
       return yield* checkEndpoints({
         issuer: issuer ?? new URL(endpoints.token).origin,
-        authorizationEndpoint: endpoints.authorization,
+        ...(endpoints.authorization === undefined ? {} : { authorizationEndpoint: endpoints.authorization }),
         tokenEndpoint: endpoints.token,
         ...(endpoints.revocation === undefined ? {} : { revocationEndpoint: endpoints.revocation }),
         ...(endpoints.deviceAuthorization === undefined
@@ -45,15 +45,12 @@ export const discover = (
         ? yield* checkEndpoints(customary(origin, protectedResource), resource)
         : yield* new DiscoveryError({ code: "metadata_invalid" })
     }
-    // Methods that are named without S256 are a refusal; a quirk can only fill in for silence.
-    const methods = found.code_challenge_methods_supported
-    if (methods === undefined ? quirks.assumePkceSupport !== true : !methods.includes("S256")) {
-      return yield* new DiscoveryError({ code: "pkce_unsupported" })
-    }
+    const missing = server.grant === undefined ? missingForPeople(found, quirks) : undefined
+    if (missing !== undefined) return yield* new DiscoveryError({ code: missing })
     const scopes = withOfflineAccess(protectedResource.scopes, found.scopes_supported)
     return yield* checkEndpoints({
       issuer: found.issuer,
-      authorizationEndpoint: found.authorization_endpoint,
+      ...(found.authorization_endpoint === undefined ? {} : { authorizationEndpoint: found.authorization_endpoint }),
       tokenEndpoint: found.token_endpoint,
       ...(found.revocation_endpoint === undefined ? {} : { revocationEndpoint: found.revocation_endpoint }),
       ...(found.registration_endpoint === undefined ? {} : { registrationEndpoint: found.registration_endpoint }),
@@ -67,6 +64,16 @@ export const discover = (
       resource: protectedResource.resource
     }, found.issuer)
   })
+
+/** What keeps a server from sending anybody back with a code; tokens that nobody consents to need none of it. */
+const missingForPeople = (found: IssuerMetadata.IssuerMetadata, quirks: Quirks): DiscoveryError["code"] | undefined => {
+  if (found.authorization_endpoint === undefined) return "metadata_invalid"
+  // Methods that are named without S256 are a refusal; a quirk can only fill in for silence.
+  const methods = found.code_challenge_methods_supported
+  return (methods === undefined ? quirks.assumePkceSupport === true : methods.includes("S256"))
+    ? undefined
+    : "pkce_unsupported"
+}
 
 /**
  * Where a resource that wants a token and says nothing of where to get one has its endpoints: on its own origin, by the

@@ -9,7 +9,7 @@ import type { Outbound } from "./internal/outbound.ts"
 /** Schema for the members of authorization server metadata that are used here (RFC 8414 §2). */
 export const IssuerMetadata = Schema.Struct({
   issuer: HttpUrl,
-  authorization_endpoint: HttpUrl,
+  authorization_endpoint: Schema.optionalKey(HttpUrl),
   token_endpoint: HttpUrl,
   revocation_endpoint: Schema.optionalKey(HttpUrl),
   registration_endpoint: Schema.optionalKey(HttpUrl),

@@ -2,6 +2,7 @@ import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import { Egress } from "@valetkey/egress/Egress"
 import { Duration, Effect, Layer } from "effect"
 import * as AuthorizationUrl from "./AuthorizationUrl.ts"
+import * as ClientCredentials from "./ClientCredentials.ts"
 import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
@@ -41,6 +42,7 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         ),
         poll: Effect.fn("OAuth.poll")((grant, secrets) => DeviceFlow.poll(outbound, grant, secrets)),
         refresh: Effect.fn("OAuth.refresh")((grant, secrets) => Refreshing.refresh(outbound, grant, secrets)),
+        obtain: Effect.fn("OAuth.obtain")((grant, secrets) => ClientCredentials.obtain(outbound, grant, secrets)),
         revoke: Effect.fn("OAuth.revoke")((grant, input) => Revocation.revoke(outbound, grant, input))
       })
     })

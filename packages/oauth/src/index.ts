@@ -1,5 +1,6 @@
 export * as AuthorizationUrl from "./AuthorizationUrl.ts"
 export * as Classification from "./Classification.ts"
+export * as ClientCredentials from "./ClientCredentials.ts"
 export * as DeviceFlow from "./DeviceFlow.ts"
 export * as Discovery from "./Discovery.ts"
 export * as Exchange from "./Exchange.ts"

@@ -1,8 +1,14 @@
 import type { ConnectionKey, Epoch, Generation, ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import { type ClaimOutcome, decideClaim, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
+import {
+  type AttemptPolicy,
+  type ClaimOutcome,
+  decideClaim,
+  maxAttempts,
+  type RefreshFailure,
+  retryDelay
+} from "@valetkey/domain/Refresh"
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
-import type { RedemptionPolicy } from "@valetkey/domain/Server"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Duration, Effect, Layer, Option } from "effect"
 import { Database, type Sql } from "./Database.ts"
@@ -119,7 +125,7 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
 interface Claim {
   readonly generation: Generation
   readonly epoch: Epoch
-  readonly policy: RedemptionPolicy
+  readonly policy: AttemptPolicy
   readonly lost?: ReauthReason | undefined
   readonly lease: Duration.Duration
 }
@@ -173,7 +179,7 @@ const whyNot = (
 const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }: {
   readonly failure: RefreshFailure
   readonly lost?: ReauthReason | undefined
-  readonly policy: RedemptionPolicy
+  readonly policy: AttemptPolicy
 }) => {
   switch (failure._tag) {
     case "Terminal":

@@ -36,6 +36,7 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "connection.exported":
     case "connection.forgotten":
     case "connection.needs_consent":
+    case "connection.prepared":
     case "connection.rolled_back":
     case "server.stored":
     case "server.removed":

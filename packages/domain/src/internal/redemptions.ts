@@ -41,8 +41,14 @@ export const makeRedemptions = Effect.fnUntraced(function*(deadlines: Deadlines)
       : store(connection, secrets, answer.success)
   }
 
+  /** The one request. */
+  const ask = ({ grant }: Connection, { clientSecret, refreshToken }: RefreshSecrets) =>
+    refreshToken === undefined
+      ? server.obtain(grant, { clientSecret })
+      : server.refresh(grant, { clientSecret, refreshToken })
+
   const send = ({ connection, secrets }: Redemption) =>
-    server.refresh(connection.grant, secrets).pipe(
+    ask(connection, secrets).pipe(
       Effect.timeoutOrElse({
         duration: deadlines.http,
         orElse: () => Effect.fail(new RedemptionError({ reason: { _tag: "UnknownOutcome" } }))

@@ -70,11 +70,17 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     error: RedemptionError
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { grant, generation, key } = connection
+    const refused = Effect.andThen(
+      record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay }),
+      new TokenError({ code: "client_misconfigured" })
+    )
     const answer = "error" in error.reason ? error.reason.error : undefined
     yield* Effect.logWarning("refresh failed", error)
     yield* audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
     switch (error.reason._tag) {
       case "Terminal": {
+        // No person consented, so none can help: only whoever describes the server can.
+        if (grant.unattended !== undefined) return yield* refused
         const reason = rulesOf(connection).lost ?? "refresh_token_rejected"
         yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
         // The row says why the person is asked, or what a new consent has stored meanwhile.
@@ -82,8 +88,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
       }
       case "Configuration":
         yield* forgetRefused(grant, key, error)
-        yield* record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay })
-        return yield* new TokenError({ code: "client_misconfigured" })
+        return yield* refused
       case "Transient": {
         const delay = error.reason.retryAfter ?? transientDelay
         yield* record(connection, fence, { _tag: "Retryable", delay })

@@ -77,7 +77,9 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { clientSecret, epoch, generation, grant, key } = connection
     const next = Generation.make(generation + 1)
-    const merged = mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
+    const merged = grant.unattended === undefined
+      ? mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
+      : { ...answer, refreshToken: undefined, scopes: answer.scopes ?? grant.unattended.scopes }
     const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, merged)
     const entry = { id: yield* entropy.id, key, epoch, redeemed: generation, credentials, grant, clientSecret }
     const spooled = yield* append(entry)

@@ -3,24 +3,23 @@ import { type AccessTokenError, TokenError } from "../AccessToken.ts"
 import type { Account } from "../Account.ts"
 import type { AuditRecord } from "../AuditTrail.ts"
 import { Cipher } from "../Cipher.ts"
-import { type Connection, sealContext } from "../Connection.ts"
+import { type Connection, isRenewable, sealContext } from "../Connection.ts"
 import { ServerStore } from "../ServerStore.ts"
 import { openAccount } from "./accounts.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 
 /** What one redemption needs in clear. */
 export interface RefreshSecrets {
-  readonly refreshToken: Redacted.Redacted
+  /** Undefined where nobody consented. */
+  readonly refreshToken: Redacted.Redacted | undefined
   readonly clientSecret: Redacted.Redacted | undefined
   /** Whose the credentials are, where that is known. */
   readonly account: Account | undefined
 }
 
 /** What an audit event says was used. */
-export const usedBy = ({ refreshToken }: RefreshSecrets): NonNullable<AuditRecord["secret"]> => ({
-  purpose: "refresh_token",
-  value: refreshToken
-})
+export const usedBy = ({ refreshToken }: RefreshSecrets): AuditRecord["secret"] =>
+  refreshToken === undefined ? undefined : { purpose: "refresh_token", value: refreshToken }
 
 /** Builds the opening of what a redemption needs before anything is claimed: without the key nothing is sent and nothing is marked. */
 export const makeRefreshSecrets = Effect.gen(function*() {
@@ -29,14 +28,16 @@ export const makeRefreshSecrets = Effect.gen(function*() {
 
   return Effect.fnUntraced(function*(connection: Connection): Effect.fn.Return<RefreshSecrets, AccessTokenError> {
     const { credentials, epoch, generation, key } = connection
-    if (credentials.refreshToken === undefined) {
+    if (!isRenewable(connection)) {
       return yield* new TokenError({ code: "reauthorization_required", reason: "no_refresh_token" })
     }
     // Sealing must work as well: a token that cannot be stored must not be redeemed.
     yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
     return {
       account: yield* openAccount(cipher, connection),
-      refreshToken: yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
+      refreshToken: credentials.refreshToken === undefined
+        ? undefined
+        : yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
       clientSecret: yield* clientSecretOf(connection)
     }
   })

@@ -1,5 +1,5 @@
 import { DateTime, Duration } from "effect"
-import type { Connection } from "../Connection.ts"
+import { type Connection, isRenewable } from "../Connection.ts"
 import { aheadOf, aheadPace, isDue as isNearEnd } from "../RefreshAhead.ts"
 
 /** Attempts that are remembered; a forgotten one may be made again too early. */
@@ -12,7 +12,7 @@ export const makeRenewals = (ahead: Duration.Duration) => {
 
   const isDue = (connection: Connection, now: DateTime.Utc): boolean => {
     const { credentials, status } = connection
-    if (status._tag !== "active" || credentials.refreshToken === undefined) return false
+    if (status._tag !== "active" || !isRenewable(connection)) return false
     if (!isNearEnd(credentials, { ahead, name: () => nameOf(connection), now })) return false
     const last = attempted.get(nameOf(connection))
     // By the distance, so that a clock that was set back keeps nobody waiting.

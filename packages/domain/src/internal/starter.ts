@@ -12,6 +12,7 @@ import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import type { Listeners } from "./listeners.ts"
+import { makeUnattended } from "./unattended.ts"
 import type { Destination, Transport, Ways } from "./ways.ts"
 
 /** Builds `Flows.start`. */
@@ -29,6 +30,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
   const entropy = yield* Entropy
   const signals = yield* Signals
   const audit = yield* makeAuditing
+  const prepareUnattended = yield* makeUnattended
 
   const start = Effect.fn("Flows.start")(function*(key: ConnectionKey, choice: StartOptions = {}) {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
@@ -36,6 +38,10 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     if (refused !== undefined) return yield* refused
     const server = yield* servers.get(key.tenant, key.server)
     if (Option.isNone(server)) return yield* new ServerNotFound()
+    if (server.value.grant !== undefined) {
+      const connection = yield* prepareUnattended(key, server.value, server.value.grant, choice.scopes)
+      return { _tag: "AlreadyConnected", connection } satisfies Started
+    }
     const connected = yield* connectedAlready(key, choice)
     if (connected !== undefined) return connected
     const transport = yield* ways.transport(choice.transport, choice.confirmation ?? "none")

@@ -1,6 +1,6 @@
 import { Effect, type Redacted, Result, Scope } from "effect"
 import type { CallbackReceived, CallbackRejected } from "../Authorization.ts"
-import { AuthorizationServer, type AuthorizationServerMetadata, type DiscoveryError } from "../AuthorizationServer.ts"
+import { AuthorizationServer, type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
 import {
   type CallbackTransport,
   CallbackTransports,
@@ -163,12 +163,14 @@ export const makeWays = Effect.fnUntraced(function*(options: {
   }) {
     const { confirmation, id, key, returnTo, server } = destination
     const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
+    const { authorizationEndpoint } = metadata
+    if (authorizationEndpoint === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
     const account = accountOf(server, client, scopes)
     const resource = resourceOf(server, metadata)
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
-      authorizationEndpoint: metadata.authorizationEndpoint,
+      authorizationEndpoint,
       clientId: client.clientId,
       redirectUri,
       scopes,
@@ -185,7 +187,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const way: Way<FrozenAuthorization> = {
       frozen: {
         snapshot: {
-          authorizationEndpoint: metadata.authorizationEndpoint,
+          authorizationEndpoint,
           redirectUri,
           issRequired: metadata.issRequired,
           scopes,
@@ -280,10 +282,12 @@ const accountOf = (
   ...(needsNoRegistration ? {} : { clientOfServer: true })
 })
 
-const resourceOf = (server: Server, metadata: AuthorizationServerMetadata): string | undefined =>
+/** The resource indicator of requests for a server (RFC 8707). */
+export const resourceOf = (server: Server, metadata: AuthorizationServerMetadata): string | undefined =>
   server.quirks.resourceParameter === false ? undefined : metadata.resource
 
-const grantOf = (
+/** What a refresh has to know of a server and its client. */
+export const grantOf = (
   server: Server,
   metadata: AuthorizationServerMetadata,
   client: Pick<Client, "authMethod" | "clientId">,

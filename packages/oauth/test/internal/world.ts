@@ -104,7 +104,7 @@ export const consent = (
     const [state, codeVerifier] = [secret(), secret()]
     const nonce = client.login === undefined ? undefined : secret()
     const url = yield* oauth.authorizationUrl({
-      authorizationEndpoint: metadata.authorizationEndpoint,
+      authorizationEndpoint: metadata.authorizationEndpoint!,
       clientId: grant.clientId,
       redirectUri: uri,
       scopes: [...metadata.scopes ?? ["mcp:read"], ...(nonce === undefined ? [] : ["openid", "profile"])],

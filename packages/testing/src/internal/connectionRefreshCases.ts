@@ -287,6 +287,20 @@ export const cases = <R>(
         }
       }))
 
+    it.effect("counts no unknown outcome of what uses nothing up, not even of an owner who died", () =>
+      Effect.gen(function*() {
+        const { epoch, key } = yield* connected
+        for (let attempt = 1; attempt <= 4; attempt++) {
+          const fence = yield* claimed(key, 1, "repeatable")
+          assert.isTrue(yield* markSent(key, 1, fence))
+          if (attempt % 2 === 0) yield* fail(key, 1, fence, { _tag: "UnknownOutcome" }, "repeatable")
+          yield* options.advance(Fixture.pastLease)
+          assert.strictEqual(yield* statusOf(key), "active")
+        }
+        assert.strictEqual((yield* claim(key, 1, "repeatable"))._tag, "Claimed")
+        assert.isTrue((yield* commit(key, 1, epoch)).stored)
+      }))
+
     it.effect("I6 remembers that the current access token was refused, and of an older one nothing", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore

@@ -25,12 +25,13 @@ import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
 import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
+import type { AttemptPolicy } from "@valetkey/domain/Refresh"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { Sealed } from "@valetkey/domain/Sealed"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
-import { type RedemptionPolicy, ServerSlug } from "@valetkey/domain/Server"
+import { ServerSlug } from "@valetkey/domain/Server"
 import type { ServerStore } from "@valetkey/domain/ServerStore"
 import type { Signals } from "@valetkey/domain/Signals"
 import type { Spool } from "@valetkey/domain/Spool"
@@ -76,7 +77,7 @@ export interface ContractOptions<R> {
 }
 
 /** How often one refresh token may be sent. */
-export type Policy = RedemptionPolicy
+export type Policy = AttemptPolicy
 
 /** A time to live that no slow test outruns on a real clock. */
 export const ttl = Duration.minutes(10)

@@ -1,0 +1,80 @@
+import { DateTime, Effect, Option, Redacted } from "effect"
+import { AuthorizationServer, DiscoveryError } from "../AuthorizationServer.ts"
+import { Cipher } from "../Cipher.ts"
+import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "../Connection.ts"
+import { ConnectionStore } from "../ConnectionStore.ts"
+import { coversScopes, type Credentials } from "../Credentials.ts"
+import { Entropy } from "../Entropy.ts"
+import type { Server, UnattendedGrant } from "../Server.ts"
+import { sealContext as serverContext } from "../ServerStore.ts"
+import { connectionTopic, Signals } from "../Signals.ts"
+import { makeAuditing } from "./auditing.ts"
+import { refuseMoved } from "./movedEndpoints.ts"
+import { sealCredentials } from "./sealing.ts"
+import { grantOf, resourceOf } from "./ways.ts"
+
+/**
+ * Builds connections that need no person. What is stored has an empty access token whose time is over: the first token is
+ * asked for like every later one, once for all replicas.
+ */
+export const makeUnattended = Effect.gen(function*() {
+  const authorizationServer = yield* AuthorizationServer
+  const connections = yield* ConnectionStore
+  const cipher = yield* Cipher
+  const entropy = yield* Entropy
+  const signals = yield* Signals
+  const audit = yield* makeAuditing
+
+  /** The connection that is there, if it is of this grant, client and server and covers the scopes; else a new one in its place. */
+  return Effect.fnUntraced(function*(
+    key: ConnectionKey,
+    server: Server,
+    unattended: UnattendedGrant,
+    scopes: ReadonlyArray<string> | undefined
+  ) {
+    const metadata = yield* authorizationServer.discover(server)
+    yield* refuseMoved(connections, key, server, metadata)
+    const { client } = server
+    if (client?.clientSecret === undefined) return yield* new DiscoveryError({ code: "client_secret_missing" })
+    const secret = yield* cipher.open(serverContext(key.tenant, key.server), client.clientSecret)
+    const grant: Grant = {
+      ...grantOf(server, metadata, client, resourceOf(server, metadata)),
+      unattended: { grant: unattended, scopes: scopes ?? server.scopes ?? withoutPeople(metadata.scopes) }
+    }
+    const epoch = Epoch.make(yield* entropy.id)
+    while (true) {
+      const current = yield* connections.get(key)
+      if (Option.isSome(current) && serves(current.value, grant)) return current.value
+      const previous = Option.isNone(current) ? 0 : current.value.generation
+      const isStored = yield* connections.deposit(key, {
+        epoch,
+        previous,
+        grant,
+        clientSecret: yield* cipher.seal(sealContext(key, epoch, "client_secret", 0), secret),
+        credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, nothing)
+      })
+      if (!isStored) continue
+      yield* signals.notify(connectionTopic(key))
+      yield* audit(key, "connection.prepared", unattended.type, previous + 1)
+    }
+  })
+})
+
+/** No token yet, and so long over that no clock is behind it. */
+const nothing: Credentials = {
+  accessToken: Redacted.make(""),
+  tokenType: "Bearer",
+  issuedAt: DateTime.makeUnsafe(-1000),
+  expiresAt: DateTime.makeUnsafe(0)
+}
+
+/** What discovery recommends is meant for a person's consent: a client has nobody who is offline. */
+const withoutPeople = (scopes: ReadonlyArray<string> = []): ReadonlyArray<string> =>
+  scopes.filter((scope) => scope !== "offline_access" && scope !== "openid")
+
+const serves = ({ grant, status }: Connection, wanted: Grant): boolean =>
+  status._tag === "active" && grant.unattended?.grant.type === wanted.unattended?.grant.type &&
+  grant.issuer === wanted.issuer && grant.tokenEndpoint === wanted.tokenEndpoint &&
+  grant.clientId === wanted.clientId && grant.authMethod === wanted.authMethod &&
+  grant.resource === wanted.resource && grant.destination === wanted.destination &&
+  coversScopes(grant.unattended?.scopes, wanted.unattended?.scopes ?? [])
