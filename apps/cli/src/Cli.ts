@@ -21,6 +21,7 @@ import { History } from "./History.ts"
 import { Import } from "./Import.ts"
 import * as Interrupts from "./Interrupts.ts"
 import { Keys } from "./Keys.ts"
+import { Mcp } from "./Mcp.ts"
 import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
@@ -38,6 +39,7 @@ const Valetkey = Command.make("valetkey").pipe(
     Callback,
     Token,
     Exec,
+    Mcp,
     List,
     Status,
     History,

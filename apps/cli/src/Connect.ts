@@ -4,13 +4,13 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { type CliFailure, failure, reworded } from "./CliFailure.ts"
 import { accompany } from "./Consent.ts"
-import { report } from "./FlowReport.ts"
-import { Output, plain } from "./Output.ts"
+import { linksOf, report } from "./FlowReport.ts"
+import { Output } from "./Output.ts"
 import type { Remote } from "./Remote.ts"
+import { serverOf, targetOf } from "./ServerTarget.ts"
 import * as Ssh from "./Ssh.ts"
 import { reach, resolve } from "./Target.ts"
-import { type Flow, operations, type Ready } from "./Wire.ts"
-import { slugOf } from "./Words.ts"
+import { type Flow, operations } from "./Wire.ts"
 
 /** `valetkey connect`: start, open the browser, wait. */
 export const Connect = Command.make(
@@ -144,40 +144,6 @@ export const Connect = Command.make(
   ])
 )
 
-/** A URL with the name it is to have, or the name of what is there already. */
-const targetOf = Effect.fnUntraced(function*(target: string, chosen: string | undefined) {
-  if (!target.includes("://")) {
-    if (chosen !== undefined) return yield* failure("usage", "--name goes with a URL")
-    return { server: target, url: undefined }
-  }
-  const url = URL.parse(target)
-  if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
-    return yield* failure("usage", "The URL must begin with https:// or http://")
-  }
-  url.hash = ""
-  return { server: chosen ?? slugOf(url), url }
-})
-
-/** The name of what to connect to; a URL that is new is added under its name. */
-const serverOf = Effect.fnUntraced(function*(
-  remote: Remote,
-  { server, url }: { readonly server: string; readonly url: URL | undefined }
-) {
-  if (url === undefined) return { server, added: false }
-  const found = yield* remote.call(operations.server, server).pipe(
-    Effect.catch((error) => error.code === "server_not_found" ? Effect.undefined : Effect.fail(error))
-  )
-  if (found !== undefined) {
-    if (URL.parse(found.resource)?.href === url.href) return { server, added: false }
-    return yield* failure(
-      "name_taken",
-      `The name ${server} belongs to ${plain(found.resource)}; choose another with --name`
-    )
-  }
-  const { created } = yield* remote.call(operations.putServer, { server, description: { resource: url.href } })
-  return { server, added: created }
-})
-
 /** Continues the flow that is in the way with the transport that is wanted now. */
 const goOn = Effect.fnUntraced(function*(remote: Remote, told: CliFailure, transport: Flow["transport"]) {
   const output = yield* Output
@@ -187,14 +153,6 @@ const goOn = Effect.fnUntraced(function*(remote: Remote, told: CliFailure, trans
   yield* output.say("Continuing the flow that was waiting; what was shown for it before leads nowhere any more")
   return ready
 })
-
-/** What a program shows to the person. */
-const linksOf = (ready: Ready) => {
-  if ("connectUrl" in ready) return { connectUrl: ready.connectUrl, compareCode: ready.compareCode }
-  if ("authorizationUrl" in ready) return { authorizationUrl: ready.authorizationUrl }
-  const { userCode, verificationUri, verificationUriComplete } = ready
-  return { userCode, verificationUri, ...(verificationUriComplete === undefined ? {} : { verificationUriComplete }) }
-}
 
 const isConflict = (cause: Cause.Cause<CliFailure>): boolean =>
   Option.exists(Cause.findErrorOption(cause), ({ code }) => code === "flow_conflict")

@@ -99,7 +99,7 @@ const carry = Effect.fnUntraced(function*(remote: Remote, flowId: string, elsewh
 /** Opens the URL, or shows it where no browser is wanted or found: then there is nothing that could be refused. */
 const show = Effect.fnUntraced(function*(server: string, url: string, { noBrowser, ssh }: Showing) {
   const output = yield* Output
-  if (noBrowser || ssh !== undefined && !hasBrowser(process.env["BROWSER"])) {
+  if (!opensBrowser({ noBrowser, ssh })) {
     yield* output.say("Open this URL to give consent:")
     yield* output.json ? output.say(plain(url)) : output.data(plain(url))
     return undefined
@@ -125,10 +125,12 @@ const take = Effect.fnUntraced(function*(remote: Remote, flowId: string, line: R
   yield* taken.pipe(Effect.catch((error) => output.say(plain(error.message))))
 })
 
-const hasBrowser = (browser: string | undefined): boolean => browser !== undefined && browser !== ""
+/** Whether a browser is to be opened here. Over SSH only a chosen one is. */
+export const opensBrowser = ({ noBrowser, ssh }: Showing): boolean =>
+  !noBrowser && (ssh === undefined || (process.env["BROWSER"] ?? "") !== "")
 
 /** Asks until the flow is settled. A broken way is asked again, a definite answer ends it at once. */
-const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, deadline: number) {
+export const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, deadline: number) {
   let brokenSince: number | undefined
   let pause = 100
   while (true) {

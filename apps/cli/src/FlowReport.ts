@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
-import type { Flow } from "./Wire.ts"
+import type { Flow, Ready } from "./Wire.ts"
 import { formatAccount, formatScopes } from "./Words.ts"
 
 /** The end of the story: the connection, or why there is none. */
@@ -9,21 +9,28 @@ export const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
   const output = yield* Output
   const { connection, flowId, status } = flow
   yield* output.status("")
+  yield* completed(flow)
+  yield* output.result(
+    {
+      ok: true,
+      server,
+      flowId,
+      status,
+      grantedScopes: connection?.scopes ?? [],
+      ...(connection === undefined ? {} : { connection })
+    },
+    `Connected to ${server}${connection?.account === undefined ? "" : ` as ${formatAccount(connection.account)}`}${
+      connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`
+    }`
+  )
+})
+
+/** Fails with the reason when a settled flow brought no connection. */
+export const completed = Effect.fnUntraced(function*(flow: Flow) {
+  const { flowId, status } = flow
   switch (status) {
     case "completed":
-      return yield* output.result(
-        {
-          ok: true,
-          server,
-          flowId,
-          status,
-          grantedScopes: connection?.scopes ?? [],
-          ...(connection === undefined ? {} : { connection })
-        },
-        `Connected to ${server}${connection?.account === undefined ? "" : ` as ${formatAccount(connection.account)}`}${
-          connection?.scopes === undefined ? "" : ` (scopes: ${formatScopes(connection.scopes)})`
-        }`
-      )
+      return
     case "failed":
       return yield* new CliFailure({
         code: flow.failure?.code ?? "internal",
@@ -44,3 +51,11 @@ export const report = Effect.fnUntraced(function*(server: string, flow: Flow) {
       return yield* failure("flow_cancelled", "The flow was cancelled", { flowId })
   }
 })
+
+/** What a program shows to the person. */
+export const linksOf = (ready: Ready) => {
+  if ("connectUrl" in ready) return { connectUrl: ready.connectUrl, compareCode: ready.compareCode }
+  if ("authorizationUrl" in ready) return { authorizationUrl: ready.authorizationUrl }
+  const { userCode, verificationUri, verificationUriComplete } = ready
+  return { userCode, verificationUri, ...(verificationUriComplete === undefined ? {} : { verificationUriComplete }) }
+}

@@ -1,7 +1,7 @@
 import { Effect, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { failure, reworded } from "./CliFailure.ts"
+import { type CliFailure, failure, reworded } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
 import { reach } from "./Target.ts"
 import { render } from "./TokenText.ts"
@@ -28,13 +28,15 @@ export const fetchToken = (server: string, minValidity: Option.Option<string>) =
       server,
       ...(seconds === undefined ? {} : { minValiditySeconds: seconds })
     }).pipe(
-      Effect.mapError((told) =>
-        told.code === "reauthorization_required" || told.code === "connection_not_found"
-          ? reworded(told, `${told.sentence}: valetkey connect ${server}`)
-          : told
-      )
+      Effect.mapError(reconnectHint(server))
     )
   })
+
+/** Says besides with which command a person gives the consent that is missing. */
+export const reconnectHint = (server: string) => (told: CliFailure): CliFailure =>
+  told.code === "reauthorization_required" || told.code === "connection_not_found"
+    ? reworded(told, `${told.sentence}: valetkey connect ${server}`)
+    : told
 
 /** `valetkey token`: the access token, fresh. */
 export const Token = Command.make("token", {

@@ -1,83 +1,20 @@
-import { Effect, Redacted } from "effect"
-import { authorized } from "./internal/authorized.ts"
+import type { Effect } from "effect"
+import * as AuthorizedFetch from "./AuthorizedFetch.ts"
 import { ValetkeyClient } from "./ValetkeyClient.ts"
 
-const maxRedirects = 5
-
 /**
- * Makes a `fetch` for the resource of one server: every request carries a fresh token, to the origin of the resource alone.
- * A 401 has the token replaced and the request made once more; one whose body is a stream is not repeated, and its 401 is
- * the answer. Redirects within the origin are followed where `fetch` would, all others are answers. Rejects with a
- * `ResourceError`, or as `fetch` does.
- *
- * @see https://fetch.spec.whatwg.org/#http-redirect-fetch
+ * Makes a `fetch` for the resource of one server: an `AuthorizedFetch` whose tokens the Valetkey server hands out. Rejects
+ * with a `ResourceError`, or as `fetch` does.
  */
 export const make = (
   run: <A, E>(effect: Effect.Effect<A, E, ValetkeyClient>, signal: AbortSignal | undefined) => Promise<A>,
   server: string
 ): typeof fetch =>
-async (input, init) => {
-  const asked = input instanceof Request ? input : undefined
-  const signal = init?.signal ?? asked?.signal
-  const mode = init?.redirect ?? asked?.redirect ?? "follow"
-  let url = new URL(asked?.url ?? String(input))
-  let method = (init?.method ?? asked?.method ?? "GET").toUpperCase()
-  const headers = new Headers(init?.headers ?? asked?.headers)
-  let body = init?.body ?? asked?.body ?? null
-  for (let redirects = 0;; redirects++) {
-    const replayable = isReplayable(body)
-    const request = { url, method, body }
-    const answer = await run(
-      ValetkeyClient.use((valetkey) =>
-        authorized(valetkey, {
-          server,
-          url: request.url,
-          replayable,
-          send: (token) => Effect.tryPromise({ try: () => send(request, token), catch: (error) => error }),
-          look: ({ headers, status }) => ({ status, challenge: headers.get("www-authenticate") }),
-          discard: (answer) => Effect.promise(async () => await answer.body?.cancel().catch(() => undefined))
-        })
-      ),
-      signal
-    )
-    const target = redirectOf(answer, url)
-    if (target === undefined || mode === "manual") return answer
-    if (mode === "error") throw new TypeError("The resource answered with a redirect")
-    if (target.origin !== url.origin || redirects === maxRedirects) return answer
-    if (answer.status === 303 ? method !== "HEAD" : answer.status < 303 && method === "POST") {
-      method = "GET"
-      body = null
-      for (const name of ["content-encoding", "content-language", "content-location", "content-type"]) {
-        headers.delete(name)
-      }
-    } else if (!replayable) return answer
-    await answer.body?.cancel()
-    url = target
-  }
-
-  function send(request: { url: URL; method: string; body: RequestInit["body"] }, token: Redacted.Redacted) {
-    const authorizedHeaders = new Headers(headers)
-    authorizedHeaders.set("authorization", `Bearer ${Redacted.value(token)}`)
-    return fetch(request.url, {
-      ...init,
-      method: request.method,
-      headers: authorizedHeaders,
-      body: request.body ?? null,
-      redirect: "manual",
-      ...(signal === undefined ? {} : { signal }),
-      ...(request.body instanceof ReadableStream ? { duplex: "half" } : {})
-    } as RequestInit)
-  }
-}
-
-/** Whether a body can be sent a second time. */
-const isReplayable = (body: RequestInit["body"]): boolean =>
-  body === null || body === undefined || typeof body === "string" || body instanceof ArrayBuffer ||
-  ArrayBuffer.isView(body) || body instanceof Blob || body instanceof FormData || body instanceof URLSearchParams
-
-const redirectOf = ({ headers, status }: Response, url: URL): URL | undefined => {
-  const location = headers.get("location")
-  return [301, 302, 303, 307, 308].includes(status) && location !== null
-    ? URL.parse(location, url) ?? undefined
-    : undefined
-}
+  AuthorizedFetch.make(
+    {
+      token: (name, options) => ValetkeyClient.use((valetkey) => valetkey.token(name, options)),
+      server: (name) => ValetkeyClient.use((valetkey) => valetkey.server(name))
+    },
+    run,
+    server
+  )

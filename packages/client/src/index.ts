@@ -1,3 +1,4 @@
+export * as AuthorizedFetch from "./AuthorizedFetch.ts"
 export * as BearerChallenge from "./BearerChallenge.ts"
 export * as ClientError from "./ClientError.ts"
 export * as Home from "./Home.ts"

@@ -1,8 +1,7 @@
-import { readBearer } from "@valetkey/client/BearerChallenge"
 import { ApiProblem } from "@valetkey/client/ClientError"
-import { ScopeInsufficient } from "@valetkey/client/ResourceError"
 import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
 import { Effect, Redacted, Schema } from "effect"
+import { isUnconnected, type Missing } from "./ConsentingFetch.ts"
 
 /** Where a person has to go. The URL is for that person alone: whoever opens it connects their own account. */
 export interface ConsentRequest {
@@ -28,26 +27,8 @@ export class ConsentFailed extends Schema.TaggedError<ConsentFailed>("valetkey/m
   }
 }
 
-/** What has to be asked of a person before a request can be made. */
-export interface Missing {
-  readonly scopes: ReadonlyArray<string> | undefined
-}
-
-/** The scopes that a resource wants besides the granted ones; undefined when an error says something else. */
-export const moreScopesOf = (error: unknown): Missing | undefined =>
-  error instanceof ScopeInsufficient ? { scopes: error.scopes } : undefined
-
 /** Whether there is no token without a person's consent. */
-export const needsPerson = (error: unknown): boolean => error instanceof ApiProblem && codes.includes(error.code)
-
-const codes: ReadonlyArray<string> = ["connection_not_found", "reauthorization_required"]
-
-/** What a resource says in its refusal of a request without a token; undefined when it does not refuse one. */
-export const challengeOf = ({ headers, status }: Response): Missing | undefined => {
-  if (status !== 401) return undefined
-  const { scopes = [] } = readBearer(headers.get("www-authenticate")) ?? {}
-  return { scopes: scopes.length === 0 ? undefined : scopes }
-}
+export const needsPerson = (error: unknown): boolean => error instanceof ApiProblem && isUnconnected(error.code)
 
 const ended: ReadonlyArray<string> = ["completed", "failed", "outcome_unknown", "cancelled", "expired", "superseded"]
 

@@ -1,6 +1,7 @@
 import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
 import { Effect, Redacted } from "effect"
-import { type AskPerson, challengeOf, needsPerson, obtain } from "./Consent.ts"
+import { type AskPerson, needsPerson, obtain } from "./Consent.ts"
+import { challengeOf } from "./ConsentingFetch.ts"
 import type { Run } from "./McpFetch.ts"
 
 /** What the SDK's transports ask of an auth provider: a token before every request, and a new one after a 401. */

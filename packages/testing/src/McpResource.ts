@@ -5,14 +5,13 @@ import {
   mcpAuthMetadataRouter
 } from "@modelcontextprotocol/sdk/server/auth/router.js"
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js"
-import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
 import type { OAuthMetadata } from "@modelcontextprotocol/sdk/shared/auth.js"
-import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js"
 import { Effect, Redacted, type Scope } from "effect"
 import express from "express"
 import { z } from "zod"
 import * as Fingerprint from "./Fingerprint.ts"
 import { listen } from "./internal/loopbackServer.ts"
+import { mcpSessions, stateless } from "./internal/mcpSessions.ts"
 
 /** What {@link make} guards the server with: an `OidcProvider`, or anything with these two members. */
 export interface Issuer {
@@ -34,12 +33,27 @@ export interface McpResource {
   readonly tokens: ReadonlyArray<Fingerprint.Fingerprint>
   /** Lets the `report` tool answer, which told of its progress before. */
   readonly release: () => void
+  /** Breaks off the streams on which answers of `report` are waited for; they can be resumed in a server with sessions. */
+  readonly breakOff: () => void
+  /** Calls of the `report` tool that the client gave up. */
+  readonly cancelled: () => number
   /** Fails the next requests with 401 whatever their token. */
   readonly rejectNext: (requests: number) => void
+  /** Sessions that are open, where the server has any. */
+  readonly sessions: () => number
+  /** Streams on which clients listen to what the server says of its own accord. */
+  readonly listening: () => number
+  /** Sessions that their client ended. */
+  readonly ended: () => number
+  /** Forgets every session, as a server does that ends. */
+  readonly forget: () => void
+  /** Gives every open session another tool, which it tells its client of. */
+  readonly announce: (tool: string) => void
 }
 
 /**
- * Starts an MCP server of the official SDK (streamable HTTP, stateless, tools `whoami` and `report`) on 127.0.0.1 until the scope closes.
+ * Starts an MCP server of the official SDK (streamable HTTP, tools `whoami` and `report`) on 127.0.0.1 until the scope closes.
+ * It is stateless unless it is to have sessions, which come with notifications and with streams that can be resumed.
  *
  * It introspects each token at the issuer, refuses a token for another audience, and serves its metadata and challenges.
  *
@@ -47,7 +61,7 @@ export interface McpResource {
  */
 export const make = (
   issuer: Issuer,
-  options: { readonly port?: number; readonly scopes?: ReadonlyArray<string> } = {}
+  options: { readonly port?: number; readonly scopes?: ReadonlyArray<string>; readonly sessions?: boolean } = {}
 ): Effect.Effect<McpResource, never, Scope.Scope> =>
   Effect.gen(function*() {
     const app = express()
@@ -62,7 +76,8 @@ export const make = (
     let authorized = 0
     let calls = 0
     let rejections = 0
-    const reports: Array<() => void> = []
+    let cancelled = 0
+    const reports: Array<{ readonly release: () => void; readonly breakOff: () => void }> = []
 
     const guard = requireBearerAuth({
       requiredScopes: scopes,
@@ -79,48 +94,51 @@ export const make = (
       }
     })
     app.use(mcpAuthMetadataRouter({ oauthMetadata, resourceServerUrl: url, scopesSupported: scopes }))
-    app.post(
-      "/mcp",
-      (_, response, next) => {
-        response.once("finish", () => {
-          if (response.statusCode === 401) unauthorized++
-        })
-        next()
-      },
-      express.json(),
-      guard,
-      async (request, response) => {
-        authorized++
-        const server = new McpServer({ name: "mcp-resource", version: "1.0.0" })
-        server.registerTool(
-          "whoami",
-          { description: "Tells whose token this is", inputSchema: { note: z.string().optional() } },
-          (_, { authInfo }) => {
-            calls++
-            const who = { sub: authInfo?.extra?.["sub"], clientId: authInfo?.clientId, scopes: authInfo?.scopes }
-            return { content: [{ type: "text", text: JSON.stringify(who) }] }
-          }
-        )
-        server.registerTool(
-          "report",
-          { description: "Tells of its progress and answers when it is released", inputSchema: {} },
-          async (_, { _meta, sendNotification }) => {
-            calls++
-            const released = new Promise<void>((resolve) => reports.push(resolve))
-            await sendNotification({
-              method: "notifications/progress",
-              params: { progressToken: _meta?.progressToken ?? 0, progress: 1 }
-            })
-            await released
-            return { content: [{ type: "text", text: "reported" }] }
-          }
-        )
-        const transport = new StreamableHTTPServerTransport({})
-        response.once("close", () => void Promise.allSettled([transport.close(), server.close()]))
-        await server.connect(transport as Transport)
-        await transport.handleRequest(request, response, request.body)
-      }
-    )
+    const serve = () => {
+      const server = new McpServer({ name: "mcp-resource", version: "1.0.0" })
+      server.registerTool(
+        "whoami",
+        { description: "Tells whose token this is", inputSchema: { note: z.string().optional() } },
+        (_, { authInfo }) => {
+          calls++
+          const who = { sub: authInfo?.extra?.["sub"], clientId: authInfo?.clientId, scopes: authInfo?.scopes }
+          return { content: [{ type: "text", text: JSON.stringify(who) }] }
+        }
+      )
+      server.registerTool(
+        "report",
+        { description: "Tells of its progress and answers when it is released", inputSchema: {} },
+        async (_, { _meta, closeSSEStream, sendNotification, signal }) => {
+          calls++
+          const released = new Promise<void>((release) => reports.push({ release, breakOff: () => closeSSEStream?.() }))
+          signal.addEventListener("abort", () => cancelled++)
+          await sendNotification({
+            method: "notifications/progress",
+            params: { progressToken: _meta?.progressToken ?? 0, progress: 1 }
+          })
+          await released
+          return { content: [{ type: "text", text: "reported" }] }
+        }
+      )
+      return server
+    }
+    const held = mcpSessions(serve)
+    yield* Effect.addFinalizer(() => Effect.sync(held.forget))
+    const count: express.RequestHandler = (_, response, next) => {
+      response.once("finish", () => {
+        if (response.statusCode === 401) unauthorized++
+      })
+      next()
+    }
+    const handle: express.RequestHandler = (request, response) => {
+      authorized++
+      return options.sessions === true ? held.handle(request, response) : stateless(serve, request, response)
+    }
+    app.post("/mcp", count, express.json(), guard, handle)
+    if (options.sessions === true) {
+      app.get("/mcp", guard, held.handle)
+      app.delete("/mcp", guard, held.handle)
+    }
     app.all("/mcp", (_, response) => void response.status(405).end())
 
     return {
@@ -129,7 +147,14 @@ export const make = (
       authorized: () => authorized,
       calls: () => calls,
       tokens,
-      release: () => reports.splice(0).forEach((report) => report()),
+      release: () => reports.splice(0).forEach((report) => report.release()),
+      breakOff: () => reports.forEach((report) => report.breakOff()),
+      cancelled: () => cancelled,
+      sessions: held.open,
+      ended: held.ended,
+      listening: held.listening,
+      forget: held.forget,
+      announce: held.announce,
       rejectNext: (requests) => {
         rejections = requests
       }

@@ -1,7 +1,20 @@
 import { Effect, type Redacted } from "effect"
 import { readBearer } from "../BearerChallenge.ts"
-import { OriginRefused, type ResourceError, ScopeInsufficient } from "../ResourceError.ts"
-import type { ValetkeyClient } from "../ValetkeyClient.ts"
+import { OriginRefused, ScopeInsufficient } from "../ResourceError.ts"
+
+/** What hands out the tokens of servers: a `ValetkeyClient`, or something that asks a server as it does. */
+export interface Tokens<E, R = never> {
+  token(server: string, options?: { readonly rejected?: Redacted.Redacted | undefined }): Effect.Effect<
+    {
+      readonly accessToken: Redacted.Redacted
+      readonly resource?: string | undefined
+      readonly scopes?: ReadonlyArray<string> | undefined
+    },
+    E,
+    R
+  >
+  server(server: string): Effect.Effect<{ readonly resource: string }, E, R>
+}
 
 /** A request that is made with a token. */
 export interface Authorized<A, E, R> {
@@ -19,20 +32,20 @@ export interface Authorized<A, E, R> {
  * Makes a request with a fresh token, to the origin of its server and to no other. A token that the resource answers with
  * 401 is named once, so that the server replaces it, and the request is made once more if it can be.
  */
-export const authorized = <A, E, R>(
-  valetkey: ValetkeyClient["Service"],
+export const authorized = <A, E, R, TokenError, TokenServices>(
+  tokens: Tokens<TokenError, TokenServices>,
   request: Authorized<A, E, R>
-): Effect.Effect<A, E | ResourceError, R> =>
+): Effect.Effect<A, E | TokenError | OriginRefused | ScopeInsufficient, R | TokenServices> =>
   Effect.gen(function*() {
     const { server, url } = request
-    const first = yield* valetkey.token(server)
-    const resource = first.resource ?? (yield* valetkey.server(server)).resource
+    const first = yield* tokens.token(server)
+    const resource = first.resource ?? (yield* tokens.server(server)).resource
     if (url.origin === "null" || URL.parse(resource)?.origin !== url.origin) return yield* new OriginRefused({ server })
     const answer = yield* judged(request, yield* request.send(first.accessToken), first.scopes)
     if (request.look(answer).status !== 401) return answer
     // Also when the request cannot be repeated: the next one has a new token.
     const fresh = yield* Effect.onError(
-      valetkey.token(server, { rejected: first.accessToken }),
+      tokens.token(server, { rejected: first.accessToken }),
       () => request.discard(answer)
     )
     if (!request.replayable) return answer

@@ -1,0 +1,47 @@
+import { Effect } from "effect"
+import { failure } from "./CliFailure.ts"
+import { plain } from "./Output.ts"
+import { everyPage, type Remote } from "./Remote.ts"
+import { operations } from "./Wire.ts"
+import { slugOf } from "./Words.ts"
+
+/** A URL with the name it is to have, or the name of what is there already. */
+export const targetOf = Effect.fnUntraced(function*(target: string, chosen: string | undefined) {
+  if (!target.includes("://")) {
+    if (chosen !== undefined) return yield* failure("usage", "--name goes with a URL")
+    return { server: target, url: undefined }
+  }
+  const url = URL.parse(target)
+  if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
+    return yield* failure("usage", "The URL must begin with https:// or http://")
+  }
+  url.hash = ""
+  return { server: chosen ?? slugOf(url), url }
+})
+
+/** The name of what to connect to; a URL that is new is added under its name. */
+export const serverOf = Effect.fnUntraced(function*(
+  remote: Remote,
+  { server, url }: { readonly server: string; readonly url: URL | undefined }
+) {
+  if (url === undefined) return { server, added: false }
+  const found = yield* remote.call(operations.server, server).pipe(
+    Effect.catch((error) => error.code === "server_not_found" ? Effect.undefined : Effect.fail(error))
+  )
+  if (found !== undefined) {
+    if (URL.parse(found.resource)?.href === url.href) return { server, added: false }
+    return yield* failure(
+      "name_taken",
+      `The name ${server} belongs to ${plain(found.resource)}; choose another with --name`
+    )
+  }
+  const { created } = yield* remote.call(operations.putServer, { server, description: { resource: url.href } })
+  return { server, added: created }
+})
+
+/** The name under which a URL is known already, whatever name that is. */
+export const knownAs = (remote: Remote, url: URL) =>
+  Effect.map(
+    everyPage((after) => remote.call(operations.servers, after), (page) => page.servers),
+    (servers) => servers.find(({ resource }) => URL.parse(resource)?.href === url.href)?.server
+  )
