@@ -11,7 +11,8 @@ const pacing = 5000
 const each = (id: string, judge: (evidence: Evidence, call: Call) => string | undefined): Check => (evidence) =>
   evidence.history.calls.flatMap((call) => {
     const what = judge(evidence, call)
-    return what === undefined ? [] : [{ id, what, connection: call.connection, at: call.at }]
+    const log = call.correlation === undefined ? undefined : evidence.history.log[call.correlation]
+    return what === undefined ? [] : [{ id, what, connection: call.connection, at: call.at, log }]
   })
 
 /**
@@ -88,12 +89,14 @@ export const answered: Check = (evidence) => [
     }))
 ]
 
-const wellAnswered: Check = each("I19", ({ faults }, { at, code, end, replica, retryAfter, status }) => {
+const wellAnswered: Check = each("I19", ({ faults }, { at, code, end, missed, replica, retryAfter, status }) => {
   if (status === 0) {
+    // Nobody was there to accept it.
+    if (missed?.includes("ECONNREFUSED") === true) return undefined
     const excuse = faults.during(replica, at, end).some(({ from, what }) =>
       what.startsWith("kill") || what === "starved" || what === "term" && at > from - 100
     )
-    return excuse ? undefined : "an accepted call was not answered"
+    return excuse ? undefined : `an accepted call was not answered (${missed})`
   }
   if (status === 503) return retryAfter ? undefined : "a 503 did not say when to come back"
   return status === 200 || status === 404 || status === 409 ? undefined : `a call was answered ${status} (${code})`

@@ -5,6 +5,8 @@ export interface Answer {
   readonly status: number
   readonly retryAfter: boolean
   readonly body: Readonly<Record<string, unknown>>
+  /** What happened instead of an answer. */
+  readonly missed?: string
 }
 
 /** Many callers behind one pool of connections. */
@@ -15,12 +17,12 @@ export interface Callers {
   close(): void
 }
 
-const nobody: Answer = { status: 0, retryAfter: false, body: {} }
+const nobody = (missed: string): Answer => ({ status: 0, retryAfter: false, body: {}, missed })
 
 /** A caller that waits longer than this has been forgotten. */
 const patience = 60_000
 
-/** Makes the pool. A request that met the end of an idle connection was not accepted by anybody and is made once more. */
+/** Makes the pool. Nothing is asked twice: a server that hangs up on a request was not fit to keep the connection. */
 export const make = (): Callers => {
   const agents = new Map<string, Agent>()
   const agentOf = (origin: string): Agent => {
@@ -29,7 +31,7 @@ export const make = (): Callers => {
     return agent
   }
   const attempt = (origin: string, method: string, path: string, bearer: string, text: string | undefined) =>
-    new Promise<Answer | "stale">((resolve) => {
+    new Promise<Answer>((resolve) => {
       const outgoing = request(new URL(path, origin), {
         method,
         agent: agentOf(origin),
@@ -44,7 +46,7 @@ export const make = (): Callers => {
       outgoing.on("response", (response) => {
         const chunks: Array<Buffer> = []
         response.on("data", (chunk: Buffer) => chunks.push(chunk))
-        response.on("error", () => resolve(nobody))
+        response.on("error", (error) => resolve(nobody(`${error.message} in the middle of the answer`)))
         response.on("end", () =>
           resolve({
             status: response.statusCode ?? 0,
@@ -52,20 +54,16 @@ export const make = (): Callers => {
             body: parsed(Buffer.concat(chunks).toString())
           }))
       })
-      outgoing.on("timeout", () => outgoing.destroy())
-      outgoing.on("error", () => resolve(outgoing.reusedSocket ? "stale" : nobody))
+      outgoing.on("timeout", () => outgoing.destroy(new Error("nobody answered in time")))
+      outgoing.on(
+        "error",
+        ({ message }) => resolve(nobody(outgoing.reusedSocket ? `${message} on a kept connection` : message))
+      )
       outgoing.end(text)
     })
   return {
-    call: async (origin, method, path, bearer, body) => {
-      const text = body === undefined ? undefined : JSON.stringify(body)
-      const first = await attempt(origin, method, path, bearer, text)
-      if (first !== "stale") return first
-      agents.get(origin)?.destroy()
-      agents.delete(origin)
-      const second = await attempt(origin, method, path, bearer, text)
-      return second === "stale" ? nobody : second
-    },
+    call: (origin, method, path, bearer, body) =>
+      attempt(origin, method, path, bearer, body === undefined ? undefined : JSON.stringify(body)),
     forget: (origin) => {
       agents.get(origin)?.destroy()
       agents.delete(origin)

@@ -80,6 +80,7 @@ const sound = (): Draft => ({
   faults: [],
   exits: [],
   rest: [{ connection: 1, phase: "idle" }],
+  log: {},
   skew: 0,
   healedAt: 121_000
 })
@@ -266,6 +267,10 @@ describe("the checker of chaos histories", () => {
   it("finds a call without an answer, a wrong answer, and a drain that ends badly", () => {
     const unanswered = call({ at: 3000, status: 0 })
     assert.deepStrictEqual(broken(add("calls", unanswered)), ["I19"])
+    assert.deepStrictEqual(broken(add("calls", { ...unanswered, missed: "socket hang up on a kept connection" })), [
+      "I19"
+    ])
+    assert.deepStrictEqual(broken(add("calls", { ...unanswered, missed: "connect ECONNREFUSED 127.0.0.1:1" })), [])
     assert.deepStrictEqual(
       broken((history) => {
         add("calls", unanswered)(history)
@@ -284,6 +289,14 @@ describe("the checker of chaos histories", () => {
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, status: 500 }))), ["I19"])
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, retryAfter: false }))), ["I19"])
     assert.deepStrictEqual(broken(add("exits", { at: 1, end: 2, replica: 0, code: "SIGABRT" })), ["I19"])
+  })
+
+  it("says what the log has about a wrong answer", () => {
+    const history = sound()
+    history.log = { c1: ["replica 0: request failed"] }
+    add("calls", call({ at: 3000, status: 500, correlation: "c1" }))(history)
+    const [violation] = judge(history).flatMap(({ violations }) => violations)
+    assert.deepStrictEqual(violation?.log, ["replica 0: request failed"])
   })
 
   it("finds an older generation after a newer one, and two tokens of one generation", () => {

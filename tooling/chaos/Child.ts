@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { openSync } from "node:fs"
+import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
 /** A program in a process of its own, and how it is spoken to. */
@@ -10,6 +11,8 @@ export interface Child {
   /** The next message that has the member; fails when the process ends before. */
   message<A>(member: string): Promise<A>
   on(member: string, act: (value: never) => void): void
+  /** Has every whole line that it writes to stderr heard. */
+  onComplaint(act: (line: string) => void): void
   /** What it wrote to stderr. */
   readonly complaint: () => string
   /** What it wrote to stdout. */
@@ -81,6 +84,9 @@ export const start = (module: URL, options: StartOptions): Child => {
         child.on("message", listener)
         void ended.then((how) => reject(new Error(`${module.pathname} ended with ${how}: ${outputs.stderr}`)))
       }),
+    onComplaint: (act) => {
+      if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", act)
+    },
     complaint: () => outputs.stderr,
     said: () => outputs.stdout
   }

@@ -5,6 +5,7 @@ import * as Api from "../proofs/Api.ts"
 import type { Name } from "./Breakage.ts"
 import * as Callers from "./Callers.ts"
 import type { Subject } from "./History.ts"
+import * as Log from "./Log.ts"
 import * as Providers from "./Providers.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Replicas from "./Replicas.ts"
@@ -27,6 +28,7 @@ export interface Deployment {
   readonly providers: Providers.Providers
   readonly replicas: ReadonlyArray<Replicas.Replica>
   readonly callers: Callers.Callers
+  readonly log: Log.Log
   /** The credential of the person to whom a connection belongs. */
   bearerOf(subject: Subject): string
 }
@@ -43,7 +45,9 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       (providers) => Effect.promise(() => providers.stop())
     )
     const jwtSecret = randomBytes(48).toString("base64url")
+    const log = Log.make()
     const installation: Replicas.Installation = {
+      log,
       databaseUrl: Redacted.value(postgres.url),
       ports: providers.ports,
       broken: options.broken,
@@ -74,6 +78,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       providers,
       replicas,
       callers,
+      log,
       bearerOf: ({ subject, tenant }) =>
         Redacted.value(Api.jwt(jwtSecret, {
           iss: issuer,

@@ -9,6 +9,8 @@ export interface Violation {
   readonly what: string
   readonly at: number
   readonly connection?: number | undefined
+  /** What the log says about it. */
+  readonly log?: ReadonlyArray<string> | undefined
 }
 
 /** Where an access token came from. */

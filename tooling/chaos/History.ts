@@ -57,6 +57,10 @@ export interface Call {
   readonly retryAfter: boolean
   readonly token?: string | undefined
   readonly generation?: number | undefined
+  /** What happened instead of an answer. */
+  readonly missed?: string | undefined
+  /** Under which id the log has the cause. */
+  readonly correlation?: string | undefined
 }
 
 /** Something that a person did to a connection, as far as its caller knows. */
@@ -113,6 +117,8 @@ export interface History {
   readonly faults: ReadonlyArray<Fault>
   readonly exits: ReadonlyArray<Exit>
   readonly rest: ReadonlyArray<Rest>
+  /** What replicas logged under the ids of answers. */
+  readonly log: Readonly<Record<string, ReadonlyArray<string>>>
   /** How far the clocks of two replicas were apart at most, in milliseconds. */
   readonly skew: number
   /** Since when nothing was broken any more; from then on every connection was asked for a token once. */

@@ -61,7 +61,7 @@ export const make = (options: LoadOptions): Load => {
 
   const ask = async (person: Person, rejected?: string, replica = someReplica()): Promise<Call> => {
     const at = Date.now()
-    const { body, retryAfter, status } = await callers.call(
+    const { body, missed, retryAfter, status } = await callers.call(
       replica.api(),
       "POST",
       `${person.path}/token`,
@@ -81,7 +81,9 @@ export const make = (options: LoadOptions): Load => {
       code,
       retryAfter,
       token,
-      generation: status === 200 ? Number(body["generation"]) : undefined
+      generation: status === 200 ? Number(body["generation"]) : undefined,
+      missed,
+      correlation: body["correlationId"] === undefined ? undefined : String(body["correlationId"])
     }
     calls.push(call)
     if (token !== undefined) person.token = token

@@ -8,6 +8,7 @@ import { join } from "node:path"
 import type { Name } from "./Breakage.ts"
 import * as Child from "./Child.ts"
 import { type Mode, modes } from "./History.ts"
+import type { Log } from "./Log.ts"
 import type { Measured } from "./Pulse.ts"
 
 /** The name under which every replica knows the providers; each has a line of its own to them. */
@@ -50,6 +51,7 @@ export interface Installation {
   readonly ports: Readonly<Record<Mode, number>>
   readonly broken?: Name | undefined
   readonly onMeasured: (measured: Measured) => void
+  readonly log: Log
 }
 
 /** The address from which a replica's lines come, at the database and at the providers. */
@@ -102,6 +104,7 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
             ...(installation.broken === undefined ? {} : { CHAOS_BREAK: installation.broken })
           }
         })
+        started.onComplaint((line) => installation.log.add(index, line))
         started.on("measured", installation.onMeasured as (value: never) => void)
         void started.ended.then(() => {
           if (child === started) up = false

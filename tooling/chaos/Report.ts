@@ -34,9 +34,10 @@ export const verdict = ({ findings }: Ran): string =>
     `${violations.length === 0 ? "held    " : "VIOLATED"} ${check}${
       violations.length === 0 ? "" : `: ${violations.length}`
     }`,
-    ...violations.slice(0, 5).map(({ at, connection, id, what }) =>
-      `           ${id} connection ${connection ?? "-"} at ${new Date(at).toISOString()}: ${what}`
-    )
+    ...violations.slice(0, 5).flatMap(({ at, connection, id, log = [], what }) => [
+      `           ${id} connection ${connection ?? "-"} at ${new Date(at).toISOString()}: ${what}`,
+      ...log.map((line) => `             ${line}`)
+    ])
   ]).join("\n")
 
 /** How many refreshes gave new tokens. */

@@ -61,7 +61,7 @@ const program = (options: RunOptions) =>
   Effect.gen(function*() {
     const random = Random.make(options.seed)
     const measured = { sentToDurable: new Array<number>(), receivedToDurable: new Array<number>() }
-    const { bearerOf, callers, postgres, providers, replicas } = yield* Deployment.make({
+    const { bearerOf, callers, log, postgres, providers, replicas } = yield* Deployment.make({
       seed: random.below(2 ** 31),
       replicas: options.replicas,
       share: options.share ?? 0.08,
@@ -128,6 +128,7 @@ const program = (options: RunOptions) =>
         faults: incidents.faults,
         exits: incidents.exits,
         rest,
+        log: log.read(),
         skew: Math.max(...offsets) - Math.min(...offsets),
         healedAt
       }

@@ -1,7 +1,8 @@
 import { maxSocketPath, versionHeader } from "@valetkey/client/Home"
-import { Deferred, Effect, Exit, Schema, Scope } from "effect"
+import { Effect, Exit, Schema, Scope } from "effect"
 import { chmodSync, lstatSync, unlinkSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import * as Departure from "./Departure.ts"
 import type { ListenAddress } from "./Settings.ts"
 
 /** Error of a listener that cannot be opened. */
@@ -59,14 +60,14 @@ export const open = Effect.fnUntraced(function*<R>(listener: Listener<R>) {
   const context = yield* Effect.context<R>()
   const scope = yield* Effect.scope
   const server = makeServer()
-  const closing = makeClosing(server)
-  yield* Effect.addFinalizer(() => Effect.andThen(Effect.sync(() => server.closeAllConnections()), closing.done))
+  const departure = Departure.make(server)
+  yield* Effect.addFinalizer(() => Effect.andThen(departure.cut, departure.done))
   // Between the two finalizers: what is still answered after the grace is interrupted.
   const application = yield* Effect.cached(
     listener.application.pipe(Scope.provide(yield* Scope.fork(scope)), Effect.provideContext(context))
   )
-  yield* Effect.addFinalizer(() => Effect.andThen(closing.begin, Effect.timeoutOption(closing.done, graceful)))
-  if (listener.leaving !== undefined) yield* Effect.forkScoped(Effect.andThen(listener.leaving, closing.begin))
+  yield* Effect.addFinalizer(() => Effect.andThen(departure.begin, Effect.timeoutOption(departure.done, graceful)))
+  if (listener.leaving !== undefined) yield* Effect.forkScoped(Effect.andThen(listener.leaving, departure.begin))
 
   let answer: Application | undefined
   const loaded = Effect.map(application, (ready) => {
@@ -116,29 +117,6 @@ const limitBody = (request: IncomingMessage, patience: number): void => {
   const timer = setTimeout(() => request.destroy(), patience)
   const clear = () => clearTimeout(timer)
   request.once("end", clear).once("close", clear)
-}
-
-/** The end of a server: `begin` has it accept nothing more, `done` completes when its last connection is gone. */
-const makeClosing = (server: Server) => {
-  const gone = Deferred.makeUnsafe<void>()
-  const begin = Effect.sync(() => {
-    // Node.js closes what is idle when a close begins; a connection that answers its last request later would stay open.
-    const sweep = setInterval(() => server.closeIdleConnections(), 50)
-    server.close(() => {
-      clearInterval(sweep)
-      Deferred.doneUnsafe(gone, Effect.void)
-    })
-  })
-  let begun = false
-  return {
-    begin: Effect.suspend(() => {
-      if (begun) return Effect.void
-      begun = true
-      // One that never listened has nobody to wait for.
-      return server.listening ? begin : Deferred.done(gone, Exit.void)
-    }),
-    done: Deferred.await(gone)
-  }
 }
 
 /** What the contract answers too, which a test holds together. */

@@ -104,8 +104,8 @@ describe("a listener", () => {
       const waiting = yield* Effect.forkChild(get(path, "/"))
       yield* Deferred.await(asked)
       const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
-      yield* Effect.yieldNow
-      assert.isTrue(Exit.isFailure(yield* Effect.exit(get(path, "/"))))
+      // Not in the same turn; a request that is let in is never answered and never asked for.
+      while (Exit.isSuccess(yield* Effect.exit(connected(path)))) yield* Effect.yieldNow
       assert.isUndefined(closing.pollUnsafe())
       responses[0]?.end("in full")
       assert.strictEqual((yield* Fiber.join(waiting)).body, "in full")

@@ -5,6 +5,7 @@ import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted,
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"
 import { storeError, tooLate } from "./internal/failure.ts"
+import * as LostSession from "./internal/lostSession.ts"
 import * as RowSecurity from "./internal/rowSecurity.ts"
 
 /** How the database is reached. */
@@ -157,7 +158,7 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
       }),
     write: (operation, work) => run(operation, retryConflicts(Effect.suspend(() => work(writes)))),
     transaction: (operation, work) =>
-      run(operation, retryConflicts(writes.withTransaction(Effect.suspend(() => work(writes)))))
+      run(operation, retryConflicts(LostSession.recover(writes.withTransaction(Effect.suspend(() => work(writes))))))
   }
   const scoped = RowSecurity.make(plain)
 

@@ -6,6 +6,7 @@ import { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
 import { type DatabaseOptions, directOptions } from "./Database.ts"
 import { databaseFailure, storeError } from "./internal/failure.ts"
+import * as LostSession from "./internal/lostSession.ts"
 import { migrations } from "./internal/migrations.ts"
 
 /** One step of the schema. */
@@ -60,7 +61,7 @@ export const apply = (
     Effect.gen(function*() {
       const [first] = yield* pending(sql, steps)
       if (first === undefined) return
-      yield* sql.withTransaction(Effect.gen(function*() {
+      yield* LostSession.recover(sql.withTransaction(Effect.gen(function*() {
         // Settings end with the transaction: nothing is left behind in a session that a pooler lends on.
         yield* sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true),
           set_config('idle_in_transaction_session_timeout', '60s', true)`
@@ -87,7 +88,7 @@ export const apply = (
             VALUES (${migration.id}, ${migration.name}, ${checksum(migration)})`
           yield* Effect.logInfo("migration applied", { migration: label(migration) })
         }
-      }))
+      })))
     })).pipe(Effect.tapError((error) => Effect.logError("migrations not applied", error)))
 
 /** Fails unless the database is exactly at this version. Changes nothing. */

@@ -5,6 +5,7 @@ import { StoreError } from "@valetkey/domain/StoreError"
 import { Context, Deferred, Duration, Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { randomUUID } from "node:crypto"
 import { inspect } from "node:util"
+import { Database, type Sql } from "../src/Database.ts"
 import { PostgresHealth } from "../src/PostgresHealth.ts"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import * as Line from "./internal/line.ts"
@@ -101,6 +102,26 @@ describe("Outages", () =>
           const wrote = yield* Effect.orElseSucceed(connections.deposit(key, newWrite(round)), () => false)
           if (!wrote) assert.isTrue(yield* connections.deposit(key, newWrite(round)))
         }
+      }))
+
+    it.effect("says that the database is away when it goes in the middle of a transaction, whatever that made of it", () =>
+      Effect.gen(function*() {
+        const { url } = yield* TestDatabase
+        const database = Context.get(yield* Layer.build(Layer.fresh(Database.layer({ url }))), Database)
+        const end = (sql: Sql) => sql`SELECT pg_terminate_backend(pg_backend_pid())`
+        for (
+          const work of [
+            end,
+            (sql: Sql) => Effect.ignore(end(sql)),
+            (sql: Sql) => Effect.andThen(Effect.ignore(end(sql)), Effect.fail("a reason of its own"))
+          ]
+        ) {
+          const { error } = yield* failure<unknown, unknown>(
+            database.transaction<unknown, unknown>("Outages.end", work)
+          )
+          assert.deepInclude(error, { code: "store_unavailable", operation: "Outages.end" })
+        }
+        assert.deepStrictEqual(yield* database.transaction("Outages.end", (sql) => sql`SELECT 1 AS one`), [{ one: 1 }])
       }))
 
     it.effect("DB-05 fails within its deadline when every connection is taken, and recovers", () =>
