@@ -6,7 +6,7 @@ import { line, read, readTurbo, readVitest, sum, type Tally } from "./Tally.ts"
 
 const root = join(import.meta.dirname, "../..")
 const artifacts = join(root, ".artifacts")
-const checks = ["types", "lint", "architecture", "barrels:check", "wording", "knip"]
+const checks = ["types", "lint", "architecture", "barrels:check", "wording", "presets", "knip"]
 const bin = join(root, "node_modules/.bin")
 
 interface Result extends Tally {

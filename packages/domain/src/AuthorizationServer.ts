@@ -140,12 +140,20 @@ export interface RegisteredClient {
   readonly clientSecretExpiresAt?: DateTime.Utc | undefined
 }
 
+/** Where and how scopes stand in a request. */
+export interface ScopesAs {
+  readonly separator: "space" | "comma"
+  readonly parameter: string
+}
+
 /** The request that a browser carries to the authorization endpoint. */
 export interface AuthorizationRequest {
   readonly authorizationEndpoint: string
   readonly clientId: string
   readonly redirectUri: string
   readonly scopes: ReadonlyArray<string>
+  /** How a provider takes the scopes; by default separated by spaces in `scope` (RFC 6749 §3.3). */
+  readonly scopesAs?: ScopesAs | undefined
   readonly resource: string | undefined
   readonly state: Redacted.Redacted
   readonly codeVerifier: Redacted.Redacted

@@ -1,6 +1,13 @@
 import { type DateTime, Schema } from "effect"
 import { rowOf, type SealContext, Sealed } from "./Sealed.ts"
-import { HttpUrl, RedemptionPolicy, ServerSlug, TokenEndpointAuthMethod, UnattendedGrant } from "./Server.ts"
+import {
+  HttpUrl,
+  RedemptionPolicy,
+  ServerSlug,
+  TokenDialect,
+  TokenEndpointAuthMethod,
+  UnattendedGrant
+} from "./Server.ts"
 import { SubjectId } from "./Subject.ts"
 import { TenantId } from "./Tenant.ts"
 
@@ -56,7 +63,9 @@ export const Grant = Schema.Struct({
   destination: Schema.optionalKey(HttpUrl),
   redemptionPolicy: RedemptionPolicy,
   /** How a token is asked for, and with which scopes, where nobody consented and no refresh token is redeemed. */
-  unattended: Schema.optionalKey(Schema.Struct({ grant: UnattendedGrant, scopes: Schema.Array(Schema.String) }))
+  unattended: Schema.optionalKey(Schema.Struct({ grant: UnattendedGrant, scopes: Schema.Array(Schema.String) })),
+  /** How the endpoints are spoken to; absent where they speak the standards. */
+  dialect: Schema.optionalKey(TokenDialect)
 })
 export type Grant = typeof Grant.Type
 

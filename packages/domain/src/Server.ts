@@ -54,9 +54,58 @@ export const StaticEndpoints = Schema.Struct({
   deviceAuthorization: Schema.optionalKey(HttpUrl)
 })
 
+/** Parameters of an authorization request that are ours alone: neither configuration nor an endpoint's own query sets one. */
+export const ownedParameters: ReadonlyArray<string> = [
+  "response_type",
+  "response_mode",
+  "client_id",
+  "redirect_uri",
+  "scope",
+  "state",
+  "code_challenge",
+  "code_challenge_method",
+  "resource",
+  "nonce",
+  "request",
+  "request_uri"
+]
+
+/**
+ * Schema for how a provider's token and revocation endpoints are spoken to where they do not speak RFC 6749 and RFC 7009.
+ * It is frozen in the grant, for a refresh has to know it.
+ */
+export const TokenDialect = Schema.Struct({
+  /** How parameters of a token or revocation request are written. Default `form`. */
+  requestBody: Schema.optionalKey(Schema.Literals(["form", "json"])),
+  /** The member of a token answer that holds the tokens of the person, such as Slack's `authed_user`. */
+  tokensIn: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{0,63}$/, {
+    expected: "the name of a member"
+  }))),
+  /** The type of every access token, for providers that put another word there, such as Slack's `user`. */
+  tokenType: Schema.optionalKey(Schema.Literal("bearer")),
+  /**
+   * Seconds that an access token lives where its answer says nothing, or `unlimited` where what the answer says of it
+   * means nothing, because the provider's tokens do not end.
+   */
+  accessTokenLifetime: Schema.optionalKey(Schema.Union([
+    Schema.Literal("unlimited"),
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 31_536_000 }))
+  ])),
+  /** `bearer`: a token is revoked by the request that it authorizes itself, without a body. Default `rfc7009`. */
+  revocation: Schema.optionalKey(Schema.Literals(["rfc7009", "bearer"]))
+})
+export type TokenDialect = typeof TokenDialect.Type
+
 /** Schema for where a provider departs from the standards. Every field has a standard default. */
 export const Quirks = Schema.Struct({
   redemptionPolicy: Schema.optionalKey(RedemptionPolicy),
+  /** What stands between scopes in a request. Default `space` (RFC 6749 §3.3). */
+  scopeSeparator: Schema.optionalKey(Schema.Literals(["space", "comma"])),
+  /** The parameter of the authorization request that carries the scopes, such as Slack's `user_scope`. Default `scope`. */
+  scopeParameter: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{0,63}$/, {
+    expected: "the name of a parameter"
+  }))),
+  tokenDialect: Schema.optionalKey(TokenDialect),
   /** Send `resource` (RFC 8707) in authorization and token requests. Default true. */
   resourceParameter: Schema.optionalKey(Schema.Boolean),
   /** Go on when the metadata names no `code_challenge_methods_supported`; the challenge is sent all the same. Default false. */

@@ -1,22 +1,7 @@
 import type { AuthorizationRequest } from "@valetkey/domain/AuthorizationServer"
+import { ownedParameters } from "@valetkey/domain/Server"
 import { Redacted } from "effect"
 import { hash } from "node:crypto"
-
-/** Parameters that are ours alone: neither configuration nor the endpoint's own query may set one. */
-const reserved = [
-  "response_type",
-  "response_mode",
-  "client_id",
-  "redirect_uri",
-  "scope",
-  "state",
-  "code_challenge",
-  "code_challenge_method",
-  "resource",
-  "nonce",
-  "request",
-  "request_uri"
-]
 
 /**
  * Builds the authorization URL, each protocol parameter exactly once.
@@ -27,14 +12,16 @@ export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   const url = new URL(request.authorizationEndpoint)
   // A list of its own: one that belongs to a URL writes the URL anew at every change.
   const query = new URLSearchParams(url.search)
-  for (const name of reserved) query.delete(name)
+  const { parameter, separator } = request.scopesAs ?? { parameter: "scope", separator: "space" }
+  for (const name of ownedParameters) query.delete(name)
   for (const [name, value] of Object.entries(request.parameters)) {
-    if (!reserved.includes(name)) query.set(name, value)
+    if (!ownedParameters.includes(name)) query.set(name, value)
   }
+  // Before all others: whatever the parameter is called, it replaces none of them.
+  if (request.scopes.length > 0) query.set(parameter, request.scopes.join(separator === "comma" ? "," : " "))
   query.set("response_type", "code")
   query.set("client_id", request.clientId)
   query.set("redirect_uri", request.redirectUri)
-  if (request.scopes.length > 0) query.set("scope", request.scopes.join(" "))
   query.set("state", Redacted.value(request.state))
   query.set("code_challenge", codeChallenge(request.codeVerifier))
   query.set("code_challenge_method", "S256")

@@ -2,7 +2,7 @@ import { RevocationError } from "@valetkey/domain/AuthorizationServer"
 import type { Grant } from "@valetkey/domain/Connection"
 import { findEgressError } from "@valetkey/egress/EgressFetch"
 import { Clock, Effect, Redacted } from "effect"
-import { type AuthorizationServer, type Client, revocationRequest } from "oauth4webapi"
+import { type AuthorizationServer, type Client, type ClientAuth, revocationRequest } from "oauth4webapi"
 import { parseRetryAfter } from "./Classification.ts"
 import { clientAuthentication } from "./internal/clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./internal/outbound.ts"
@@ -26,7 +26,10 @@ export const revoke = (
   Effect.gen(function*() {
     const endpoint = grant.revocationEndpoint
     if (endpoint === undefined) return "unsupported"
-    const auth = clientAuthentication(grant.authMethod, input.clientSecret)
+    const byItself = grant.dialect?.revocation === "bearer"
+    // Only an access token authorizes a request.
+    if (byItself && input.hint === "refresh_token") return "unsupported"
+    const auth = byItself ? bearer(input.token) : clientAuthentication(grant.authMethod, input.clientSecret)
     if (auth === undefined) return yield* new RevocationError({ code: "client_secret_missing" })
     const as: AuthorizationServer = { issuer: grant.issuer, revocation_endpoint: endpoint }
     const client: Client = { client_id: grant.clientId }
@@ -39,7 +42,8 @@ export const revoke = (
               endpoint,
               origin: grant.resource ?? grant.tokenEndpoint,
               deadline: outbound.revocation,
-              signal
+              signal,
+              body: byItself ? "none" : grant.dialect?.requestBody
             }),
             additionalParameters: { token_type_hint: input.hint }
           })
@@ -51,7 +55,10 @@ export const revoke = (
         })
     })
     const { status } = answer
-    if (status >= 200 && status < 300) return "confirmed"
+    // Who answers every request with 200 says in the body what came of it.
+    if (status >= 200 && status < 300 && (!byItself || errorOf(answer) === undefined)) return "confirmed"
+    // A token that authorizes nothing is void.
+    if (byItself && (status === 401 || (status < 300 && gone.has(errorOf(answer) ?? "")))) return "confirmed"
     if (status === 400 && errorOf(answer) === "unsupported_token_type") return "unsupported"
     const cause = new Error(`Answered with status ${status}`)
     if (status !== 408 && status !== 425 && status !== 429 && status < 500) {
@@ -64,3 +71,11 @@ export const revoke = (
       cause
     })
   })
+
+/** The token authorizes the request and is all that it says: nothing of the client goes along. */
+const bearer = (token: Redacted.Redacted): ClientAuth => (_as, _client, _body, headers) => {
+  headers.set("authorization", `Bearer ${Redacted.value(token)}`)
+}
+
+/** What Slack says of a token that is void already. */
+const gone: ReadonlySet<string> = new Set(["token_revoked", "token_expired", "invalid_auth", "account_inactive"])

@@ -1,4 +1,5 @@
 import type { Credentials } from "@valetkey/domain/Credentials"
+import type { TokenDialect } from "@valetkey/domain/Server"
 import { DateTime, Duration, Redacted } from "effect"
 import type { TokenEndpointResponse } from "oauth4webapi"
 import { type Members, parseObject } from "./internal/jsonObject.ts"
@@ -23,6 +24,29 @@ export const read = async (response: Response): Promise<TokenAnswer> => ({
   retryAfter: response.headers.get("retry-after") ?? undefined,
   date: response.headers.get("date") ?? undefined
 })
+
+/**
+ * The answer as the standard has it, of a provider that gives the tokens of the person one level down or calls their type by
+ * another word. What stands beside the tokens, such as those of a bot, is dropped. A refresh answers without the level at
+ * Slack, so without one the members are taken where they are.
+ */
+export const unwrap = (answer: TokenAnswer, dialect: TokenDialect | undefined): TokenAnswer => {
+  const { members } = answer
+  if (members === undefined || dialect === undefined) return answer
+  const nested = dialect.tokensIn === undefined || !Object.hasOwn(members, dialect.tokensIn)
+    ? undefined
+    : members[dialect.tokensIn]
+  const { error, id_token, ok } = members
+  return {
+    ...answer,
+    members: {
+      ...(typeof nested === "object" && nested !== null && !Array.isArray(nested)
+        ? { error, id_token, ok, ...nested }
+        : members),
+      ...(dialect.tokenType === undefined ? {} : { token_type: dialect.tokenType })
+    }
+  }
+}
 
 /** The `error` code of an answer: an answer that has one is a failure whatever its status. */
 export const errorOf = ({ members }: TokenAnswer): string | undefined => {
@@ -85,17 +109,31 @@ export const salvage = (
   }
 }
 
-/** Turns what oauth4webapi let pass into credentials; the lifetime counts from the moment the request was made. */
-export const toCredentials = (response: TokenEndpointResponse, issuedAt: DateTime.Utc): Credentials => ({
+/**
+ * Turns what oauth4webapi let pass into credentials; the lifetime counts from the moment the request was made. A provider's
+ * own lifetime fills in for silence, and `unlimited` overrules what is said.
+ */
+export const toCredentials = (
+  response: TokenEndpointResponse,
+  issuedAt: DateTime.Utc,
+  dialect?: TokenDialect | undefined
+): Credentials => ({
   accessToken: Redacted.make(response.access_token),
   refreshToken: response.refresh_token === undefined ? undefined : Redacted.make(response.refresh_token),
   tokenType: "Bearer",
   scopes: scopes(response.scope),
   issuedAt,
-  expiresAt: response.expires_in === undefined
-    ? undefined
-    : DateTime.addDuration(issuedAt, Duration.seconds(response.expires_in))
+  expiresAt: expiryOf(response.expires_in, issuedAt, dialect?.accessTokenLifetime)
 })
+
+const expiryOf = (
+  said: number | undefined,
+  issuedAt: DateTime.Utc,
+  known: TokenDialect["accessTokenLifetime"]
+): DateTime.Utc | undefined => {
+  const seconds = known === "unlimited" ? undefined : said ?? known
+  return seconds === undefined ? undefined : DateTime.addDuration(issuedAt, Duration.seconds(seconds))
+}
 
 const isAccessToken = (value: unknown): value is string => typeof value === "string" && /^[\x21-\x7E]+$/.test(value)
 

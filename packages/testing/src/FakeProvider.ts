@@ -7,6 +7,7 @@ import { listen } from "./internal/loopbackServer.ts"
 import * as Reply from "./Reply.ts"
 
 export type { Family, Rotation } from "./internal/fakeGrants.ts"
+export type { Quirk } from "./internal/fakeQuirks.ts"
 export type { Behaviour, Endpoint, FakeClient } from "./internal/fakeServer.ts"
 
 /** Options of {@link make}: how it behaves, and where it stands. */
@@ -238,7 +239,8 @@ const behaviourOf = (options: Options): Behaviour => ({
   grantedScopes: options.grantedScopes,
   requiredScopes: options.requiredScopes ?? ["mcp:read"],
   registration: options.registration ?? true,
-  clientIdDocuments: options.clientIdDocuments ?? true
+  clientIdDocuments: options.clientIdDocuments ?? true,
+  quirks: options.quirks ?? []
 })
 
 const read = async (request: IncomingMessage, origin: string): Promise<Incoming> => {

@@ -174,6 +174,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       clientId: client.clientId,
       redirectUri,
       scopes,
+      scopesAs: scopesAs(server),
       resource,
       state,
       codeVerifier,
@@ -286,6 +287,11 @@ const accountOf = (
 export const resourceOf = (server: Server, metadata: AuthorizationServerMetadata): string | undefined =>
   server.quirks.resourceParameter === false ? undefined : metadata.resource
 
+const scopesAs = ({ quirks }: Server) => ({
+  separator: quirks.scopeSeparator ?? "space",
+  parameter: quirks.scopeParameter ?? "scope"
+})
+
 /** What a refresh has to know of a server and its client. */
 export const grantOf = (
   server: Server,
@@ -300,5 +306,6 @@ export const grantOf = (
   authMethod: client.authMethod,
   ...(resource === undefined ? {} : { resource }),
   destination: server.resource,
-  redemptionPolicy: server.quirks.redemptionPolicy ?? "retry-once"
+  redemptionPolicy: server.quirks.redemptionPolicy ?? "retry-once",
+  ...(server.quirks.tokenDialect === undefined ? {} : { dialect: server.quirks.tokenDialect })
 } as const)

@@ -1,3 +1,4 @@
+import type { TokenDialect } from "@valetkey/domain/Server"
 import { trustOf } from "@valetkey/egress/AddressPolicy"
 import type { Egress, EgressOptions } from "@valetkey/egress/Egress"
 import { asFetch } from "@valetkey/egress/EgressFetch"
@@ -32,8 +33,27 @@ export const requestOptions = (input: {
   readonly origin: string
   readonly deadline: Duration.Duration
   readonly signal: AbortSignal
+  /** Default `form`. */
+  readonly body?: Body | undefined
 }) => ({
-  [customFetch]: asFetch(input.egress, egressOptions(input.origin, input.deadline)),
+  [customFetch]: written(input.body, asFetch(input.egress, egressOptions(input.origin, input.deadline))),
   [allowInsecureRequests]: new URL(input.endpoint).protocol === "http:",
   signal: input.signal
 })
+
+type Body = NonNullable<TokenDialect["requestBody"]> | "none"
+
+/** A fetch that writes the form of a request as a JSON object, each parameter a string, or leaves it out. */
+const written = (body: Body | undefined, fetch: Fetch): Fetch =>
+  body !== "json" && body !== "none"
+    ? fetch
+    : (input, { body: form, ...init } = {}) => {
+      const headers = new Headers(init.headers)
+      headers.delete("content-type")
+      if (body === "none") return fetch(input, { ...init, headers })
+      headers.set("content-type", "application/json")
+      const parameters = Object.fromEntries(new URLSearchParams(String(form)))
+      return fetch(input, { ...init, headers, body: JSON.stringify(parameters) })
+    }
+
+type Fetch = ReturnType<typeof asFetch>

@@ -15,7 +15,7 @@ import {
 } from "oauth4webapi"
 import { ofAnswer, ofEgress, unknownOutcome } from "../Classification.ts"
 import * as IdToken from "../IdToken.ts"
-import { errorOf, hasIdToken, normalize, read, toCredentials, type TokenAnswer } from "../TokenResponse.ts"
+import { errorOf, hasIdToken, normalize, read, toCredentials, type TokenAnswer, unwrap } from "../TokenResponse.ts"
 import { clientAuthentication } from "./clientAuthentication.ts"
 import { type Outbound, requestOptions } from "./outbound.ts"
 
@@ -65,17 +65,21 @@ export const redeem = <Other = never>(
     const issuedAt = yield* DateTime.now
     const answer = yield* Effect.tryPromise({
       try: async (signal) =>
-        read(
-          await request(as, client, auth, {
-            ...requestOptions({
-              egress: outbound.egress,
-              endpoint: grant.tokenEndpoint,
-              origin: grant.resource ?? grant.tokenEndpoint,
-              deadline: outbound.token,
-              signal
-            }),
-            ...(grant.resource === undefined ? {} : { additionalParameters: { resource: grant.resource } })
-          })
+        unwrap(
+          await read(
+            await request(as, client, auth, {
+              ...requestOptions({
+                egress: outbound.egress,
+                endpoint: grant.tokenEndpoint,
+                origin: grant.resource ?? grant.tokenEndpoint,
+                deadline: outbound.token,
+                signal,
+                body: grant.dialect?.requestBody
+              }),
+              ...(grant.resource === undefined ? {} : { additionalParameters: { resource: grant.resource } })
+            })
+          ),
+          grant.dialect
         ),
       catch: unanswered
     })
@@ -101,7 +105,7 @@ export const redeem = <Other = never>(
       catch: isChecked ? untrusted : unusable
     })
     const checked = isChecked ? accountIn(IdToken.accountOf(getValidatedIdTokenClaims(accepted)!)) : {}
-    return { ...toCredentials(accepted, issuedAt), ...claimed, ...checked }
+    return { ...toCredentials(accepted, issuedAt, grant.dialect), ...claimed, ...checked }
   })
 
 const accountIn = (account: Account | undefined) => account === undefined ? {} : { account }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto"
 import * as Canary from "../Canary.ts"
 import type { Answer } from "../Reply.ts"
 import { FakeGrants, type Issued, type Rotation } from "./fakeGrants.ts"
+import * as FakeQuirks from "./fakeQuirks.ts"
 
 /** Endpoints of the fake provider by the name under which they are scripted. */
 export type Endpoint =
@@ -37,6 +38,8 @@ export interface Behaviour {
   registration: boolean
   /** Accepts an `https` URL as a client id (CIMD) without fetching it. */
   clientIdDocuments: boolean
+  /** How it departs from the standards. */
+  quirks: ReadonlyArray<FakeQuirks.Quirk>
 }
 
 /** A client of the fake provider; without redirect URIs any is accepted. */
@@ -127,7 +130,7 @@ export class FakeServer {
       case "device":
         return this.device(request)
       case "token":
-        return this.token(request)
+        return FakeQuirks.written(this.token(request), this.behaviour.quirks)
       case "revocation":
         return this.revoke(request)
       case "introspection":
@@ -216,6 +219,7 @@ export class FakeServer {
     }
     if (this.behaviour.consent !== "approve") return back({ error: this.behaviour.consent.error })
     if (parameters.get("response_type") !== "code") return back({ error: "unsupported_response_type" })
+    if (this.refusesResourceOf(parameters)) return back({ error: "invalid_target" })
     const challenge = parameters.get("code_challenge") ?? undefined
     if (this.behaviour.requirePkce && (challenge === undefined || parameters.get("code_challenge_method") !== "S256")) {
       return back({ error: "invalid_request" })
@@ -225,7 +229,7 @@ export class FakeServer {
       clientId: client.clientId,
       redirectUri,
       challenge,
-      scopes: this.behaviour.grantedScopes ?? scopesOf(parameters.get("scope")),
+      scopes: this.behaviour.grantedScopes ?? FakeQuirks.requestedScopes(parameters, this.behaviour.quirks),
       resource: parameters.get("resource") ?? undefined,
       // OpenID Connect Core section 3.1.2.1: here the person is whom the hint says.
       subject: parameters.get("login_hint") ?? this.behaviour.subject,
@@ -255,21 +259,26 @@ export class FakeServer {
   }
 
   private token(request: Incoming): Answer {
-    const client = this.authenticate(request)
+    const form = FakeQuirks.parametersOf(request, this.behaviour.quirks)
+    if (form === undefined || this.refusesResourceOf(form)) return refuse("invalid_request")
+    const client = this.authenticate({ ...request, form })
     if (client === undefined) return refuse("invalid_client", 401)
-    const { form } = request
     switch (form.get("grant_type")) {
       case "authorization_code":
         return this.redeemCode(client, form)
       case "refresh_token": {
-        const { accessTokenTtlSeconds, rotation } = this.behaviour
+        const { accessTokenTtlSeconds, quirks, rotation } = this.behaviour
         const issued = this.grants.redeem(
           form.get("refresh_token") ?? "",
           client.clientId,
           rotation,
           accessTokenTtlSeconds
         )
-        return issued === undefined ? refuse("invalid_grant") : this.issued(issued)
+        if (issued === undefined) return refuse("invalid_grant")
+        if (quirks.includes("former_access_token_ends")) {
+          for (const former of issued.family.accessTokens.slice(0, -1)) this.grants.access.delete(former)
+        }
+        return this.issued(issued, true)
       }
       case "urn:ietf:params:oauth:grant-type:device_code":
         return this.redeemDevice(client, form)
@@ -312,22 +321,39 @@ export class FakeServer {
     return this.grants.open({ clientId, resource, scopes, subject }, accessTokenTtlSeconds, refreshTokens)
   }
 
-  private issued({ accessToken, family, refreshToken }: Issued): Answer {
-    return json(200, {
+  private issued({ accessToken, family, refreshToken }: Issued, again = false): Answer {
+    const tokens = {
       access_token: accessToken,
       token_type: "Bearer",
       expires_in: this.behaviour.accessTokenTtlSeconds,
       ...(refreshToken === undefined ? {} : { refresh_token: refreshToken }),
       ...(family.scopes.length === 0 ? {} : { scope: family.scopes.join(" ") })
-    })
+    }
+    return json(200, FakeQuirks.issued(tokens, again, this.behaviour.quirks))
+  }
+
+  private refusesResourceOf(parameters: URLSearchParams): boolean {
+    return this.behaviour.quirks.includes("refuses_resource") && parameters.has("resource")
   }
 
   /** RFC 7009 section 2.1: an unknown token is revoked already. */
   private revoke(request: Incoming): Answer {
-    if (this.authenticate(request) === undefined) return refuse("invalid_client", 401)
-    const family = this.grants.familyOf(request.form.get("token") ?? "")
+    if (this.behaviour.quirks.includes("bearer_revocation")) return this.revokeByItself(request)
+    const form = FakeQuirks.parametersOf(request, this.behaviour.quirks)
+    if (form === undefined) return refuse("invalid_request")
+    if (this.authenticate({ ...request, form }) === undefined) return refuse("invalid_client", 401)
+    const family = this.grants.familyOf(form.get("token") ?? "")
     if (family !== undefined) family.revoked = true
     return { status: 200, headers: {}, body: "" }
+  }
+
+  /** As Slack's `auth.revoke`: 200 whatever comes of it. */
+  private revokeByItself(request: Incoming): Answer {
+    const token = String(request.headers["authorization"] ?? "").replace(/^Bearer /, "")
+    const row = this.grants.active(token)
+    if (row === undefined || request.body !== "") return json(200, { ok: false, error: "invalid_auth" })
+    row.family.revoked = true
+    return json(200, { ok: true, revoked: true })
   }
 
   private introspect(request: Incoming): Answer {

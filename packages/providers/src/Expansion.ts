@@ -1,0 +1,77 @@
+import type { Server } from "@valetkey/domain/Server"
+import { Result, Schema } from "effect"
+import { placeholder, type Preset } from "./Preset.ts"
+
+/** A server as a preset describes it: what `PUT /v1/servers/{server}` takes, without the client. */
+export type Description = Pick<
+  typeof Server.Encoded,
+  "name" | "resource" | "issuer" | "endpoints" | "scopes" | "quirks"
+>
+
+/** Error of parameters that do not fit a preset. */
+export class ParameterError extends Schema.TaggedError<ParameterError>("valetkey/ParameterError")("ParameterError", {
+  parameter: Schema.String,
+  problem: Schema.Literals(["missing", "unknown", "malformed"]),
+  /** What the preset says of it. */
+  description: Schema.optionalKey(Schema.String),
+  example: Schema.optionalKey(Schema.String)
+}) {
+  readonly code = "preset_parameter"
+  override get message() {
+    switch (this.problem) {
+      case "missing":
+        return `The preset needs ${this.parameter}: ${this.description}, such as ${this.example}`
+      case "unknown":
+        return `The preset has no parameter ${this.parameter}`
+      case "malformed":
+        return `${this.parameter} must be a name, a host or host:port, such as ${this.example}`
+    }
+  }
+}
+
+/** Puts the parameters in their places. A value never changes what the URL is besides. */
+export const expand = (
+  preset: Preset,
+  given: Readonly<Record<string, string>>
+): Result.Result<Description, ParameterError> => {
+  const parameters = Object.entries(preset.parameters ?? {})
+  const stranger = Object.keys(given).find((name) => preset.parameters === undefined || !(name in preset.parameters))
+  if (stranger !== undefined) return Result.fail(new ParameterError({ parameter: stranger, problem: "unknown" }))
+  const values = new Map<string, string>()
+  for (const [parameter, { default: usual, description, example }] of parameters) {
+    const value = Object.hasOwn(given, parameter) ? given[parameter] : usual
+    if (value === undefined || !isValue.test(value)) {
+      const problem = value === undefined ? "missing" : "malformed"
+      return Result.fail(new ParameterError({ parameter, problem, description, example }))
+    }
+    values.set(parameter, value)
+  }
+  const filled = (template: string) => template.replaceAll(placeholder, (whole, name) => values.get(name) ?? whole)
+  const { endpoints, issuer, name, resource, scopes } = preset
+  return Result.succeed({
+    name,
+    resource: filled(resource),
+    ...(issuer === undefined ? {} : { issuer: filled(issuer) }),
+    ...(endpoints === undefined ? {} : {
+      endpoints: {
+        authorization: filled(endpoints.authorization),
+        token: filled(endpoints.token),
+        ...(endpoints.revocation === undefined ? {} : { revocation: filled(endpoints.revocation) }),
+        ...(endpoints.deviceAuthorization === undefined
+          ? {}
+          : { deviceAuthorization: filled(endpoints.deviceAuthorization) })
+      }
+    }),
+    ...(scopes === undefined ? {} : { scopes }),
+    quirks: quirksOf(preset)
+  })
+}
+
+/** A name or host[:port]: nothing that ends a path segment or a host early. */
+const isValue = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::\d{1,5})?$/
+
+/** A refresh token whose second use ends the grant is never sent twice, unless the preset says so itself. */
+const quirksOf = ({ quirks = {}, refreshTokens }: Preset) => ({
+  ...(refreshTokens.reuse === "ends_grant" ? { redemptionPolicy: "strict" as const } : {}),
+  ...quirks
+})
