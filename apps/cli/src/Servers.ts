@@ -2,7 +2,7 @@ import { Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { failure } from "./CliFailure.ts"
+import { type CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain, table } from "./Output.ts"
 import { everyPage } from "./Remote.ts"
 import { reach } from "./Target.ts"
@@ -52,9 +52,13 @@ const AddServer = Command.make("add", {
     Flag.withDefault(false),
     Flag.withoutNegation
   ),
-  authMethod: Flag.Literals("auth-method", ["client_secret_basic", "client_secret_post"]).pipe(
-    Flag.withDescription("How the secret is sent"),
+  authMethod: Flag.Literals("auth-method", ["client_secret_basic", "client_secret_post", "private_key_jwt"]).pipe(
+    Flag.withDescription("How the client proves itself; with private_key_jwt and no --client-key a key is made"),
     Flag.withDefault("client_secret_basic" as const)
+  ),
+  clientKey: Flag.String("client-key").pipe(
+    Flag.withDescription("File with the private key of private_key_jwt, PKCS#8 in PEM or a JWK; - reads stdin"),
+    Flag.optional
   ),
   redirectUri: Flag.String("redirect-uri").pipe(
     Flag.withDescription("Redirect URI that was registered by hand"),
@@ -99,6 +103,11 @@ const AddServer = Command.make("add", {
       { ok: true, server: input.name, created },
       `${created ? "Added" : "Replaced"} ${input.name}`
     )
+    if (input.authMethod === "private_key_jwt") {
+      const { client } = yield* remote.call(operations.server, input.name)
+      yield* output.say("The authorization server has to know this public key of the client, a JWK:")
+      yield* output.say(JSON.stringify(client?.publicKey))
+    }
   })).pipe(
     Command.withDescription("Add a server, or replace it"),
     Command.withExamples([{
@@ -133,7 +142,8 @@ interface Added {
   readonly scope: ReadonlyArray<string>
   readonly clientId: Option.Option<string>
   readonly clientSecretStdin: boolean
-  readonly authMethod: "client_secret_basic" | "client_secret_post"
+  readonly authMethod: "client_secret_basic" | "client_secret_post" | "private_key_jwt"
+  readonly clientKey: Option.Option<string>
   readonly redirectUri: Option.Option<string>
   readonly accountChange: Option.Option<"refuse" | "replace">
   readonly grant: Option.Option<"client_credentials">
@@ -155,17 +165,36 @@ const descriptionOf = Effect.fnUntraced(
     const revocation = Option.getOrUndefined(input.revocationEndpoint)
     const deviceAuthorization = Option.getOrUndefined(input.deviceEndpoint)
     const grant = Option.getOrUndefined(input.grant)
-    if (clientId === undefined && (input.clientSecretStdin || redirectUri !== undefined)) {
-      return yield* failure("usage", "--client-secret-stdin and --redirect-uri go with --client-id")
+    const signs = input.authMethod === "private_key_jwt"
+    const keyFile = Option.getOrUndefined(input.clientKey)
+    const proves = input.clientSecretStdin || signs || keyFile !== undefined
+    if (clientId === undefined && (proves || redirectUri !== undefined)) {
+      return yield* failure(
+        "usage",
+        "--client-secret-stdin, --client-key, private_key_jwt and --redirect-uri go with --client-id"
+      )
     }
-    if (grant !== undefined && !input.clientSecretStdin) {
-      return yield* failure("usage", "--grant goes with --client-id and --client-secret-stdin")
+    if (signs ? input.clientSecretStdin : keyFile !== undefined) {
+      return yield* failure(
+        "usage",
+        "--client-key goes with --auth-method private_key_jwt, and --client-secret-stdin does not"
+      )
+    }
+    if (grant !== undefined && !input.clientSecretStdin && !signs) {
+      return yield* failure(
+        "usage",
+        "--grant goes with --client-id, and with --client-secret-stdin or --auth-method private_key_jwt"
+      )
     }
     if (grant === undefined && (authorization === undefined) !== (token === undefined)) {
       return yield* failure("usage", "--authorization-endpoint and --token-endpoint go together")
     }
     // A secret in an argument would stand in the shell's history and in every process list.
-    const secret = input.clientSecretStdin ? (yield* Effect.promise(readStdin)).trim() : undefined
+    const secret = input.clientSecretStdin
+      ? (yield* Effect.promise(readStdin)).trim()
+      : keyFile === undefined
+      ? undefined
+      : yield* readKey(keyFile)
     if (secret === "") return yield* failure("usage", "There was no secret on stdin")
     return {
       resource: input.resource,
@@ -187,7 +216,7 @@ const descriptionOf = Effect.fnUntraced(
       ...(clientId === undefined ? {} : {
         client: {
           clientId,
-          authMethod: secret === undefined ? "none" as const : input.authMethod,
+          authMethod: secret === undefined && !signs ? "none" as const : input.authMethod,
           ...(secret === undefined ? {} : { clientSecret: secret }),
           ...(redirectUri === undefined ? {} : { redirectUri })
         }
@@ -195,6 +224,19 @@ const descriptionOf = Effect.fnUntraced(
     }
   }
 )
+
+/** A private key as a JWK, whichever way it is written. */
+const readKey = (file: string): Effect.Effect<string, CliFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const { createPrivateKey } = await import("node:crypto")
+      const text = file === "-" ? await readStdin() : await (await import("node:fs/promises")).readFile(file, "utf8")
+      if (text.trimStart().startsWith("{")) return JSON.stringify(JSON.parse(text))
+      return JSON.stringify(createPrivateKey(text).export({ format: "jwk" }))
+    },
+    // What was thrown may hold the key.
+    catch: () => failure("usage", "--client-key is to name a readable file with a private key, PKCS#8 in PEM or a JWK")
+  })
 
 const readStdin = async (): Promise<string> => {
   const { text } = await import("node:stream/consumers")
@@ -207,6 +249,9 @@ const describe = (server: Server): string =>
     ["resource", plain(server.resource)],
     ["issuer", server.issuer === undefined ? "discovered" : plain(server.issuer)],
     ["client", server.client === undefined ? "registered on first use" : plain(server.client.clientId)],
+    ...(server.client?.publicKey === undefined
+      ? []
+      : [["public key", plain(JSON.stringify(server.client.publicKey))]]),
     ["scopes", formatScopes(server.scopes)],
     ["grant", server.grant === undefined ? "a person's consent" : server.grant.type],
     ["tokens", server.tokens === "proxied" ? "stay here" : "are handed out"],

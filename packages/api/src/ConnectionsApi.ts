@@ -9,7 +9,7 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
 import { group, guarded, inConsole } from "./Policy.ts"
-import { ClientId, DisplayName, Instant, PageLimit, WireSecret, WireUrl } from "./Text.ts"
+import { ClientId, DisplayName, Instant, misfit, PageLimit, WireSecret, WireUrl } from "./Text.ts"
 
 /** Schema for a connection as its owner sees it: no secret. */
 export const ConnectionView = Schema.Struct({
@@ -69,6 +69,7 @@ export const DepositPayload = Schema.Struct({
   tokenEndpoint: Schema.optionalKey(WireUrl),
   refreshToken: WireSecret,
   clientId: ClientId,
+  /** With `private_key_jwt` the client's private key, as a JWK (RFC 7517). */
   clientSecret: Schema.optionalKey(WireSecret),
   /** Default `client_secret_basic` with a secret, `none` without. */
   authMethod: Schema.optionalKey(TokenEndpointAuthMethod),
@@ -111,10 +112,13 @@ export const DepositPayload = Schema.Struct({
       ? { path: ["tokenEndpoint"], issue: "expected, or an issuer or a resource whose metadata leads to it" }
       : undefined
   ),
-  Schema.makeFilter((deposit) =>
-    deposit.authMethod === undefined || (deposit.authMethod === "none") === (deposit.clientSecret === undefined)
-      ? undefined
-      : { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
+  Schema.makeFilter(({ authMethod, clientSecret }) =>
+    authMethod === undefined ? undefined : misfit(authMethod, clientSecret)
+  ),
+  Schema.makeFilter(({ authMethod, issuer, tokenEndpoint }) =>
+    authMethod === "private_key_jwt" && tokenEndpoint !== undefined && issuer === undefined
+      ? { path: ["issuer"], issue: "expected with private_key_jwt: what is signed is for this issuer alone" }
+      : undefined
   )
 ).annotate({ identifier: "Deposit" })
 export type DepositPayload = typeof DepositPayload.Type

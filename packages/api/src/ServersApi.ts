@@ -8,13 +8,14 @@ import {
   TokenEndpointAuthMethod,
   UnattendedGrant
 } from "@valetkey/domain/Server"
+import { PublicKey } from "@valetkey/domain/SigningKey"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { problems } from "./ApiProblem.ts"
 import { group, guarded, inConsole } from "./Policy.ts"
-import { ClientId, DisplayName, PageLimit, WireSecret, WireUrl } from "./Text.ts"
+import { ClientId, DisplayName, misfit, PageLimit, WireSecret, WireUrl } from "./Text.ts"
 
 const described = {
   name: Schema.optionalKey(DisplayName),
@@ -39,6 +40,8 @@ export const ServerView = Schema.Struct({
   client: Schema.optionalKey(Schema.Struct({
     clientId: Schema.String,
     authMethod: TokenEndpointAuthMethod,
+    /** With `private_key_jwt` the key that the authorization server has to know, as a JWK (RFC 7517). */
+    publicKey: Schema.optionalKey(PublicKey),
     redirectUri: Schema.optionalKey(Schema.String)
   })),
   quirks: Quirks
@@ -53,22 +56,32 @@ export const ServerPayload = Schema.Struct({
     Schema.Struct({
       clientId: ClientId,
       authMethod: TokenEndpointAuthMethod,
+      /** With `private_key_jwt` its private key, as a JWK (RFC 7517); without one a key is made and its public half shown. */
       clientSecret: Schema.optionalKey(WireSecret),
       redirectUri: Schema.optionalKey(WireUrl)
-    }).check(Schema.makeFilter((client) =>
-      (client.authMethod === "none") === (client.clientSecret === undefined)
-        ? undefined
-        : { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
-    ))
+    }).check(
+      Schema.makeFilter(({ authMethod, clientSecret }) =>
+        authMethod === "private_key_jwt" && clientSecret === undefined
+          ? undefined
+          : misfit(authMethod, clientSecret)
+      )
+    )
   ),
   quirks: Schema.optionalKey(Quirks)
-}).check(Schema.makeFilter(({ client, endpoints, grant }) =>
-  grant !== undefined && client?.clientSecret === undefined
-    ? { path: ["client"], issue: "expected a client with a secret, because the grant asks no person" }
-    : grant === undefined && endpoints !== undefined && endpoints.authorization === undefined
-    ? { path: ["endpoints", "authorization"], issue: "expected, because a person has to be sent there" }
-    : undefined
-)).annotate({ identifier: "ServerDescription" })
+}).check(
+  Schema.makeFilter(({ client, endpoints, grant }) =>
+    grant !== undefined && (client === undefined || client.authMethod === "none")
+      ? { path: ["client"], issue: "expected a client with a secret, because the grant asks no person" }
+      : grant === undefined && endpoints !== undefined && endpoints.authorization === undefined
+      ? { path: ["endpoints", "authorization"], issue: "expected, because a person has to be sent there" }
+      : undefined
+  ),
+  Schema.makeFilter(({ client, endpoints, issuer }) =>
+    client?.authMethod === "private_key_jwt" && endpoints !== undefined && issuer === undefined
+      ? { path: ["issuer"], issue: "expected with private_key_jwt: what is signed is for this issuer alone" }
+      : undefined
+  )
+).annotate({ identifier: "ServerDescription" })
 export type ServerPayload = typeof ServerPayload.Type
 
 const Created = Schema.Struct({ created: Schema.Literal(true), server: ServerView })

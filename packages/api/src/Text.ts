@@ -1,5 +1,6 @@
-import { HttpUrl } from "@valetkey/domain/Server"
-import { Schema } from "effect"
+import { HttpUrl, type TokenEndpointAuthMethod } from "@valetkey/domain/Server"
+import { publicKeyOf } from "@valetkey/domain/SigningKey"
+import { type Redacted, Schema } from "effect"
 
 /** Schema for a name that a person reads: no control characters, no lone surrogates. */
 export const DisplayName = Schema.String.check(
@@ -20,6 +21,19 @@ export const ClientId = Schema.String.check(
 export const WireSecret = Schema.RedactedFromValue(
   Schema.String.check(Schema.isPattern(/^[\x20-\x7E]+$/, { expected: "a non-empty string of printable ASCII" }))
 )
+
+/** What is wrong with the secret of a client that proves itself so; undefined when nothing is. */
+export const misfit = (
+  authMethod: TokenEndpointAuthMethod,
+  clientSecret: Redacted.Redacted | undefined
+): { readonly path: ReadonlyArray<string>; readonly issue: string } | undefined => {
+  if ((authMethod === "none") !== (clientSecret === undefined)) {
+    return { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
+  }
+  return authMethod === "private_key_jwt" && publicKeyOf(clientSecret!) === undefined
+    ? { path: ["clientSecret"], issue: "expected a private key as a JWK: EC, Ed25519, or RSA of at least 2048 bits" }
+    : undefined
+}
 
 /** Filter for what names a tenant or a subject in a credential: printable ASCII (OpenID Connect Core §2). */
 export const Identity = Schema.isPattern(/^(?!__proto__$)[\x21-\x7E]{1,255}$/, { expected: "an identifier" })

@@ -1,4 +1,5 @@
 import { type CallbackTransport, TransportError } from "@valetkey/domain/CallbackTransport"
+import type { PublicKey } from "@valetkey/domain/SigningKey"
 import { Effect, Redacted } from "effect"
 
 /** Where the public listener is reached. */
@@ -24,7 +25,11 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
         describe: (context: string) => ({
           clientId: clientId(publicUrl, context),
           redirectUri: redirectUri(publicUrl, context)
-        })
+        }),
+        describeKeyed: (context: string, key: PublicKey) => {
+          const id = keyedClientId(publicUrl, context, key)
+          return id === undefined ? undefined : { clientId: id, redirectUri: redirectUri(publicUrl, context) }
+        }
       }
       : {}),
     open: ({ context }) =>
@@ -43,5 +48,11 @@ export const redirectUri = (publicUrl: URL, context: string): string =>
 /** The client id metadata document of a connection context: one for each, because it names the redirect URI. */
 export const clientId = (publicUrl: URL, context: string): string =>
   `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/client-metadata.json`
+
+/** The document that names a key besides: the key is in its URL, so that every replica can serve it and keeps nothing. */
+export const keyedClientId = (publicUrl: URL, context: string, key: PublicKey): string | undefined =>
+  key.kty === "EC" && key.crv === "P-256"
+    ? `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/${key.x}.${key.y}/client-metadata.json`
+    : undefined
 
 const baseOf = ({ origin, pathname }: URL): string => `${origin}${pathname.replace(/\/+$/, "")}`

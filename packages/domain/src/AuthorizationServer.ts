@@ -22,6 +22,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   issRequired: Schema.Boolean,
   /** RFC 8414 §2; what a registration may ask for. */
   authMethods: Schema.Array(Schema.String),
+  /** What a client may sign with to prove itself (RFC 8414 §2, `token_endpoint_auth_signing_alg_values_supported`). */
+  authAlgorithms: Schema.optionalKey(Schema.Array(Schema.String)),
   /** Scopes to request when neither server nor caller names any (RFC 9728 `scopes_supported`, or the 401 challenge's `scope`). */
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   /** The resource identifier to send (RFC 8707), as the protected resource metadata spells it. */
@@ -68,7 +70,7 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
       case "registration_refused":
         return "The authorization server refused to register a client; register one by hand and put its id into the server's configuration"
       case "client_secret_missing":
-        return "The server's client authenticates with a secret and none is stored; describe the server again with the secret, or with authMethod none if the client is public"
+        return "The server's client authenticates with a secret or a key and none is stored; describe the server again with the secret, or with authMethod none if the client is public"
       case "device_unsupported":
         return "The authorization server offers no device authorization (RFC 8628); use another transport, or give the endpoint in the server's configuration if it has one"
       case "device_refused":
@@ -175,6 +177,11 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly redirectUri: string | undefined
     readonly transport: TransportKind
     readonly scopes: ReadonlyArray<string>
+    /**
+     * A fresh key for this registration alone, registered where the server takes no simpler proof: it is then the client's
+     * secret.
+     */
+    readonly signingKey?: Redacted.Redacted | undefined
   }): Effect.Effect<RegisteredClient, DiscoveryError>
   /** The authorization URL with PKCE S256 (RFC 7636 §4.3). It holds `state` and is therefore a secret. */
   authorizationUrl(request: AuthorizationRequest): Effect.Effect<Redacted.Redacted>

@@ -3,6 +3,7 @@ import type { CallbackReceived, CallbackRejected } from "./Authorization.ts"
 import type { CipherError } from "./Cipher.ts"
 import type { Digest } from "./Entropy.ts"
 import { type Flow, type FlowId, TransportKind } from "./Flow.ts"
+import type { PublicKey } from "./SigningKey.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** Error of opening a way for the authorization response to come back. Nothing stays open. */
@@ -81,6 +82,8 @@ export interface CallbackTransport {
   readonly stateless?: boolean | undefined
   /** Who this client is by a document of its own, for a context; absent where none is published. */
   describe?(context: string): ClientDescription
+  /** The same client at authorization servers that want a signature by the key. Absent where no such document can be published. */
+  describeKeyed?(context: string, key: PublicKey): ClientDescription | undefined
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
   open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }

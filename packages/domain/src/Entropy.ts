@@ -8,6 +8,8 @@ export type Digest = typeof Digest.Type
 export class Entropy extends Context.Service<Entropy, {
   /** 256 bits from the system's generator, base64url without padding (43 characters, a valid PKCE verifier: RFC 7636 §4.1). */
   readonly secret: Effect.Effect<Redacted.Redacted>
+  /** A fresh ES256 key as a private JWK with `kid` and `alg` (RFC 7517, RFC 7518 §6.2), for one signer alone. */
+  readonly signingKey: Effect.Effect<Redacted.Redacted>
   /** A fresh identifier that sorts by time (UUID version 7, RFC 9562 §5.7). Not a secret. */
   readonly id: Effect.Effect<string>
   /** SHA-256 of the UTF-8 bytes, base64url without padding. Equal digests mean equal secrets. */

@@ -1,6 +1,7 @@
 import { Schema } from "effect"
 import { AccountChange } from "./Account.ts"
 import { Sealed } from "./Sealed.ts"
+import { PublicKey } from "./SigningKey.ts"
 import { TenantId } from "./Tenant.ts"
 
 /** Schema for the short name of a server within a tenant: what a person types after `valetkey token`. */
@@ -9,8 +10,16 @@ export const ServerSlug = Schema.String.check(Schema.isPattern(/^[a-z0-9][a-z0-9
 })).pipe(Schema.brand("ServerSlug"))
 export type ServerSlug = typeof ServerSlug.Type
 
-/** Schema for how a client proves itself at the token endpoint (RFC 7591 §2, `token_endpoint_auth_method`). */
-export const TokenEndpointAuthMethod = Schema.Literals(["none", "client_secret_basic", "client_secret_post"])
+/**
+ * Schema for how a client proves itself at the token endpoint (RFC 7591 §2, `token_endpoint_auth_method`). What is called
+ * its secret is with `private_key_jwt` its private key, as a JWK (RFC 7523 §2.2, RFC 7517).
+ */
+export const TokenEndpointAuthMethod = Schema.Literals([
+  "none",
+  "client_secret_basic",
+  "client_secret_post",
+  "private_key_jwt"
+])
 export type TokenEndpointAuthMethod = typeof TokenEndpointAuthMethod.Type
 
 /** Schema for an absolute http or https URL without credentials and fragment. Egress rules are applied when it is used. */
@@ -129,6 +138,8 @@ export const PreregisteredClient = Schema.Struct({
   clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
   authMethod: TokenEndpointAuthMethod,
   clientSecret: Schema.optionalKey(Sealed),
+  /** The public half of the key of `private_key_jwt`, which the authorization server has to know. */
+  publicKey: Schema.optionalKey(PublicKey),
   /** The redirect URI that was registered by hand; a loopback one without port allows any (RFC 8252 §7.3). */
   redirectUri: Schema.optionalKey(HttpUrl)
 })

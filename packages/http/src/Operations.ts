@@ -133,6 +133,7 @@ export const serverView = ({ client, slug, tenant: _, ...server }: Server): Serv
     client: {
       clientId: client.clientId,
       authMethod: client.authMethod,
+      ...(client.publicKey === undefined ? {} : { publicKey: client.publicKey }),
       ...(client.redirectUri === undefined ? {} : { redirectUri: client.redirectUri })
     }
   })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
+import { generateKeyPairSync } from "node:crypto"
 import { caller, deposit, layer } from "./Harness.ts"
 
 describe("servers", () => {
@@ -36,6 +37,34 @@ describe("servers", () => {
       const gone = yield* ada.get("/v1/servers/mail")
       assert.strictEqual(gone.status, 404)
       assert.strictEqual(gone.json["code"], "server_not_found")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("show the public half of a client's key and never the rest, whoever made it", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const described = { resource: "https://mail.example/mcp", issuer: "https://as.example" }
+      const signer = { clientId: "c-1", authMethod: "private_key_jwt" }
+      const { d, ...point } = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" })
+      Canary.register("client_secret", d!)
+      const brought = yield* ada.put("/v1/servers/mail", {
+        ...described,
+        client: { ...signer, clientSecret: JSON.stringify({ ...point, d, kid: "mine" }) }
+      })
+      assert.deepInclude(brought.json["server"], { client: { ...signer, publicKey: { ...point, kid: "mine" } } })
+      assert.notInclude(brought.text, d!)
+      const made = yield* ada.put("/v1/servers/other", { ...described, client: signer })
+      assert.strictEqual(made.status, 201, made.text)
+      assert.match((yield* ada.get("/v1/servers/other")).text, /"publicKey":\{"kty":"EC"/)
+      const mistakes = [
+        { ...described, client: { ...signer, clientSecret: JSON.stringify(point) } },
+        { ...described, client: { ...signer, clientSecret: "not a key" } },
+        {
+          resource: described.resource,
+          endpoints: { authorization: "https://as.example/authorize", token: "https://as.example/token" },
+          client: signer
+        }
+      ]
+      for (const mistake of mistakes) assert.strictEqual((yield* ada.put("/v1/servers/mail", mistake)).status, 400)
     }).pipe(Effect.provide(layer())))
 
   it.effect("API-02 I10 belong to one tenant", () =>

@@ -10,7 +10,6 @@ import type {
   DeviceAuthorizationRequest
 } from "@valetkey/domain/DeviceAuthorization"
 import { HttpUrl } from "@valetkey/domain/Server"
-import { findEgressError } from "@valetkey/egress/EgressFetch"
 import { Duration, Effect, Redacted, Schema } from "effect"
 import {
   type AuthorizationServer,
@@ -21,9 +20,10 @@ import {
   processDeviceCodeResponse
 } from "oauth4webapi"
 import { isAccountId } from "./IdToken.ts"
+import { ask, failureOf } from "./internal/asking.ts"
 import { clientAuthentication } from "./internal/clientAuthentication.ts"
 import { isAcceptable } from "./internal/endpoints.ts"
-import { type Outbound, requestOptions } from "./internal/outbound.ts"
+import type { Outbound } from "./internal/outbound.ts"
 import { redeem } from "./internal/redemption.ts"
 import { read, type TokenAnswer } from "./TokenResponse.ts"
 
@@ -40,36 +40,16 @@ export const authorize = (
   Effect.gen(function*() {
     const endpoint = metadata.deviceAuthorizationEndpoint
     if (endpoint === undefined) return yield* new DiscoveryError({ code: "device_unsupported" })
-    const auth = clientAuthentication(authMethod, clientSecret)
+    const auth = yield* clientAuthentication(authMethod, clientSecret)
     if (auth === undefined) return yield* new DiscoveryError({ code: "client_secret_missing" })
     const as: AuthorizationServer = { issuer: metadata.issuer, device_authorization_endpoint: endpoint }
     const client = { client_id: clientId }
     const parameters = new URLSearchParams()
     if (scopes.length > 0) parameters.set("scope", scopes.join(" "))
     if (resource !== undefined) parameters.set("resource", resource)
-    const response = yield* Effect.tryPromise({
-      try: async (signal) =>
-        accepted(
-          await deviceAuthorizationRequest(
-            as,
-            client,
-            auth,
-            parameters,
-            requestOptions({
-              egress: outbound.egress,
-              endpoint,
-              origin: metadata.resource,
-              deadline: outbound.discovery,
-              signal
-            })
-          )
-        ),
-      catch: unanswered
-    })
-    const answer = yield* Effect.tryPromise({
-      try: () => processDeviceAuthorizationResponse(as, client, response),
-      // What oauth4webapi throws holds the body, and with it the codes.
-      catch: () => refused
+    const answer = yield* ask(outbound, { endpoint, origin: metadata.resource, refused }, async (options) => {
+      const response = await accepted(await deviceAuthorizationRequest(as, client, auth, parameters, options))
+      return processDeviceAuthorizationResponse(as, client, response)
     })
     return yield* Effect.mapError(
       Effect.map(decode(answer), (answer) => authorizationOf(answer, metadata.resource, endpoint)),
@@ -180,23 +160,12 @@ const isUrl = Schema.is(HttpUrl)
 /** The answer as oauth4webapi wants it: 200, and the URL by its name in the RFC, not by that of its drafts (Google). */
 const accepted = async (response: Response): Promise<Response> => {
   const { members, status } = await read(response)
-  if (status === 429 || status >= 500) throw new DiscoveryError({ code: "authorization_server_unreachable" })
-  if (status !== 200 || members === undefined || members["error"] !== undefined) throw refused
+  if (status !== 200 || members === undefined || members["error"] !== undefined) throw failureOf(status, refused)
   const { interval, verification_url, ...rest } = members
   return Response.json({
     ...(verification_url === undefined ? {} : { verification_uri: verification_url }),
     ...rest,
     ...(typeof interval === "number" ? { interval } : Number(interval) > 0 ? { interval: Number(interval) } : {})
-  })
-}
-
-const unanswered = (thrown: unknown): DiscoveryError => {
-  if (thrown instanceof DiscoveryError) return thrown
-  const cause = findEgressError(thrown)
-  if (cause === undefined) return refused
-  return new DiscoveryError({
-    code: cause.reason._tag === "Refused" ? "egress_refused" : "authorization_server_unreachable",
-    cause
   })
 }
 

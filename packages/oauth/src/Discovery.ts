@@ -60,6 +60,9 @@ export const discover = (
         : { deviceAuthorizationEndpoint: found.device_authorization_endpoint }),
       issRequired: found.authorization_response_iss_parameter_supported === true,
       authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
+      ...(found.token_endpoint_auth_signing_alg_values_supported === undefined
+        ? {}
+        : { authAlgorithms: found.token_endpoint_auth_signing_alg_values_supported }),
       ...(scopes === undefined ? {} : { scopes }),
       resource: protectedResource.resource
     }, found.issuer)

@@ -16,6 +16,7 @@ export const IssuerMetadata = Schema.Struct({
   device_authorization_endpoint: Schema.optionalKey(HttpUrl),
   authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
   token_endpoint_auth_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  token_endpoint_auth_signing_alg_values_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   client_id_metadata_document_supported: Schema.optionalKey(Schema.Boolean),
   scopes_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   code_challenge_methods_supported: Schema.optionalKey(Schema.Array(Schema.String))

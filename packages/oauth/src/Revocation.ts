@@ -29,7 +29,7 @@ export const revoke = (
     const byItself = grant.dialect?.revocation === "bearer"
     // Only an access token authorizes a request.
     if (byItself && input.hint === "refresh_token") return "unsupported"
-    const auth = byItself ? bearer(input.token) : clientAuthentication(grant.authMethod, input.clientSecret)
+    const auth = byItself ? bearer(input.token) : yield* clientAuthentication(grant.authMethod, input.clientSecret)
     if (auth === undefined) return yield* new RevocationError({ code: "client_secret_missing" })
     const as: AuthorizationServer = { issuer: grant.issuer, revocation_endpoint: endpoint }
     const client: Client = { client_id: grant.clientId }

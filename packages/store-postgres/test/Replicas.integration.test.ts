@@ -53,6 +53,7 @@ const digestOf = (text: string) => Digest.make(createHash("sha256").update(text)
 
 const layerDigests = Layer.succeed(Entropy)({
   secret: Effect.die("no secrets here"),
+  signingKey: Effect.die("no keys here"),
   id: Effect.sync(() => randomUUID()),
   digest: (secret) => digestOf(Redacted.value(secret)),
   digestOf

@@ -24,6 +24,8 @@ export interface Options {
   /** Resources a token may be asked for; every one when absent. */
   readonly resources?: ReadonlyArray<string>
   readonly requirePushedAuthorizationRequests?: boolean
+  /** Members of its metadata that say something else than it would. */
+  readonly metadata?: Readonly<Record<string, unknown>>
   /** Where a client id metadata document is fetched, by client id: lets an https client id be served from loopback. */
   readonly clientIdDocuments?: Readonly<Record<string, string>>
   /** Sees every secret the provider issues. Registers it as a canary by default. */
@@ -73,6 +75,8 @@ export interface OidcProvider {
   readonly reuseDetected: () => number
   /** Revocation requests that were answered with success. */
   readonly revocations: () => number
+  /** The keys that a client registered. */
+  keysOf(clientId: string): Promise<{ readonly keys: ReadonlyArray<{ readonly kid?: string }> }>
   /** Ends the life of every access token now. */
   readonly expireAccessTokens: Effect.Effect<void>
   /** Ends the life of every refresh token now: the next refresh is answered `invalid_grant`. */
@@ -106,6 +110,8 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
     })
     provider.use(async (ctx: KoaContextWithOIDC, next) => {
       await next()
+      const route = (ctx.oidc as KoaContextWithOIDC["oidc"] | undefined)?.route
+      if (route === "discovery") ctx.body = { ...ctx.body as object, ...options.metadata }
       noticeCode(ctx, onSecret)
       const entry = observe(ctx, onSecret)
       if (entry === undefined) return
@@ -136,6 +142,7 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
       redemptions: (secret) =>
         redemptions.get(Fingerprint.of(typeof secret === "string" ? secret : Redacted.value(secret))) ?? 0,
       reuseDetected: () => reused,
+      keysOf: async (clientId) => (await provider.Client.find(clientId))?.jwks as never ?? { keys: [] },
       revocations: () => log.filter((entry) => entry.kind === "revocation" && entry.outcome === "ok").length,
       expireAccessTokens: Effect.sync(() => storage.expire("AccessToken")),
       expireRefreshTokens: Effect.sync(() => storage.expire("RefreshToken")),

@@ -1,5 +1,10 @@
 import { Clock, DateTime, Duration, Effect, Option, type Redacted } from "effect"
-import { type AuthorizationServer, type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
+import {
+  type AuthorizationServer,
+  type AuthorizationServerMetadata,
+  DiscoveryError,
+  type RegisteredClient
+} from "../AuthorizationServer.ts"
 import type { CallbackTransport } from "../CallbackTransport.ts"
 import type { Cipher } from "../Cipher.ts"
 import { coversScopes } from "../Credentials.ts"
@@ -8,6 +13,7 @@ import type { TransportKind } from "../Flow.ts"
 import { type Registration, type RegistrationKey, type RegistrationStore, sealContext } from "../RegistrationStore.ts"
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { sealContext as serverContext } from "../ServerStore.ts"
+import { publicKeyOf } from "../SigningKey.ts"
 
 /** A client that may be used for a flow, its secret open. */
 export interface Client {
@@ -23,7 +29,7 @@ export interface Client {
 }
 
 /** What a client depends on of the way in which its consent arrives. */
-type Transport = Pick<CallbackTransport, "describe" | "kind">
+type Transport = Pick<CallbackTransport, "describe" | "describeKeyed" | "kind">
 
 /** Finds or registers the client of a server: by hand first, then our own document, the registration on record, a new one. */
 export const makeClients = (ports: {
@@ -34,16 +40,29 @@ export const makeClients = (ports: {
 }) => {
   const { authorizationServer, cipher, entropy, registrations } = ports
 
-  /** Ourselves, as a document of ours says, at authorization servers that read one. */
+  /** Ourselves, as a document of ours says, at authorization servers that read one and take a client without proof. */
   const described = (
     server: Server,
     metadata: AuthorizationServerMetadata,
     transport: Transport,
     context: string
   ): Client | undefined => {
-    const reads = metadata.readsClientMetadata === true && server.quirks.clientMetadataDocument !== false
+    const reads = readsDocuments(server, metadata) && !wantsKey(metadata)
     const description = reads ? transport.describe?.(context) : undefined
     return description && { ...description, authMethod: "none", needsNoRegistration: true }
+  }
+
+  /** The same where the server wants a signature: a document that names the key, which is kept like a registration. */
+  const keyed = (
+    server: Server,
+    metadata: AuthorizationServerMetadata,
+    transport: Transport,
+    context: string,
+    signingKey: Redacted.Redacted
+  ): RegisteredClient | undefined => {
+    const publicKey = readsDocuments(server, metadata) && wantsKey(metadata) ? publicKeyOf(signingKey) : undefined
+    const description = publicKey && transport.describeKeyed?.(context, publicKey)
+    return description && { clientId: description.clientId, authMethod: "private_key_jwt", clientSecret: signingKey }
   }
 
   /** The client that needs no registering, or the one on record, unless its secret has expired. */
@@ -93,11 +112,14 @@ export const makeClients = (ports: {
   const register = Effect.fnUntraced(function*(
     server: Server,
     metadata: AuthorizationServerMetadata,
-    transport: TransportKind,
+    transport: Transport,
+    context: string,
     input: Wanted
   ) {
-    const key = registrationKey(server, metadata, transport)
-    const client = yield* authorizationServer.register(metadata, { ...input, transport })
+    const key = registrationKey(server, metadata, transport.kind)
+    const signingKey = yield* entropy.signingKey
+    const client = keyed(server, metadata, transport, context, signingKey) ??
+      (yield* authorizationServer.register(metadata, { ...input, transport: transport.kind, signingKey }))
     const registration: Registration = {
       clientId: client.clientId,
       authMethod: client.authMethod,
@@ -138,7 +160,7 @@ export const makeClients = (ports: {
         const client = yield* known(server, metadata, transport, context)
         if (client !== undefined && suits(client, wanted)) return client
         if (!isMine) return undefined
-        return yield* register(server, metadata, transport.kind, {
+        return yield* register(server, metadata, transport, context, {
           ...wanted,
           scopes: [...new Set([...client?.scopes ?? [], ...wanted.scopes])]
         })
@@ -160,6 +182,13 @@ export const makeClients = (ports: {
 
   return { forget, known, obtain }
 }
+
+const readsDocuments = ({ quirks }: Server, { readsClientMetadata }: AuthorizationServerMetadata): boolean =>
+  readsClientMetadata === true && quirks.clientMetadataDocument !== false
+
+const wantsKey = ({ authAlgorithms, authMethods }: AuthorizationServerMetadata): boolean =>
+  !authMethods.includes("none") && authMethods.includes("private_key_jwt") &&
+  authAlgorithms?.includes("ES256") !== false
 
 // Longer than a registration may take, so that nobody registers beside a slow one.
 const turnLease = Duration.seconds(30)

@@ -49,7 +49,7 @@ export const redeem = <Other = never>(
   { idToken, process, refusal, request, salvage }: Redemption<Other>
 ): Effect.Effect<Credentials | Other, RedemptionError> =>
   Effect.gen(function*() {
-    const auth = clientAuthentication(grant.authMethod, clientSecret)
+    const auth = yield* clientAuthentication(grant.authMethod, clientSecret)
     if (auth === undefined) {
       return yield* new RedemptionError({
         reason: RedemptionFailure.cases.Configuration.make({ error: "invalid_client" }),

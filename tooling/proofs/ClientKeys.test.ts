@@ -1,0 +1,128 @@
+import { assert, describe, it } from "@effect/vitest"
+import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { CallbackReceived } from "@valetkey/domain/Authorization"
+import type { ConnectionKey } from "@valetkey/domain/Connection"
+import { Connections } from "@valetkey/domain/Connections"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Flows } from "@valetkey/domain/Flows"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { Servers } from "@valetkey/domain/Servers"
+import type { PublicKey } from "@valetkey/domain/SigningKey"
+import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as McpResource from "@valetkey/testing/McpResource"
+import * as OidcProvider from "@valetkey/testing/OidcProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect, Option, Redacted, Result } from "effect"
+import * as Installation from "./Installation.ts"
+import { publishing } from "./Publishing.ts"
+
+const signaturesAlone = { metadata: { token_endpoint_auth_methods_supported: ["private_key_jwt"] } }
+
+const grantOf = Effect.fnUntraced(function*(key: ConnectionKey) {
+  return Option.getOrThrow(yield* (yield* ConnectionStore).get(key)).grant
+})
+
+/** The keys that a provider was told of, by client. */
+const keysAt = (provider: OidcProvider.OidcProvider, clientId: string) =>
+  Effect.promise(async () => {
+    const { keys } = await provider.keysOf(clientId)
+    return keys.map(({ kid }) => kid)
+  })
+
+describe("keys of clients", () => {
+  it.live("REG-13 are one for each authorization server, through consent, refresh and revocation", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const providers = yield* Effect.all([OidcProvider.make(signaturesAlone), OidcProvider.make(signaturesAlone)])
+      yield* Effect.gen(function*() {
+        const kids: Array<string | undefined> = []
+        for (const [index, provider] of providers.entries()) {
+          const key = yield* Installation.describe((yield* McpResource.make(provider)).url, `tenant-${index}`)
+          assert.strictEqual((yield* Installation.connect(key)).state, "completed")
+          const { authMethod, clientId } = yield* grantOf(key)
+          assert.strictEqual(authMethod, "private_key_jwt")
+          kids.push(...yield* keysAt(provider, clientId))
+
+          const tokens = yield* AccessTokens
+          const first = yield* tokens.get(key)
+          const second = yield* tokens.get(key, { rejected: first.accessToken })
+          assert.isAbove(second.generation, first.generation)
+          yield* (yield* Connections).disconnect(key)
+          yield* (yield* Housekeeping).revoke
+          assert.strictEqual(provider.revocations(), 2)
+        }
+        assert.lengthOf(kids, 2)
+        assert.strictEqual(new Set(kids).size, 2)
+      }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
+    })))
+
+  it.live("REG-13 is named by our own document where the server reads such, and served without any store", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { fetched, origin } = yield* publishing
+      const documents: Record<string, string> = {}
+      const provider = yield* OidcProvider.make({ ...signaturesAlone, clientIdDocuments: documents })
+      const resource = yield* McpResource.make(provider)
+      yield* Effect.gen(function*() {
+        const flows = yield* Flows
+        const key = yield* Installation.describe(resource.url)
+        const connect = Effect.gen(function*() {
+          const started = yield* flows.start(key, { transport: "gateway", reauthorize: true })
+          if (started._tag !== "Offered") return assert.fail(started._tag)
+          const ticket = Redacted.make(Redacted.value(started.connectUrl).split("/").at(-1)!)
+          const browser = Redacted.make("a browser's secret")
+          const { authorizationUrl } = Option.getOrThrow(yield* flows.depart(ticket, browser))
+          const asked = new URL(Redacted.value(authorizationUrl)).searchParams
+          const clientId = asked.get("client_id")!
+          documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)
+          const keys = clientId.replace("client-metadata.json", "jwks.json")
+          documents[keys] = keys.replace(Installation.publicUrl.origin, origin)
+          const callback = yield* UserAgent.make().callbackUrl(
+            Redacted.value(authorizationUrl),
+            asked.get("redirect_uri")!
+          )
+          const received = Result.getOrThrow(CallbackReceived.parse(callback.searchParams))
+          const context = callback.pathname.split("/").at(-1)!
+          const { settled } = yield* flows.complete(received, { context, browser: () => browser })
+          assert.strictEqual((yield* settled).state, "completed")
+          return { clientId, keys }
+        })
+        const { clientId, keys } = yield* connect
+        assert.deepInclude(yield* grantOf(key), { clientId, authMethod: "private_key_jwt" })
+        assert.includeMembers(fetched, [new URL(clientId).pathname, new URL(keys).pathname])
+        const served = yield* Effect.promise(async () => (await fetch(documents[keys]!)).text())
+        assert.notMatch(served, /"d"/)
+        const junk = yield* Effect.promise(() => fetch(documents[keys]!.replace(/\/[^/]*\/jwks/, "/a.b/jwks")))
+        assert.strictEqual(junk.status, 404)
+        // The next consent is by the same client.
+        assert.strictEqual((yield* connect).clientId, clientId)
+      }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
+      assert.isEmpty(provider.log.filter(({ kind }) => kind === "registration"))
+    })))
+
+  it.live("REG-13 made for an operator's client stays with its authorization server and is never taken to another", () =>
+    Effect.gen(function*() {
+      const servers = yield* Servers
+      const key = yield* Installation.describe("https://mcp.example/mcp")
+      const put = (change: object = {}, client: object = {}) =>
+        Effect.map(
+          servers.put(key.tenant, key.server, {
+            resource: "https://mcp.example/mcp",
+            issuer: "https://as.example",
+            quirks: {},
+            client: { clientId: "signer", authMethod: "private_key_jwt", ...client },
+            ...change
+          }),
+          ({ server }): PublicKey | undefined => server.client?.publicKey
+        )
+      const first = yield* put()
+      assert.strictEqual(first?.kty, "EC")
+      assert.notProperty(first, "d")
+      assert.deepStrictEqual(yield* put({ scopes: ["mcp:read"] }), first)
+      const seen = new Set([first?.kid])
+      for (const change of [{ issuer: "https://other.example" }, { resource: "https://mcp.example/other" }]) {
+        seen.add((yield* put(change))?.kid)
+        seen.add((yield* put())?.kid)
+      }
+      seen.add((yield* put({}, { clientId: "another" }))?.kid)
+      assert.strictEqual(seen.size, 6)
+    }).pipe(Effect.provide(Installation.layer(MemoryStore.layer))))
+})
