@@ -12,15 +12,20 @@ import { conclude } from "./Conclusion.ts"
 import { Connect } from "./Connect.ts"
 import { List, Status } from "./Connections.ts"
 import { Console } from "./Console.ts"
+import { CurlConfig } from "./CurlConfig.ts"
 import { Disconnect } from "./Disconnect.ts"
+import { DockerCredential } from "./DockerCredential.ts"
 import { Doctor } from "./Doctor.ts"
 import { Exec } from "./Exec.ts"
 import { ExitCode } from "./ExitCode.ts"
 import { Export } from "./Export.ts"
+import { GitCredential } from "./GitCredential.ts"
+import { Headers } from "./Headers.ts"
 import { History } from "./History.ts"
 import { Import } from "./Import.ts"
 import * as Interrupts from "./Interrupts.ts"
 import { Keys } from "./Keys.ts"
+import { KubectlCredential } from "./KubectlCredential.ts"
 import { Mcp } from "./Mcp.ts"
 import { Output, plain } from "./Output.ts"
 import { Serve } from "./Serve.ts"
@@ -40,6 +45,11 @@ const Valetkey = Command.make("valetkey").pipe(
     Token,
     Exec,
     Mcp,
+    Headers,
+    CurlConfig,
+    GitCredential,
+    DockerCredential,
+    KubectlCredential,
     List,
     Status,
     History,

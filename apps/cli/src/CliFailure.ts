@@ -17,6 +17,7 @@ export const CliCode = Schema.Literals([
   "flow_expired",
   "flow_outcome_unknown",
   "flow_superseded",
+  "host_unexpected",
   "identity_invalid",
   "identity_wrong",
   "import_incomplete",
@@ -40,6 +41,7 @@ export const CliCode = Schema.Literals([
   "source_invalid",
   "source_not_found",
   "source_not_marked",
+  "token_unprintable",
   "usage"
 ])
 export type CliCode = typeof CliCode.Type

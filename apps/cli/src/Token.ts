@@ -57,6 +57,9 @@ export const Token = Command.make("token", {
     Command.withDescription("Print a fresh access token"),
     Command.withExamples([
       { command: "valetkey token notes", description: "The token" },
-      { command: "curl -H \"$(valetkey token notes --header)\" https://notes.example.com", description: "A header" }
+      {
+        command: "valetkey token notes --header | curl -H @- https://notes.example.com",
+        description: "A request whose arguments hold no token"
+      }
     ])
   )

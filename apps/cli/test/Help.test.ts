@@ -44,7 +44,9 @@ describe("--help", () => {
       for (const shell of ["bash", "zsh", "fish"]) {
         const { code, stdout } = yield* valetkey.run(["--completions", shell])
         assert.strictEqual(code, 0)
-        for (const name of ["connect", "callback", "service", "api-keys"]) assert.include(stdout, name, shell)
+        for (const name of ["connect", "callback", "service", "api-keys", "mcp", "git-credential"]) {
+          assert.include(stdout, name, shell)
+        }
       }
     })))
 })

@@ -193,6 +193,17 @@ export const eventually = (question: Effect.Effect<boolean>): Effect.Effect<void
 const spawnNode = (words: ReadonlyArray<string>, env: Readonly<Record<string, string | undefined>>) =>
   spawn(process.execPath, words, { env: env as NodeJS.ProcessEnv, stdio: "pipe" })
 
+/** Commands whose stdout is a secret. */
+const handsOut = new Set([
+  "token",
+  "exec",
+  "headers",
+  "curl-config",
+  "git-credential",
+  "docker-credential",
+  "kubectl-credential"
+])
+
 const watch = (child: ChildProcessWithoutNullStreams, args: ReadonlyArray<string>): Running => {
   Emitted.record("cmdline", child.spawnargs.join(" "))
   const text = { stdout: "", stderr: "" }
@@ -207,7 +218,7 @@ const watch = (child: ChildProcessWithoutNullStreams, args: ReadonlyArray<string
   child.on("close", (code, signal) => {
     Emitted.record("stderr", text.stderr)
     // Handing out a secret is what these are for; nothing else may.
-    if (!["token", "exec"].includes(args[0] ?? "") && !(args[0] === "api-keys" && args[1] === "create")) {
+    if (!handsOut.has(args[0] ?? "") && !(args[0] === "api-keys" && args[1] === "create")) {
       Emitted.record("stdout", text.stdout.replace(/"authorizationUrl":"[^"]*"/, ""))
     }
     Deferred.doneUnsafe(end, Effect.succeed({ code, signal, ...text }))
