@@ -182,10 +182,10 @@ export const tokenAnswer: fc.Arbitrary<string> = fc.oneof(
   {
     weight: 6,
     arbitrary: document({
-      access_token: "2YotnFZFEjr1zCsicMWpAA",
+      access_token: "an-access-token",
       token_type: "Bearer",
       expires_in: 3600,
-      refresh_token: "tGzv3JOkF0XG5Qx2TlKWIA",
+      refresh_token: "a-refresh-token",
       scope: "mcp:read",
       id_token: "e30.e30.e30",
       error: "invalid_grant"
@@ -194,7 +194,7 @@ export const tokenAnswer: fc.Arbitrary<string> = fc.oneof(
   {
     weight: 2,
     arbitrary: broken([
-      "access_token=gho_16C7e42F292c6912E7710c838347Ae178B4a&scope=repo%2Cgist&token_type=bearer",
+      "access_token=gho_example&scope=repo%2Cgist&token_type=bearer",
       "error=bad_verification_code&error_description=The+code+passed+is+incorrect",
       "{\"access_token\":\"a\",\"token_type\":\"Bearer\",\"expires_in\":3600}"
     ])
