@@ -5,7 +5,7 @@ import { Output, plain, table } from "./Output.ts"
 import { everyPage } from "./Remote.ts"
 import { reach } from "./Target.ts"
 import { type Connection, operations } from "./Wire.ts"
-import { formatAccount, formatExpiry, formatScopes, formatStatus, formatUse, Name } from "./Words.ts"
+import { formatAccount, formatDate, formatExpiry, formatScopes, formatStatus, formatUse, Name } from "./Words.ts"
 
 /** `valetkey list`: every connection. */
 export const List = Command.make("list", {}, () => listAll).pipe(
@@ -66,6 +66,16 @@ const showOne = (name: string) =>
 const replacementOf = (account: Connection["account"]): ReadonlyArray<ReadonlyArray<string>> =>
   account?.replacedAt === undefined ? [] : [["in place of another since", plain(account.replacedAt)]]
 
+/** What is known of the end, in the words of whoever has to do something about it. */
+const forecastOf = ({ forecast }: Connection, now: number): ReadonlyArray<ReadonlyArray<string>> => [
+  ...(forecast?.idlesOutAt === undefined
+    ? []
+    : [["idles out", `${formatDate(forecast.idlesOutAt, now)}, unless it is renewed before`]]),
+  ...(forecast?.signInBefore === undefined
+    ? []
+    : [["sign in again before", `${formatDate(forecast.signInBefore, now)}, at the latest`]])
+]
+
 const describe = (connection: Connection, now: number): string =>
   table([
     ["name", connection.server],
@@ -73,6 +83,7 @@ const describe = (connection: Connection, now: number): string =>
     ["account", formatAccount(connection.account)],
     ...replacementOf(connection.account),
     ["token ends", formatExpiry(connection.expiresAt, now)],
+    ...forecastOf(connection, now),
     ["last used", formatUse(connection.lastUsedAt, now)],
     ["scopes", formatScopes(connection.scopes)],
     ["issuer", plain(connection.issuer)],

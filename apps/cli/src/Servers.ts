@@ -72,6 +72,18 @@ const AddServer = Command.make("add", {
     Flag.withDescription("Get tokens by the client's own authority, without a person; a person consents by default"),
     Flag.optional
   ),
+  refreshTokenIdleLimit: Flag.String("refresh-token-idle-limit").pipe(
+    Flag.withDescription("How long the provider lets a refresh token lie unused, such as '60 days'"),
+    Flag.optional
+  ),
+  refreshTokenLifetime: Flag.String("refresh-token-lifetime").pipe(
+    Flag.withDescription("How long after a consent the provider ends the grant, such as '1 year'"),
+    Flag.optional
+  ),
+  refreshAhead: Flag.Literals("refresh-ahead", ["on_use", "always", "keep_alive", "never"]).pipe(
+    Flag.withDescription("Which connections are renewed before anybody asks; on_use by default"),
+    Flag.optional
+  ),
   proxied: Flag.Boolean("proxied").pipe(
     Flag.withDescription("Hand out no access token: requests go through the proxy of the server alone"),
     Flag.withDefault(false),
@@ -147,6 +159,9 @@ interface Added {
   readonly redirectUri: Option.Option<string>
   readonly accountChange: Option.Option<"refuse" | "replace">
   readonly grant: Option.Option<"client_credentials">
+  readonly refreshTokenIdleLimit: Option.Option<string>
+  readonly refreshTokenLifetime: Option.Option<string>
+  readonly refreshAhead: Option.Option<"on_use" | "always" | "keep_alive" | "never">
   readonly proxied: boolean
   readonly authorizationEndpoint: Option.Option<string>
   readonly tokenEndpoint: Option.Option<string>
@@ -159,6 +174,9 @@ const descriptionOf = Effect.fnUntraced(
     const issuer = Option.getOrUndefined(input.issuer)
     const clientId = Option.getOrUndefined(input.clientId)
     const accountChange = Option.getOrUndefined(input.accountChange)
+    const refreshTokenIdleLimit = Option.getOrUndefined(input.refreshTokenIdleLimit)
+    const refreshTokenLifetime = Option.getOrUndefined(input.refreshTokenLifetime)
+    const refreshAhead = Option.getOrUndefined(input.refreshAhead)
     const redirectUri = Option.getOrUndefined(input.redirectUri)
     const authorization = Option.getOrUndefined(input.authorizationEndpoint)
     const token = Option.getOrUndefined(input.tokenEndpoint)
@@ -202,6 +220,9 @@ const descriptionOf = Effect.fnUntraced(
       ...(input.scope.length === 0 ? {} : { scopes: input.scope }),
       ...(accountChange === undefined ? {} : { accountChange }),
       ...(grant === undefined ? {} : { grant: { type: grant } }),
+      ...(refreshTokenIdleLimit === undefined ? {} : { refreshTokenIdleLimit }),
+      ...(refreshTokenLifetime === undefined ? {} : { refreshTokenLifetime }),
+      ...(refreshAhead === undefined ? {} : { refreshAhead }),
       ...(input.proxied ? { tokens: "proxied" as const } : {}),
       ...(token === undefined
         ? {}
@@ -255,5 +276,8 @@ const describe = (server: Server): string =>
     ["scopes", formatScopes(server.scopes)],
     ["grant", server.grant === undefined ? "a person's consent" : server.grant.type],
     ["tokens", server.tokens === "proxied" ? "stay here" : "are handed out"],
+    ["refresh tokens idle out", server.refreshTokenIdleLimit === undefined ? "-" : plain(server.refreshTokenIdleLimit)],
+    ["grants end after", server.refreshTokenLifetime === undefined ? "-" : plain(server.refreshTokenLifetime)],
+    ["renewed ahead", server.refreshAhead ?? "on_use"],
     ["another account", server.accountChange === "replace" ? "replaces" : "is refused"]
   ])

@@ -48,6 +48,12 @@ export const formatExpiry = (expiresAt: string | undefined, now: number): string
   return left > 0 ? `in ${formatDuration(left)}` : "refreshes on use"
 }
 
+/** A date as a person reads it, and how far it is. */
+export const formatDate = (date: string, now: number): string => {
+  const left = Date.parse(date) - now
+  return `on ${plain(date.slice(0, 10))} (${left > 0 ? `in ${formatDuration(left)}` : "over"})`
+}
+
 /** The health of a connection in a word or two. */
 export const formatStatus = ({ reason, status }: Connection): string =>
   status === "active" ? "active" : status === "needs_reauth" ? `needs consent (${reason ?? "unknown"})` : status

@@ -34,6 +34,13 @@ export const ConnectionView = Schema.Struct({
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   /** When the current access token ends; absent when it has no end. */
   expiresAt: Schema.optionalKey(Instant),
+  /** What is known of the connection's end; absent where nobody named a date. */
+  forecast: Schema.optionalKey(Schema.Struct({
+    /** When the refresh token idles out unless it is redeemed before. */
+    idlesOutAt: Schema.optionalKey(Instant),
+    /** When the grant ends however often it is used: sign in again before that. */
+    signInBefore: Schema.optionalKey(Instant)
+  })),
   generation: Generation,
   createdAt: Instant,
   updatedAt: Instant,
@@ -85,6 +92,10 @@ export const DepositPayload = Schema.Struct({
   ),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
   expiresAt: Schema.optionalKey(Instant),
+  /** When the refresh token ends unless it is redeemed before, as its issuer said. */
+  refreshExpiresAt: Schema.optionalKey(Instant),
+  /** When the person consented; without it, now. */
+  grantedAt: Schema.optionalKey(Instant),
   /** Whose they are at the provider, as their present holder knows it. A later consent is compared with it. */
   account: Schema.optionalKey(Schema.Struct({
     issuer: WireUrl,

@@ -1,4 +1,5 @@
 import { AccountChange } from "@valetkey/domain/Account"
+import { refreshTermsFields } from "@valetkey/domain/RefreshTerms"
 import {
   Quirks,
   ScopeToken,
@@ -30,7 +31,8 @@ const described = {
   /** With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. */
   tokens: Schema.optionalKey(TokenCustody),
   /** What becomes of a new consent that another account gives: refused by default. */
-  accountChange: Schema.optionalKey(AccountChange)
+  accountChange: Schema.optionalKey(AccountChange),
+  ...refreshTermsFields
 }
 
 /** Schema for a server as its tenant sees it: no secret. */

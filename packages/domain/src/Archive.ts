@@ -1,6 +1,7 @@
 import { Schema } from "effect"
 import { AccountChange, NamedAccount } from "./Account.ts"
 import { archiveFormat, archiveVersion } from "./ArchiveLimits.ts"
+import { refreshTermsFields } from "./RefreshTerms.ts"
 import {
   HttpUrl,
   Quirks,
@@ -19,6 +20,7 @@ export const ArchivedServer = Schema.Struct({
   endpoints: Schema.optionalKey(StaticEndpoints),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken)),
   accountChange: Schema.optionalKey(AccountChange),
+  ...refreshTermsFields,
   client: Schema.optionalKey(Schema.Struct({
     clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
     authMethod: TokenEndpointAuthMethod,
@@ -50,6 +52,10 @@ export const ArchivedConnection = Schema.Struct({
   tokenType: Schema.optionalKey(Schema.String),
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   expiresAt: Schema.optionalKey(Schema.DateTimeUtcFromString),
+  /** When the refresh token ends unless it is redeemed. */
+  refreshExpiresAt: Schema.optionalKey(Schema.DateTimeUtcFromString),
+  /** When the person consented. */
+  grantedAt: Schema.optionalKey(Schema.DateTimeUtcFromString),
   /** Whose they are at the provider. */
   account: Schema.optionalKey(NamedAccount)
 })

@@ -33,6 +33,7 @@ export const AuditEvent = Schema.Struct({
     "connection.account_replaced",
     "connection.deposited",
     "connection.disconnected",
+    "connection.ending",
     "connection.exported",
     "connection.forgotten",
     "connection.needs_consent",

@@ -37,7 +37,11 @@ export const ReauthReason = Schema.Literals([
   "unknown_outcome",
   "no_refresh_token",
   "restored_credentials",
-  "account_changed"
+  "account_changed",
+  /** Refused after it had lain unused for as long as the provider lets one. */
+  "refresh_token_idled_out",
+  /** Refused after the grant had lasted for as long as the provider lets one. */
+  "grant_expired"
 ])
 export type ReauthReason = typeof ReauthReason.Type
 
@@ -77,7 +81,9 @@ export const SealedCredentials = Schema.Struct({
   /** Granted scopes; absent when the server said nothing. */
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   issuedAt: Schema.DateTimeUtc,
-  expiresAt: Schema.optionalKey(Schema.DateTimeUtc)
+  expiresAt: Schema.optionalKey(Schema.DateTimeUtc),
+  /** When the refresh token ends unless it is redeemed before, where the server says so. */
+  refreshExpiresAt: Schema.optionalKey(Schema.DateTimeUtc)
 })
 export type SealedCredentials = typeof SealedCredentials.Type
 
@@ -111,6 +117,8 @@ export interface Connection {
   readonly rejected: boolean
   /** Whether these credentials were obtained because the resource had refused those before. */
   readonly forced: boolean
+  /** When the grant was given, or was deposited here; a refresh leaves it. Absent where an older version stored it. */
+  readonly grantedAt?: DateTime.Utc | undefined
   readonly createdAt: DateTime.Utc
   readonly updatedAt: DateTime.Utc
 }

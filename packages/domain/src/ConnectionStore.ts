@@ -1,4 +1,4 @@
-import { Context, type Duration, type Effect, type Option } from "effect"
+import { Context, type DateTime, type Duration, type Effect, type Option } from "effect"
 import type {
   Connection,
   ConnectionKey,
@@ -91,6 +91,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly credentials: SealedCredentials
     /** Takes the place of what was known; absent, nothing is known any more. */
     readonly account?: Sealed | undefined
+    /** When the grant was given; absent, it is given now. */
+    readonly grantedAt?: DateTime.Utc | undefined
   }): Effect.Effect<boolean, StoreError>
   /**
    * Ends a connection in one transaction: the row becomes `revoking` under a new epoch with no secrets and no account, every

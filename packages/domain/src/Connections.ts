@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
+import { Context, type DateTime, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import { TokenError } from "./AccessToken.ts"
 import type { Account } from "./Account.ts"
 import type { AuditTrail } from "./AuditTrail.ts"
@@ -22,6 +22,8 @@ export interface Deposit {
   readonly clientSecret?: Redacted.Redacted | undefined
   /** With the account that they are said to belong to. */
   readonly credentials: Credentials
+  /** When the person consented, where its holder knows that. */
+  readonly grantedAt?: DateTime.Utc | undefined
 }
 
 /** What must be there for a deposit to be stored: anything, nothing, or credentials of this generation (RFC 9110 §13.1.1). */
@@ -140,7 +142,8 @@ export class Connections extends Context.Service<Connections, {
                     { key, epoch, generation: previous + 1 },
                     deposit.credentials
                   ),
-                  ...(yield* sealAccount(cipher, { key, epoch }, deposit.credentials.account))
+                  ...(yield* sealAccount(cipher, { key, epoch }, deposit.credentials.account)),
+                  grantedAt: deposit.grantedAt
                 })
                 if (!stored) continue
                 yield* signals.notify(connectionTopic(key))

@@ -1,4 +1,4 @@
-import { DateTime, Duration, type Redacted } from "effect"
+import { DateTime, Duration, Redacted } from "effect"
 import type { Account } from "./Account.ts"
 
 /** What a token endpoint issued, decoded: the tolerant decoder's result, before sealing. */
@@ -11,6 +11,8 @@ export interface Credentials {
   readonly scopes?: ReadonlyArray<string> | undefined
   readonly issuedAt: DateTime.Utc
   readonly expiresAt?: DateTime.Utc | undefined
+  /** When the refresh token ends unless it is redeemed before, where the server says so. */
+  readonly refreshExpiresAt?: DateTime.Utc | undefined
   /** Whose they are, when the answer's ID token says so (OpenID Connect Core 1.0 §3.1.3.3, §12.2). */
   readonly account?: Account | undefined
 }
@@ -27,17 +29,30 @@ export const coversScopes = (granted: ReadonlyArray<string> | undefined, wanted:
 
 /**
  * Merges the answer of a refresh into what was there: an omitted refresh token or scope keeps the old one
- * (RFC 6749 §6), an omitted expiry repeats the previous lifetime.
+ * (RFC 6749 §6), an omitted expiry repeats the previous lifetime; that of a refresh token which stays the same stays as it
+ * was, until it is outlived.
  */
 export const mergeRefreshed = (previous: Omit<Credentials, "accessToken">, answer: Credentials): Credentials => ({
   ...answer,
   refreshToken: answer.refreshToken ?? previous.refreshToken,
   scopes: answer.scopes ?? previous.scopes,
-  expiresAt: answer.expiresAt ??
-    (previous.expiresAt === undefined
-      ? undefined
-      : DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, previous.expiresAt)))
+  expiresAt: answer.expiresAt ?? repeated(previous, previous.expiresAt, answer),
+  refreshExpiresAt: answer.refreshExpiresAt ?? (isSameToken(previous, answer)
+    ? outliving(previous.refreshExpiresAt, answer.issuedAt)
+    : repeated(previous, previous.refreshExpiresAt, answer))
 })
+
+type Times = Pick<Credentials, "issuedAt">
+
+const repeated = (previous: Times, end: DateTime.Utc | undefined, answer: Times): DateTime.Utc | undefined =>
+  end && DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, end))
+
+const isSameToken = (previous: Pick<Credentials, "refreshToken">, answer: Pick<Credentials, "refreshToken">) =>
+  answer.refreshToken === undefined || previous.refreshToken !== undefined &&
+    Redacted.value(answer.refreshToken) === Redacted.value(previous.refreshToken)
+
+const outliving = (end: DateTime.Utc | undefined, now: DateTime.Utc): DateTime.Utc | undefined =>
+  end !== undefined && DateTime.isGreaterThan(end, now) ? end : undefined
 
 const stillbornPace = Duration.seconds(30)
 

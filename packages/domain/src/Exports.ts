@@ -116,6 +116,8 @@ export class Exports extends Context.Service<Exports, {
           tokenType: credentials.tokenType,
           ...(credentials.scopes === undefined ? {} : { scopes: credentials.scopes }),
           ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt }),
+          ...(credentials.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: credentials.refreshExpiresAt }),
+          ...(connection.grantedAt === undefined ? {} : { grantedAt: connection.grantedAt }),
           ...(secrets.account === undefined ? {} : { account: nameOf(secrets.account) })
         }
         return archived

@@ -1,4 +1,4 @@
-import { Context, type Duration, type Effect, type Option, Schema } from "effect"
+import { Context, type DateTime, type Duration, type Effect, type Option, Schema } from "effect"
 import type { ConnectionKey, Epoch, Grant, SealedCredentials } from "./Connection.ts"
 import type { Digest } from "./Entropy.ts"
 import type {
@@ -89,6 +89,8 @@ export interface ConnectionWrite {
   readonly credentials: SealedCredentials
   /** Whose credentials they are; absent when nobody said. Takes the place of what was known. */
   readonly account?: Sealed | undefined
+  /** When the grant was given; absent, it is given now. */
+  readonly grantedAt?: DateTime.Utc | undefined
 }
 
 /** The result of completing: done, with the flow as it is now, or the generation moved (seal again), or the flow is not this claim's any more (drop the tokens). */

@@ -1,5 +1,6 @@
 import { Schema } from "effect"
 import { AccountChange } from "./Account.ts"
+import { refreshTermsFields } from "./RefreshTerms.ts"
 import { Sealed } from "./Sealed.ts"
 import { PublicKey } from "./SigningKey.ts"
 import { TenantId } from "./Tenant.ts"
@@ -162,5 +163,6 @@ export class Server extends Schema.Class<Server>("valetkey/Server")({
   tokens: Schema.optionalKey(TokenCustody),
   /** What becomes of a new consent of another account. Default `refuse`. */
   accountChange: Schema.optionalKey(AccountChange),
+  ...refreshTermsFields,
   quirks: Quirks
 }) {}

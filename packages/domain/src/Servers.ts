@@ -2,6 +2,7 @@ import { Context, Effect, Layer, Option, type Redacted } from "effect"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { Entropy } from "./Entropy.ts"
 import { makeRules } from "./internal/serverRules.ts"
+import type { RefreshTerms } from "./RefreshTerms.ts"
 import type { Sealed } from "./Sealed.ts"
 import { Server, type ServerSlug, type TokenCustody, type TokenEndpointAuthMethod } from "./Server.ts"
 import { sealContext, ServerNotFound, ServerStore } from "./ServerStore.ts"
@@ -24,6 +25,7 @@ export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" 
 export interface ServerRules {
   readonly resource: string | undefined
   readonly tokens: TokenCustody
+  readonly refresh: RefreshTerms
 }
 
 /** Use case: the servers of a tenant. */

@@ -52,6 +52,23 @@ describe("mergeRefreshed", () => {
     assert.strictEqual(Redacted.value(merged.refreshToken!), "rt-2")
     assert.deepStrictEqual([merged.scopes, merged.expiresAt], [["b"], at(1010)])
   })
+
+  it("REF-21 keeps the end of a refresh token that stays, until it is outlived, and repeats the time of one that changes", () => {
+    const ends = (refreshToken: string | undefined, issuedAt: number, refreshExpiresAt?: number) =>
+      mergeRefreshed({ ...previous, refreshExpiresAt: at(9000) }, {
+        accessToken: Redacted.make("at-2"),
+        tokenType: "Bearer",
+        issuedAt: at(issuedAt),
+        ...(refreshToken === undefined ? {} : { refreshToken: Redacted.make(refreshToken) }),
+        ...(refreshExpiresAt === undefined ? {} : { refreshExpiresAt: at(refreshExpiresAt) })
+      }).refreshExpiresAt
+    assert.deepStrictEqual(ends(undefined, 1000), at(9000))
+    assert.deepStrictEqual(ends("rt-1", 1000), at(9000))
+    assert.isUndefined(ends("rt-1", 9000))
+    assert.deepStrictEqual(ends("rt-2", 1000), at(10_000))
+    assert.deepStrictEqual(ends("rt-2", 1000, 1500), at(1500))
+    assert.deepStrictEqual(ends(undefined, 1000, 1500), at(1500))
+  })
 })
 
 describe("isFresh", () => {

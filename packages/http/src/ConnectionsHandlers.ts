@@ -90,7 +90,7 @@ export const layer = HttpApiBuilder.group(
       )
     })
 
-    const view = Operations.makeView(connections)
+    const view = Operations.makeView(connections, servers)
 
     return handlers.handleAll({
       list: ({ query }) => operations.connections(query),

@@ -169,7 +169,7 @@ export const sentence = (
 
 const healthOf = (
   texts: PageTexts,
-  { account, expiresAt, lastUsedAt, reason, scopes, status }: ConnectionView
+  { account, expiresAt, forecast, lastUsedAt, reason, scopes, status }: ConnectionView
 ): ReadonlyArray<readonly [term: string, markup: string]> => {
   const { console } = texts
   return [
@@ -179,6 +179,12 @@ const healthOf = (
     ...(status === "active"
       ? [[console.expires, expiresAt === undefined ? Page.escape(console.noEnd) : time(texts, expiresAt)] as const]
       : []),
+    ...(forecast?.idlesOutAt === undefined
+      ? []
+      : [[console.idlesOut, Page.fill(console.idlesOutText, { time: time(texts, forecast.idlesOutAt) })] as const]),
+    ...(forecast?.signInBefore === undefined
+      ? []
+      : [[console.signInBefore, time(texts, forecast.signInBefore)] as const]),
     [
       console.scopes,
       scopes === undefined || scopes.length === 0 ? Page.escape(console.noScopes) : bdi(scopes.join(" "))
@@ -226,6 +232,8 @@ const sentenceOf = (texts: PageTexts, { action, outcome }: HistoryEvent): string
       return say(events.token_refreshed)
     case "token.refresh_failed":
       return say(events[textOf(refreshFailures, outcome) ?? "refresh_later"])
+    case "connection.ending":
+      return say(events[outcome === "lifetime" ? "ends_lifetime" : "ends_idle"])
     case "connection.needs_consent":
       return say(events.needs_consent, textOf(reasons, outcome))
     case "connection.account_replaced":

@@ -53,10 +53,12 @@ export const depositOf = (
     redemptionPolicy: payload.redemptionPolicy ?? "retry-once"
   },
   clientSecret: payload.clientSecret,
+  ...(payload.grantedAt === undefined ? {} : { grantedAt: payload.grantedAt }),
   credentials: {
     refreshToken: payload.refreshToken,
     tokenType: payload.tokenType ?? "Bearer",
     scopes: payload.scopes,
+    ...(payload.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: payload.refreshExpiresAt }),
     ...(payload.account === undefined ? {} : { account: accountOf(payload.account) }),
     ...(payload.accessToken === undefined || payload.verify === true
       ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { seconds: 1 }), expiresAt: now }

@@ -6,6 +6,7 @@ import { Connections } from "@valetkey/domain/Connections"
 import { failureSentence, type Flow, FlowId } from "@valetkey/domain/Flow"
 import { type FlowOwner, Flows, type Ready, type Started } from "@valetkey/domain/Flows"
 import { FlowNotFound } from "@valetkey/domain/FlowStore"
+import { Servers } from "@valetkey/domain/Servers"
 import { Duration, Effect, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
@@ -62,7 +63,8 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const flows = yield* Flows
     const connections = yield* Connections
-    const connectionView = Operations.makeView(connections)
+    const servers = yield* Servers
+    const connectionView = Operations.makeView(connections, servers)
     const operations = yield* Operations.make
 
     const viewOf = Effect.fnUntraced(function*(flow: Flow) {

@@ -10,6 +10,7 @@ import type { Connection } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { Digest } from "@valetkey/domain/Entropy"
 import { Flows, type Started } from "@valetkey/domain/Flows"
+import { type Forecast, forecastOf } from "@valetkey/domain/Forecast"
 import { Histories } from "@valetkey/domain/Histories"
 import type { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
@@ -47,7 +48,7 @@ export const make = Effect.gen(function*() {
   const servers = yield* Servers
   const tokens = yield* AccessTokens
 
-  const view = makeView(connections)
+  const view = makeView(connections, servers)
 
   /** Views of one owner's connections, with their last uses. */
   const used = Effect.fnUntraced(function*(page: ReadonlyArray<Connection>) {
@@ -104,13 +105,22 @@ export const make = Effect.gen(function*() {
   return operations
 })
 
-/** Builds the view of a connection, with the account that it belongs to. */
+/** Builds the view of a connection, with the account that it belongs to and what is known of its end. */
 export const makeView =
-  (connections: Connections["Service"]) => (connection: Connection): Effect.Effect<ConnectionView> =>
-    Effect.map(connections.account(connection), (account) => viewOf(connection, account))
+  (connections: Connections["Service"], servers: Servers["Service"]) =>
+  (connection: Connection): Effect.Effect<ConnectionView, ApiProblem> =>
+    Effect.zipWith(
+      connections.account(connection),
+      orProblem(servers.rulesOf(connection.key.tenant, connection.key.server)),
+      (account, { refresh }) => viewOf(connection, account, forecastOf(connection, refresh))
+    )
 
 /** A connection as its owner may see it. */
-const viewOf = (connection: Connection, account: Account | undefined): ConnectionView => ({
+const viewOf = (
+  connection: Connection,
+  account: Account | undefined,
+  { endsAt, idlesOutAt }: Forecast
+): ConnectionView => ({
   server: connection.key.server,
   status: connection.status._tag,
   ...(connection.status._tag === "needs_reauth" ? { reason: connection.status.reason } : {}),
@@ -120,6 +130,12 @@ const viewOf = (connection: Connection, account: Account | undefined): Connectio
   tokenType: connection.credentials.tokenType,
   ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
   ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
+  ...(endsAt === undefined && idlesOutAt === undefined ? {} : {
+    forecast: {
+      ...(idlesOutAt === undefined ? {} : { idlesOutAt }),
+      ...(endsAt === undefined ? {} : { signInBefore: endsAt })
+    }
+  }),
   generation: connection.generation,
   createdAt: connection.createdAt,
   updatedAt: connection.updatedAt

@@ -57,7 +57,9 @@ describe("POST /v1/export", () => {
             authMethod: "client_secret_post",
             resource: "https://mail.example/mcp",
             scopes: ["a", "b"],
-            expiresAt: "2999-01-01T00:00:00.000Z"
+            expiresAt: "2999-01-01T00:00:00.000Z",
+            refreshExpiresAt: "2999-02-01T00:00:00.000Z",
+            grantedAt: "2026-01-01T00:00:00.000Z"
           })
         )
         yield* ada.put("/v1/connections/bare", deposit())
@@ -95,7 +97,9 @@ describe("POST /v1/export", () => {
           accessToken,
           tokenType: "Bearer",
           scopes: ["a", "b"],
-          expiresAt: "2999-01-01T00:00:00.000Z"
+          expiresAt: "2999-01-01T00:00:00.000Z",
+          refreshExpiresAt: "2999-02-01T00:00:00.000Z",
+          grantedAt: "2026-01-01T00:00:00.000Z"
         })
         assert.notProperty(document.connections[0], "accessToken")
         assert.deepStrictEqual((yield* actions).filter((line) => line.startsWith("connection.exported")), [

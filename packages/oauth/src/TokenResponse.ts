@@ -17,6 +17,9 @@ export interface TokenAnswer {
 /** The longest lifetime that is believed; what is beyond it, and overflowing numbers, end here. */
 export const maxLifetime: Duration.Duration = Duration.days(400)
 
+/** The longest lifetime of a refresh token that is believed. */
+const maxRefreshLifetime = Duration.days(3650)
+
 /** Reads a response once. Bodies that are forms (GitHub's default) or JSON of another content type count. */
 export const read = async (response: Response): Promise<TokenAnswer> => ({
   status: response.status,
@@ -77,6 +80,7 @@ export const normalize = (
     token_type: tokenType,
     expires_in: lifetime(expires_in),
     refresh_token: refreshToken,
+    refresh_token_expires_in: refreshLifetime(answer),
     scope: scopes(scope)?.join(" "),
     ...(asked.idToken && hasIdToken(answer) ? { id_token: answer.members?.["id_token"] } : {})
   })
@@ -91,10 +95,11 @@ export const hasIdToken = ({ members }: TokenAnswer): boolean =>
  * which may be void by now. The access token is empty and its time is over.
  */
 export const salvage = (
-  { members = {} }: TokenAnswer,
+  answer: TokenAnswer,
   redeemed: Redacted.Redacted,
   issuedAt: DateTime.Utc
 ): Credentials | undefined => {
+  const { members = {} } = answer
   const { access_token, refresh_token, scope, token_type } = members
   const tokenType = bearer(token_type)
   if (isAccessToken(access_token) || tokenType === undefined) return undefined
@@ -105,7 +110,8 @@ export const salvage = (
     tokenType: "Bearer",
     scopes: scopes(scope),
     issuedAt: DateTime.subtract(issuedAt, { seconds: 1 }),
-    expiresAt: issuedAt
+    expiresAt: issuedAt,
+    refreshExpiresAt: endOf(issuedAt, refreshLifetime(answer))
   }
 }
 
@@ -123,17 +129,18 @@ export const toCredentials = (
   tokenType: "Bearer",
   scopes: scopes(response.scope),
   issuedAt,
-  expiresAt: expiryOf(response.expires_in, issuedAt, dialect?.accessTokenLifetime)
+  expiresAt: expiryOf(response.expires_in, issuedAt, dialect?.accessTokenLifetime),
+  refreshExpiresAt: endOf(issuedAt, lifetime(response["refresh_token_expires_in"], maxRefreshLifetime))
 })
 
 const expiryOf = (
   said: number | undefined,
   issuedAt: DateTime.Utc,
   known: TokenDialect["accessTokenLifetime"]
-): DateTime.Utc | undefined => {
-  const seconds = known === "unlimited" ? undefined : said ?? known
-  return seconds === undefined ? undefined : DateTime.addDuration(issuedAt, Duration.seconds(seconds))
-}
+): DateTime.Utc | undefined => endOf(issuedAt, known === "unlimited" ? undefined : said ?? known)
+
+const endOf = (issuedAt: DateTime.Utc, seconds: number | undefined): DateTime.Utc | undefined =>
+  seconds === undefined ? undefined : DateTime.addDuration(issuedAt, Duration.seconds(seconds))
 
 const isAccessToken = (value: unknown): value is string => typeof value === "string" && /^[\x21-\x7E]+$/.test(value)
 
@@ -161,14 +168,26 @@ const formMembers = (text: string): TokenAnswer["members"] => {
   return form.length === 0 || names.size !== form.length ? undefined : Object.fromEntries(form)
 }
 
+/**
+ * How long the refresh token lives unless it is redeemed, which no RFC has a member for; these are in use. Zero is how
+ * some servers write that it has no end.
+ */
+const refreshLifetime = ({ members = {} }: TokenAnswer): number | undefined => {
+  for (const name of ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]) {
+    const seconds = lifetime(members[name], maxRefreshLifetime)
+    if (seconds !== undefined) return seconds === 0 ? undefined : seconds
+  }
+  return undefined
+}
+
 /** Whole seconds; undefined where the answer tells nothing. */
-const lifetime = (value: unknown): number | undefined => {
+const lifetime = (value: unknown, longest: Duration.Duration = maxLifetime): number | undefined => {
   const seconds = typeof value === "number"
     ? value
     : typeof value === "string" && /^-?\d+$/.test(value)
     ? Number(value)
     : Number.NaN
-  return Number.isNaN(seconds) ? undefined : Math.floor(Math.min(Math.max(seconds, 0), Duration.toSeconds(maxLifetime)))
+  return Number.isNaN(seconds) ? undefined : Math.floor(Math.min(Math.max(seconds, 0), Duration.toSeconds(longest)))
 }
 
 /** Scopes separated by spaces, commas or doubly encoded spaces, or as a list; an empty list tells nothing. */

@@ -56,6 +56,27 @@ describe("TokenResponse", () => {
       assert.isUndefined((yield* json({}))?.expiresAt)
     }))
 
+  it.effect("REF-21 reads every way to say when a refresh token ends, and zero as never", () =>
+    Effect.gen(function*() {
+      const most = 3650 * 86_400
+      const secondsOf = (members: Readonly<Record<string, unknown>>) =>
+        Effect.map(json({ refresh_token: "rt", ...members }), (credentials) =>
+          credentials?.refreshExpiresAt &&
+          Duration.toSeconds(DateTime.distance(issuedAt, credentials.refreshExpiresAt)))
+      const names = ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"]
+      for (const name of names) {
+        assert.strictEqual(yield* secondsOf({ [name]: 15_811_200 }), 15_811_200)
+        assert.strictEqual(yield* secondsOf({ [name]: "1800" }), 1800)
+        assert.strictEqual(yield* secondsOf({ [name]: 1e300 }), most)
+        for (const none of [0, "0", -5, null, "soon", [], {}]) {
+          assert.isUndefined(yield* secondsOf({ [name]: none }), `${name} ${String(none)}`)
+        }
+      }
+      assert.isUndefined(yield* secondsOf({ expires_in: 60 }))
+      assert.strictEqual(yield* secondsOf({ refresh_expires_in: 5, refresh_token_expires_in: 7 }), 7)
+      assert.strictEqual(yield* secondsOf({ refresh_expires_in: 5, refresh_token_expires_in: null }), 5)
+    }))
+
   it.effect("S4.12 S4.13 has a token expire only when it says when, and then it does", () =>
     Effect.gen(function*() {
       const fresh = (credentials: Parameters<typeof isFresh>[0], seconds: number) =>

@@ -7,6 +7,7 @@ import {
 } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent } from "@valetkey/domain/Refresh"
+import { planOf } from "@valetkey/domain/RenewalPlans"
 import { endingOf, forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { Effect, Layer, Option } from "effect"
@@ -72,7 +73,8 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
             forced: row.connection.rejected
           }
           const idle = { phase: "idle" as const, attempts: 0, leaseUntil: 0, notBefore: 0 }
-          ConnectionRows.update(world, { ...row, ...idle, resultId: input.resultId }, connection, now)
+          const renewAt = planOf(row.renewAt, input.credentials, now)
+          ConnectionRows.update(world, { ...row, ...idle, resultId: input.resultId, renewAt }, connection, now)
           return true
         }),
 
@@ -113,13 +115,22 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
           oweRevocation(world, row.connection, now)
           ConnectionRows.update(
             world,
-            { ...row, phase: "idle", leaseUntil: 0, notBefore: 0, attempts: 0, resultId: undefined },
+            {
+              connection: row.connection,
+              phase: "idle",
+              fence: row.fence,
+              leaseUntil: 0,
+              notBefore: 0,
+              attempts: 0,
+              renewAt: undefined
+            },
             {
               ...row.connection,
               epoch,
               status: { _tag: "revoking" },
               clientSecret: undefined,
               account: undefined,
+              grantedAt: undefined,
               credentials: withoutSecrets(row.connection.credentials)
             },
             now
@@ -144,7 +155,7 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
 
 const renewable = ({ status }: Connection): boolean => status._tag === "active" || status._tag === "needs_reauth"
 
-const withoutSecrets = ({ refreshToken: _, ...rest }: SealedCredentials): SealedCredentials => ({
+const withoutSecrets = ({ refreshExpiresAt: _, refreshToken: __, ...rest }: SealedCredentials): SealedCredentials => ({
   ...rest,
   accessToken: Sealed.make(new Uint8Array())
 })

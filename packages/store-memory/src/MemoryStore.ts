@@ -8,6 +8,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
@@ -27,6 +28,7 @@ import * as MemoryInstanceStore from "./MemoryInstanceStore.ts"
 import * as MemoryKeyRegister from "./MemoryKeyRegister.ts"
 import * as MemoryPacingStore from "./MemoryPacingStore.ts"
 import * as MemoryRegistrationStore from "./MemoryRegistrationStore.ts"
+import * as MemoryRenewalPlans from "./MemoryRenewalPlans.ts"
 import * as MemoryRevocationOutbox from "./MemoryRevocationOutbox.ts"
 import * as MemoryRevocationReceipts from "./MemoryRevocationReceipts.ts"
 import * as MemorySealedRows from "./MemorySealedRows.ts"
@@ -43,6 +45,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | PacingStore
+  | RenewalPlans
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -64,6 +67,7 @@ export const layer: Layer.Layer<Ports | MemoryWorld> = Layer.mergeAll(
   MemoryDevicePolls.layer,
   MemoryConnectionStore.layer,
   MemoryPacingStore.layer,
+  MemoryRenewalPlans.layer,
   MemoryRevocationOutbox.layer,
   MemoryRevocationReceipts.layer,
   MemoryRegistrationStore.layer,

@@ -17,7 +17,7 @@ import type { Server } from "@valetkey/domain/Server"
 import type { SpoolEntry } from "@valetkey/domain/Spool"
 import type { TenantId } from "@valetkey/domain/Tenant"
 import type { TenantKey } from "@valetkey/domain/TenantKeyStore"
-import { Context, type Duration, Layer } from "effect"
+import { Context, type DateTime, type Duration, Layer } from "effect"
 
 /** A flow with what only the store knows of it. Rows are replaced, never changed in place. */
 export interface FlowRow {
@@ -50,6 +50,9 @@ export interface ConnectionRow {
   readonly leaseUntil: number
   readonly notBefore: number
   readonly resultId?: string | undefined
+  /** When it is looked at next, in milliseconds; undefined for never. */
+  readonly renewAt: number | undefined
+  readonly endingTold?: DateTime.Utc | undefined
 }
 
 /** A revocation with the time at which it is due. */

@@ -8,6 +8,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
@@ -30,6 +31,7 @@ import * as PostgresInstanceStore from "./PostgresInstanceStore.ts"
 import * as PostgresKeyRegister from "./PostgresKeyRegister.ts"
 import * as PostgresPacingStore from "./PostgresPacingStore.ts"
 import * as PostgresRegistrationStore from "./PostgresRegistrationStore.ts"
+import * as PostgresRenewalPlans from "./PostgresRenewalPlans.ts"
 import * as PostgresRevocationOutbox from "./PostgresRevocationOutbox.ts"
 import * as PostgresRevocationReceipts from "./PostgresRevocationReceipts.ts"
 import * as PostgresSealedRows from "./PostgresSealedRows.ts"
@@ -50,6 +52,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | PacingStore
+  | RenewalPlans
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -73,6 +76,7 @@ export const layer = (
     PostgresDevicePolls.layer,
     PostgresConnectionStore.layer,
     PostgresPacingStore.layer,
+    PostgresRenewalPlans.layer,
     PostgresRevocationOutbox.layer,
     PostgresRevocationReceipts.layer,
     PostgresRegistrationStore.layer,

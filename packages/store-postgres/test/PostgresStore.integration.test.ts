@@ -7,6 +7,7 @@ import * as FlowStoreContract from "@valetkey/testing/FlowStoreContract"
 import * as KeyRegisterContract from "@valetkey/testing/KeyRegisterContract"
 import * as PacingStoreContract from "@valetkey/testing/PacingStoreContract"
 import * as RegistrationStoreContract from "@valetkey/testing/RegistrationStoreContract"
+import * as RenewalPlansContract from "@valetkey/testing/RenewalPlansContract"
 import * as RevocationOutboxContract from "@valetkey/testing/RevocationOutboxContract"
 import * as RevocationReceiptsContract from "@valetkey/testing/RevocationReceiptsContract"
 import * as SealedRowsContract from "@valetkey/testing/SealedRowsContract"
@@ -37,6 +38,7 @@ describe.each([
     describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
     describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
     describe("PacingStore", () => PacingStoreContract.cases(it, options))
+    describe("RenewalPlans", () => RenewalPlansContract.cases(it, options))
     describe("RegistrationStore", () => RegistrationStoreContract.cases(it, options))
     describe("ServerStore", () => ServerStoreContract.cases(it))
     describe("KeyRegister", () => KeyRegisterContract.cases(it, options))

@@ -1,26 +1,10 @@
-import {
-  type Connection,
-  type ConnectionKey,
-  type ConnectionStatus,
-  type Epoch,
-  type Generation,
-  type ReauthReason,
-  sealContext
-} from "@valetkey/domain/Connection"
+import { type Connection, type ConnectionKey, sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent, type RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
+import { firstEndOf, planOf } from "@valetkey/domain/RenewalPlans"
 import { endingOf } from "@valetkey/domain/RevocationOutbox"
-import { DateTime, Effect, Layer, Option } from "effect"
-import {
-  type CredentialColumns,
-  credentialNames,
-  credentialsOf,
-  credentialValues,
-  grantOf,
-  type KeyColumns,
-  keyOf,
-  optionalSealedOf
-} from "./internal/columns.ts"
+import { Effect, Layer, Option } from "effect"
+import { credentialNames, credentialValues, type KeyColumns, keyOf } from "./internal/columns.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
 import * as FlowRows from "./internal/flowRows.ts"
 import type { Session } from "./internal/openDatabase.ts"
@@ -35,19 +19,21 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
       get: (key) =>
         database.read("get", (session) => {
           const row = session.tuple(selectOne, key.tenant, key.subject, key.server)
-          return row === undefined ? Option.none() : Option.some(connectionOf(columnsOf(row), key))
+          return row === undefined
+            ? Option.none()
+            : Option.some(ConnectionRows.connectionOf(ConnectionRows.columnsOf(row), key))
         }),
 
       list: ({ after, limit, subject, tenant }) =>
         database.read("list", (session) =>
-          session.all<ConnectionColumns & KeyColumns>(
-            `SELECT tenant, subject, server, ${names} FROM connections
+          session.all<ConnectionRows.ConnectionColumns & KeyColumns>(
+            `SELECT tenant, subject, server, ${ConnectionRows.connectionNames} FROM connections
              WHERE tenant = ? AND subject = ? AND server > ? ORDER BY server LIMIT ?`,
             tenant,
             subject,
             after ?? "",
             limit
-          ).map((row) => connectionOf(row, keyOf(row)))),
+          ).map((row) => ConnectionRows.connectionOf(row, keyOf(row)))),
 
       claim: (key, input) =>
         database.write("claim", (session, now) => {
@@ -69,11 +55,14 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
         database.write("commit", (session, now) =>
           session.run(
             `UPDATE connections SET generation = generation + 1, status = 'active', reason = NULL,
-               (${credentialNames}) = (?, ?, ?, ?, ?, ?), result_id = ?, forced = rejected, rejected = 0,
+               (${credentialNames}) = (?, ?, ?, ?, ?, ?, ?),
+               renew_at = CASE WHEN renew_at <= ? THEN renew_at ELSE ? END, result_id = ?, forced = rejected, rejected = 0,
                phase = 'idle', attempts = 0, lease_until = 0, not_before = 0, updated_at = ?
              WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?
                AND status IN ('active', 'needs_reauth')`,
             ...credentialValues(input.credentials),
+            firstEndOf(input.credentials),
+            planOf(undefined, input.credentials, now),
             input.resultId,
             now,
             ...ConnectionRows.valuesOf(key),
@@ -119,12 +108,13 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
         database.write("disconnect", (session, now) => {
           const open = FlowRows.openFlow(session, key, now)
           if (open !== undefined) FlowRows.settle(session, open.id, "cancelled", now)
-          const row = session.one<ConnectionColumns>(selectOne, ...ConnectionRows.valuesOf(key))
+          const row = session.one<ConnectionRows.ConnectionColumns>(selectOne, ...ConnectionRows.valuesOf(key))
           if (row === undefined || row.status === "revoking") return open !== undefined
-          oweRevocation(session, connectionOf(row, key), now)
+          oweRevocation(session, ConnectionRows.connectionOf(row, key), now)
           session.run(
             `UPDATE connections SET epoch = ?, status = 'revoking', reason = NULL, client_secret = NULL,
-               access_token = NULL, refresh_token = NULL, account = NULL, result_id = NULL, phase = 'idle', attempts = 0,
+               access_token = NULL, refresh_token = NULL, account = NULL, granted_at = NULL, refresh_expires_at = NULL,
+               renew_at = NULL, ending_told = NULL, result_id = NULL, phase = 'idle', attempts = 0,
                lease_until = 0, not_before = 0, updated_at = ?
              WHERE tenant = ? AND subject = ? AND server = ?`,
             epoch,
@@ -150,66 +140,10 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
     }))
 )
 
-interface ConnectionColumns extends CredentialColumns {
-  readonly epoch: Epoch
-  readonly generation: Generation
-  readonly status: ConnectionStatus["_tag"]
-  readonly reason: ReauthReason | null
-  readonly grant_json: string
-  readonly client_secret: Uint8Array | null
-  readonly account: Uint8Array | null
-  readonly rejected: number
-  readonly created_at: number
-  readonly updated_at: number
-  readonly forced: number
-}
+const selectOne =
+  `SELECT ${ConnectionRows.connectionNames} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
 
-const names = `epoch, generation, status, reason, grant_json, client_secret, ${credentialNames}, account, rejected,
-  created_at, updated_at, forced`
-
-const selectOne = `SELECT ${names} FROM connections WHERE tenant = ? AND subject = ? AND server = ?`
-
-/** The values of `names`, named. */
-const columnsOf = (row: ReadonlyArray<never>): ConnectionColumns => ({
-  epoch: row[0]!,
-  generation: row[1]!,
-  status: row[2]!,
-  reason: row[3]!,
-  grant_json: row[4]!,
-  client_secret: row[5]!,
-  access_token: row[6]!,
-  refresh_token: row[7]!,
-  token_type: row[8]!,
-  scopes: row[9]!,
-  issued_at: row[10]!,
-  expires_at: row[11]!,
-  account: row[12]!,
-  rejected: row[13]!,
-  created_at: row[14]!,
-  updated_at: row[15]!,
-  forced: row[16]!
-})
-
-// The columns were checked by the types and constraints on the way in; decoding them by schema would cost more than the read.
-const connectionOf = (row: ConnectionColumns, key: ConnectionKey): Connection => ({
-  key,
-  epoch: row.epoch,
-  generation: row.generation,
-  status: statusOf(row),
-  grant: grantOf(row.grant_json),
-  clientSecret: optionalSealedOf(row.client_secret),
-  credentials: credentialsOf(row),
-  account: optionalSealedOf(row.account),
-  rejected: row.rejected === 1,
-  forced: row.forced === 1,
-  createdAt: DateTime.makeUnsafe(row.created_at),
-  updatedAt: DateTime.makeUnsafe(row.updated_at)
-})
-
-const statusOf = (row: Pick<ConnectionColumns, "status" | "reason">): ConnectionStatus =>
-  row.status === "needs_reauth" ? { _tag: "needs_reauth", reason: row.reason! } : { _tag: row.status }
-
-interface RefreshColumns extends Pick<ConnectionColumns, "status" | "reason" | "generation" | "epoch"> {
+interface RefreshColumns extends Pick<ConnectionRows.ConnectionColumns, "status" | "reason" | "generation" | "epoch"> {
   readonly phase: RefreshPhase
   readonly fence: number
   readonly attempts: number
@@ -224,7 +158,7 @@ const refreshStateOf = (session: Session, key: ConnectionKey): RefreshState | un
     ...ConnectionRows.valuesOf(key)
   )
   return row && {
-    status: statusOf(row),
+    status: ConnectionRows.statusOf(row),
     generation: row.generation,
     epoch: row.epoch,
     phase: row.phase,

@@ -30,7 +30,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Spool, St
             session.run(
               `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames},
                  grant_json, client_secret)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
               ...valuesOf(entry.key),
               entry.id,
               entry.epoch,

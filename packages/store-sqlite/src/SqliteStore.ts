@@ -8,6 +8,7 @@ import type { InstanceStore } from "@valetkey/domain/InstanceStore"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import type { SealedRows } from "@valetkey/domain/SealedRows"
@@ -29,6 +30,7 @@ import * as SqliteInstanceStore from "./SqliteInstanceStore.ts"
 import * as SqliteKeyRegister from "./SqliteKeyRegister.ts"
 import * as SqlitePacingStore from "./SqlitePacingStore.ts"
 import * as SqliteRegistrationStore from "./SqliteRegistrationStore.ts"
+import * as SqliteRenewalPlans from "./SqliteRenewalPlans.ts"
 import * as SqliteRevocationOutbox from "./SqliteRevocationOutbox.ts"
 import * as SqliteRevocationReceipts from "./SqliteRevocationReceipts.ts"
 import * as SqliteSealedRows from "./SqliteSealedRows.ts"
@@ -44,6 +46,7 @@ export type Ports =
   | FlowStore
   | ConnectionStore
   | PacingStore
+  | RenewalPlans
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -69,6 +72,7 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Ports | S
     SqliteDevicePolls.layer,
     SqliteConnectionStore.layer,
     SqlitePacingStore.layer,
+    SqliteRenewalPlans.layer,
     SqliteRevocationOutbox.layer,
     SqliteRevocationReceipts.layer,
     SqliteRegistrationStore.layer,

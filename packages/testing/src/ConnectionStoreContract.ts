@@ -70,6 +70,7 @@ export const cases = <R>(
           credentials: Fixture.credentialsView(write.credentials),
           rejected: false,
           forced: false,
+          grantedAt: view.createdAt,
           createdAt: view.createdAt,
           updatedAt: view.createdAt
         })

@@ -11,6 +11,7 @@ import type { ContractOptions, StorePorts } from "./internal/contractFixtures.ts
 import * as KeyRegisterContract from "./KeyRegisterContract.ts"
 import * as PacingStoreContract from "./PacingStoreContract.ts"
 import * as RegistrationStoreContract from "./RegistrationStoreContract.ts"
+import * as RenewalPlansContract from "./RenewalPlansContract.ts"
 import * as RevocationOutboxContract from "./RevocationOutboxContract.ts"
 import * as RevocationReceiptsContract from "./RevocationReceiptsContract.ts"
 import * as SealedRowsContract from "./SealedRowsContract.ts"
@@ -35,6 +36,7 @@ export const suite = <R>(
       describe("RevocationOutbox", () => RevocationOutboxContract.cases(it, options))
       describe("RevocationReceipts", () => RevocationReceiptsContract.cases(it, options))
       describe("PacingStore", () => PacingStoreContract.cases(it, options))
+      describe("RenewalPlans", () => RenewalPlansContract.cases(it, options))
       describe("RegistrationStore", () => RegistrationStoreContract.cases(it, options))
       describe("ServerStore", () => ServerStoreContract.cases(it))
       describe("InstanceStore", () => InstanceStoreContract.cases(it))

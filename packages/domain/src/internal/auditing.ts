@@ -33,6 +33,7 @@ const count = (action: AuditRecord["action"], outcome: string): Effect.Effect<vo
     case "flow.handed_off":
     case "connection.deposited":
     case "connection.disconnected":
+    case "connection.ending":
     case "connection.exported":
     case "connection.forgotten":
     case "connection.needs_consent":

@@ -12,6 +12,7 @@ import { makeInsisting } from "./insisting.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
 import { again, type Step } from "./refreshStep.ts"
+import { makeRefusalReasons } from "./refusalReasons.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
 
 const transientDelay = Duration.seconds(2)
@@ -25,6 +26,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
   const audit = yield* makeAuditing
   const rulesOf = yield* makeRedemptionRules
   const forgetRefused = makeRefusedClients(yield* RegistrationStore)
+  const reasonOf = yield* makeRefusalReasons
   const insist = makeInsisting(deadlines)
 
   /** Records a failure while the lease is held; what cannot be recorded is settled when the lease ends. False when lost. */
@@ -81,7 +83,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
       case "Terminal": {
         // No person consented, so none can help: only whoever describes the server can.
         if (grant.unattended !== undefined) return yield* refused
-        const reason = rulesOf(connection).lost ?? "refresh_token_rejected"
+        const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
         yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
         // The row says why the person is asked, or what a new consent has stored meanwhile.
         return again

@@ -22,6 +22,7 @@ export const sealCredentials = Effect.fnUntraced(function*(
     tokenType: credentials.tokenType,
     ...(credentials.scopes === undefined ? {} : { scopes: credentials.scopes }),
     issuedAt: credentials.issuedAt,
-    ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt })
+    ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt }),
+    ...(credentials.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: credentials.refreshExpiresAt })
   }
 })

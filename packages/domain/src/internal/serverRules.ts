@@ -1,4 +1,5 @@
 import { Clock, Effect, Option } from "effect"
+import { refreshTermsOf } from "../RefreshTerms.ts"
 import { rowOf } from "../Sealed.ts"
 import type { ServerSlug } from "../Server.ts"
 import type { ServerRules } from "../Servers.ts"
@@ -23,8 +24,12 @@ export const makeRules = (store: ServerStore["Service"]) =>
         const before = changes
         return Effect.map(store.get(tenant, slug), (server) => {
           const rules: ServerRules = Option.isNone(server)
-            ? { resource: undefined, tokens: "handed_out" }
-            : { resource: server.value.resource, tokens: server.value.tokens ?? "handed_out" }
+            ? { resource: undefined, tokens: "handed_out", refresh: refreshTermsOf({}) }
+            : {
+              resource: server.value.resource,
+              tokens: server.value.tokens ?? "handed_out",
+              refresh: refreshTermsOf(server.value)
+            }
           if (known.size >= capacity) known.delete(known.keys().next().value!)
           // What was read while somebody wrote may be the former one.
           if (before === changes) known.set(key, { rules, until: now + lifetimeMillis })

@@ -101,6 +101,9 @@ export const english = {
     noEnd: "has no end",
     scopes: "May use",
     noScopes: "what the provider granted by itself",
+    idlesOut: "Idles out",
+    idlesOutText: "{time}, unless it is renewed before",
+    signInBefore: "Sign in again before",
     lastUsed: "Last used",
     lastUsedText: "{time}, to within a minute",
     neverUsed: "no use is on record",
@@ -119,7 +122,9 @@ export const english = {
       unknown_outcome: "The provider's answer to a refresh was lost, so nobody knows whether the token is still good.",
       no_refresh_token: "The provider gave no refresh token.",
       restored_credentials: "The stored token comes from a backup and was used since.",
-      account_changed: "Another account was used at the provider."
+      account_changed: "Another account was used at the provider.",
+      refresh_token_idled_out: "The connection was not used for longer than the provider lets one lie.",
+      grant_expired: "The provider ends every grant after some time, and that time was over."
     },
     principals: {
       jwt: "a signed token",
@@ -139,6 +144,8 @@ export const english = {
       refresh_misconfigured: "The provider refused the client, not you",
       refresh_later: "The provider could not renew the token at that time",
       refresh_unknown: "The provider's answer was lost",
+      ends_idle: "The connection idles out soon; it could not be renewed so far",
+      ends_lifetime: "The provider ends this grant soon; sign in again before that",
       needs_consent: "From here on you had to sign in again",
       account_replaced: "Another account took the place of the one before",
       deposited: "Credentials were stored by a program",

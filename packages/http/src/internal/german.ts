@@ -101,6 +101,9 @@ export const german: PageTexts = {
     noEnd: "ohne Ende",
     scopes: "Darf nutzen",
     noScopes: "was der Anbieter von sich aus gewährt hat",
+    idlesOut: "Verfällt unbenutzt",
+    idlesOutText: "{time}, wenn sie nicht vorher erneuert wird",
+    signInBefore: "Neu anmelden vor",
     lastUsed: "Zuletzt benutzt",
     lastUsedText: "{time}, auf eine Minute genau",
     neverUsed: "keine Benutzung verzeichnet",
@@ -120,7 +123,9 @@ export const german: PageTexts = {
         "Die Antwort des Anbieters auf eine Erneuerung ging verloren; niemand weiß, ob das Token noch gilt.",
       no_refresh_token: "Der Anbieter gab kein Refresh-Token.",
       restored_credentials: "Das gespeicherte Token stammt aus einer Sicherung und wurde seither benutzt.",
-      account_changed: "Beim Anbieter wurde ein anderes Konto benutzt."
+      account_changed: "Beim Anbieter wurde ein anderes Konto benutzt.",
+      refresh_token_idled_out: "Die Verbindung wurde länger nicht benutzt, als der Anbieter es zulässt.",
+      grant_expired: "Der Anbieter beendet jede Erlaubnis nach einer gewissen Zeit, und diese war um."
     },
     principals: {
       jwt: "ein signiertes Token",
@@ -140,6 +145,8 @@ export const german: PageTexts = {
       refresh_misconfigured: "Der Anbieter hat den Client abgelehnt, nicht Sie",
       refresh_later: "Der Anbieter konnte das Token zu dieser Zeit nicht erneuern",
       refresh_unknown: "Die Antwort des Anbieters ging verloren",
+      ends_idle: "Die Verbindung verfällt bald; bisher ließ sie sich nicht erneuern",
+      ends_lifetime: "Der Anbieter beendet diese Erlaubnis bald; melden Sie sich vorher neu an",
       needs_consent: "Von hier an mussten Sie sich neu anmelden",
       account_replaced: "Ein anderes Konto trat an die Stelle des vorigen",
       deposited: "Ein Programm hat Zugangsdaten gespeichert",

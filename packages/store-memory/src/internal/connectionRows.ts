@@ -7,6 +7,7 @@ import {
   type SealedCredentials
 } from "@valetkey/domain/Connection"
 import type { RefreshState } from "@valetkey/domain/Refresh"
+import { planOf } from "@valetkey/domain/RenewalPlans"
 import type { Sealed } from "@valetkey/domain/Sealed"
 import { DateTime } from "effect"
 import type { ConnectionRow, MemoryWorld } from "../MemoryWorld.ts"
@@ -25,6 +26,7 @@ export const write = (world: World, key: ConnectionKey, input: {
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
   readonly account?: Sealed | undefined
+  readonly grantedAt?: DateTime.Utc | undefined
 }, now: number): void => {
   const before = world.connections.get(key.path)
   const time = DateTime.makeUnsafe(now)
@@ -40,6 +42,7 @@ export const write = (world: World, key: ConnectionKey, input: {
       account: input.account,
       rejected: false,
       forced: false,
+      grantedAt: input.grantedAt ?? time,
       createdAt: before?.connection.createdAt ?? time,
       updatedAt: time
     },
@@ -47,7 +50,8 @@ export const write = (world: World, key: ConnectionKey, input: {
     fence: before?.fence ?? 0,
     attempts: 0,
     leaseUntil: 0,
-    notBefore: 0
+    notBefore: 0,
+    renewAt: planOf(undefined, input.credentials, now)
   })
 }
 

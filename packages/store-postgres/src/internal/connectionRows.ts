@@ -9,11 +9,12 @@ import {
   type SealedCredentials
 } from "@valetkey/domain/Connection"
 import { RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
+import { soon } from "@valetkey/domain/RenewalPlans"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { DateTime, Effect, Schema } from "effect"
+import { DateTime, Duration, Effect, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
 
@@ -40,6 +41,8 @@ const ConnectionRow = Schema.Struct({
   account: Schema.NullOr(Sealed),
   rejected: Schema.Boolean,
   forced: Schema.Boolean,
+  refreshExpiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
+  grantedAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
   createdAt: Schema.DateTimeUtcFromDate,
   updatedAt: Schema.DateTimeUtcFromDate
 })
@@ -60,7 +63,7 @@ const RefreshRow = Schema.Struct({
 export const connectionColumns = (sql: Sql) =>
   sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason, "grant", client_secret, access_token,
     refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at,
-    rejected_generation IS NOT DISTINCT FROM generation AS rejected, forced`)
+    rejected_generation IS NOT DISTINCT FROM generation AS rejected, forced, refresh_expires_at, granted_at`)
 
 /** Columns of a `RefreshState`, and the time that they are to be judged at. */
 export const refreshColumns = (sql: Sql) =>
@@ -81,6 +84,12 @@ export const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
   sql`access_token = ${credentials.accessToken}, refresh_token = ${credentials.refreshToken ?? null},
     token_type = ${credentials.tokenType}, scopes = ${scopesOf(credentials)}::text[],
     issued_at = ${DateTime.toDateUtc(credentials.issuedAt)}, expires_at = ${expiryOf(credentials)},
+    refresh_expires_at = ${dateOf(credentials.refreshExpiresAt)},
+    renew_at = CASE
+      WHEN renew_at <= coalesce(least(${expiryOf(credentials)}::timestamptz, ${
+    dateOf(credentials.refreshExpiresAt)
+  }::timestamptz), 'infinity') THEN renew_at
+      ELSE clock_timestamp() + ${Duration.toMillis(soon)}::float8 * interval '1 millisecond' END,
     status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL,
     updated_at = clock_timestamp()`
 
@@ -95,15 +104,18 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
   readonly clientSecret?: Sealed | undefined
   readonly credentials: SealedCredentials
   readonly account?: Sealed | undefined
+  readonly grantedAt?: DateTime.Utc | undefined
 }) => {
   const { credentials } = write
   return write.previous === 0
     ? sql`INSERT INTO connections (tenant, subject, server, epoch, generation, "grant", client_secret, access_token,
-        refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at)
+        refresh_token, token_type, scopes, issued_at, expires_at, refresh_expires_at, account, granted_at, created_at,
+        updated_at)
       SELECT owner.tenant, owner.subject, owner.server, ${write.epoch}, 1, ${sql.json(write.grant)},
         ${write.clientSecret ?? null}::bytea, ${credentials.accessToken}, ${credentials.refreshToken ?? null}::bytea,
         ${credentials.tokenType}, ${scopesOf(credentials)}::text[], ${DateTime.toDateUtc(credentials.issuedAt)},
-        ${expiryOf(credentials)}::timestamptz, ${write.account ?? null}::bytea, now, now
+        ${expiryOf(credentials)}::timestamptz, ${dateOf(credentials.refreshExpiresAt)}::timestamptz,
+        ${write.account ?? null}::bytea, coalesce(${dateOf(write.grantedAt)}::timestamptz, now), now, now
       FROM ${owner}, (SELECT clock_timestamp() AS now) AS moment
       ON CONFLICT (tenant, subject, server) DO NOTHING
       RETURNING generation`
@@ -111,6 +123,7 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
       sql.json(write.grant)
     },
         client_secret = ${write.clientSecret ?? null}, account = ${write.account ?? null}, rejected_generation = NULL,
+        granted_at = coalesce(${dateOf(write.grantedAt)}::timestamptz, clock_timestamp()), ending_told = NULL,
         forced = false, result_id = NULL,
         ${credentialColumns(sql, credentials)}
       FROM ${owner} WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
@@ -144,11 +157,13 @@ export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema
       issuedAt: row.issuedAt,
       ...(row.refreshToken === null ? undefined : { refreshToken: row.refreshToken }),
       ...(row.scopes === null ? undefined : { scopes: row.scopes }),
-      ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt })
+      ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt }),
+      ...(row.refreshExpiresAt === null ? undefined : { refreshExpiresAt: row.refreshExpiresAt })
     },
     account: row.account ?? undefined,
     rejected: row.rejected,
     forced: row.forced,
+    grantedAt: row.grantedAt ?? undefined,
     createdAt: row.createdAt,
     updatedAt: row.updatedAt
   }))
@@ -177,5 +192,6 @@ const statusOf = (row: {
 
 const scopesOf = ({ scopes }: SealedCredentials): ReadonlyArray<string> | null => scopes ?? null
 
-const expiryOf = ({ expiresAt }: SealedCredentials): Date | null =>
-  expiresAt === undefined ? null : DateTime.toDateUtc(expiresAt)
+const expiryOf = ({ expiresAt }: SealedCredentials): Date | null => dateOf(expiresAt)
+
+const dateOf = (date: DateTime.Utc | undefined): Date | null => date === undefined ? null : DateTime.toDateUtc(date)

@@ -36,7 +36,8 @@ export const endConnection = Effect.fnUntraced(function*(sql: Sql, key: Connecti
   yield* insertRevocation(sql, owed, "disconnect")
   yield* sql`UPDATE connections
     SET status = 'revoking', reauth_reason = NULL, epoch = ${epoch}, access_token = NULL, refresh_token = NULL,
-      client_secret = NULL, account = NULL, phase = 'idle', lease_until = NULL, not_before = NULL, attempts = 0, result_id = NULL,
+      client_secret = NULL, account = NULL, granted_at = NULL, refresh_expires_at = NULL, renew_at = NULL,
+      ending_told = NULL, phase = 'idle', lease_until = NULL, not_before = NULL, attempts = 0, result_id = NULL,
       updated_at = clock_timestamp()
     WHERE ${ofKey(sql, key)}`
   return true

@@ -25,6 +25,7 @@ export interface CredentialColumns {
   readonly scopes: string | null
   readonly issued_at: number
   readonly expires_at: number | null
+  readonly refresh_expires_at: number | null
 }
 
 /** The values of the credential columns, in the order of `credentialNames`. */
@@ -35,11 +36,17 @@ export const credentialValues = (credentials: SealedCredentials) =>
     credentials.tokenType,
     credentials.scopes === undefined ? null : JSON.stringify(credentials.scopes),
     DateTime.toEpochMillis(credentials.issuedAt),
-    credentials.expiresAt === undefined ? null : DateTime.toEpochMillis(credentials.expiresAt)
+    millisOf(credentials.expiresAt),
+    millisOf(credentials.refreshExpiresAt)
   ] as const
 
+/** A date as a column holds it. */
+export const millisOf = (date: DateTime.Utc | undefined): number | null =>
+  date === undefined ? null : DateTime.toEpochMillis(date)
+
 /** The names of the credential columns. */
-export const credentialNames = "access_token, refresh_token, token_type, scopes, issued_at, expires_at"
+export const credentialNames =
+  "access_token, refresh_token, token_type, scopes, issued_at, expires_at, refresh_expires_at"
 
 /** The credentials of a row. */
 export const credentialsOf = (row: CredentialColumns): SealedCredentials => ({
@@ -48,7 +55,8 @@ export const credentialsOf = (row: CredentialColumns): SealedCredentials => ({
   issuedAt: DateTime.makeUnsafe(row.issued_at),
   ...(row.refresh_token === null ? undefined : { refreshToken: sealedOf(row.refresh_token) }),
   ...(row.scopes === null ? undefined : { scopes: fromJson<ReadonlyArray<string>>(row.scopes) }),
-  ...(row.expires_at === null ? undefined : { expiresAt: DateTime.makeUnsafe(row.expires_at) })
+  ...(row.expires_at === null ? undefined : { expiresAt: DateTime.makeUnsafe(row.expires_at) }),
+  ...(row.refresh_expires_at === null ? undefined : { refreshExpiresAt: DateTime.makeUnsafe(row.refresh_expires_at) })
 })
 
 /** The grant of a row. A grant lives as long as its connection and is read with every token, so its text is parsed once. */

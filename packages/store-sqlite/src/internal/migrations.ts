@@ -4,6 +4,7 @@ import { auditChain } from "./migration2.ts"
 import { pacing } from "./pacingMigration.ts"
 import { receipts } from "./receiptMigration.ts"
 import { registrationTurns } from "./registrationMigration.ts"
+import { renewalPlans } from "./renewalMigration.ts"
 import { tenants } from "./tenantMigration.ts"
 
 const credentialColumns = `
@@ -185,7 +186,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   // Whose credentials a connection holds at the provider.
   "ALTER TABLE connections ADD COLUMN account BLOB;",
   deviceCodes,
-  pacing
+  pacing,
+  renewalPlans
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
@@ -206,5 +208,6 @@ export const spoolMigrations: ReadonlyArray<string> = [
   `
   ALTER TABLE spool ADD COLUMN grant_json TEXT;
   ALTER TABLE spool ADD COLUMN client_secret BLOB;
-  `
+  `,
+  "ALTER TABLE spool ADD COLUMN refresh_expires_at INTEGER;"
 ]

@@ -27,6 +27,7 @@ import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { AttemptPolicy } from "@valetkey/domain/Refresh"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { Sealed } from "@valetkey/domain/Sealed"
@@ -48,6 +49,7 @@ export type StorePorts =
   | DevicePolls
   | ConnectionStore
   | PacingStore
+  | RenewalPlans
   | RevocationOutbox
   | RevocationReceipts
   | RegistrationStore
@@ -151,7 +153,8 @@ export const newCredentials = (): SealedCredentials => ({
   tokenType: "Bearer",
   scopes: ["read", "write:all"],
   issuedAt: DateTime.makeUnsafe(1_700_000_000_123),
-  expiresAt: DateTime.makeUnsafe(1_700_003_600_123)
+  expiresAt: DateTime.makeUnsafe(1_700_003_600_123),
+  refreshExpiresAt: DateTime.makeUnsafe(1_700_086_400_123)
 })
 
 /** What `start` freezes, with every optional field. */
@@ -341,23 +344,27 @@ export const authorizationView = ({ clientSecret, codeVerifier, ...rest }: Froze
 })
 
 /** Credentials in a form that compares by value. */
-export const credentialsView = ({ accessToken, expiresAt, issuedAt, refreshToken, ...rest }: SealedCredentials) => ({
+export const credentialsView = (
+  { accessToken, expiresAt, issuedAt, refreshExpiresAt, refreshToken, ...rest }: SealedCredentials
+) => ({
   ...withoutUndefined(rest),
   accessToken: hex(accessToken),
   refreshToken: refreshToken && hex(refreshToken),
   issuedAt: DateTime.toEpochMillis(issuedAt),
-  expiresAt: expiresAt && DateTime.toEpochMillis(expiresAt)
+  expiresAt: expiresAt && DateTime.toEpochMillis(expiresAt),
+  refreshExpiresAt: refreshExpiresAt && DateTime.toEpochMillis(refreshExpiresAt)
 })
 
 /** A connection in a form that compares by value. */
 export const connectionView = (
-  { account, clientSecret, createdAt, credentials, key, updatedAt, ...rest }: Connection
+  { account, clientSecret, createdAt, credentials, grantedAt, key, updatedAt, ...rest }: Connection
 ) => ({
   ...withoutUndefined(rest),
   key: key.path,
   clientSecret: clientSecret && hex(clientSecret),
   account: account && hex(account),
   credentials: credentialsView(credentials),
+  grantedAt: grantedAt && DateTime.toEpochMillis(grantedAt),
   createdAt: DateTime.toEpochMillis(createdAt),
   updatedAt: DateTime.toEpochMillis(updatedAt)
 })
