@@ -160,7 +160,7 @@ export const serverMetadata: fc.Arbitrary<string> = document({
 /** RFC 7591 §3.2.1. */
 export const registration: fc.Arbitrary<string> = document({
   client_id: "s6BhdRkqt3",
-  client_secret: "cf136dc3c1fc93f31185e5885805d",
+  client_secret: "a-client-secret",
   client_secret_expires_at: 0,
   redirect_uris: ["https://valetkey.example/cb"],
   token_endpoint_auth_method: "client_secret_basic",
@@ -169,7 +169,7 @@ export const registration: fc.Arbitrary<string> = document({
 
 /** RFC 8628 §3.2. */
 export const deviceAuthorization: fc.Arbitrary<string> = document({
-  device_code: "GmRhmhcxhwAzkoEqiMEg_DnyEysNkuNhszIySk9eS",
+  device_code: "a-device-code",
   user_code: "WDJB-MJHT",
   verification_uri: "https://as.example/device",
   verification_uri_complete: "https://as.example/device?user_code=WDJB-MJHT",

@@ -41,7 +41,7 @@ export const register = (
     const as: AuthorizationServer = { issuer: metadata.issuer, registration_endpoint: endpoint }
     const wanted = {
       client_name: "Valetkey",
-      application_type: input.transport === "gateway" ? "web" : "native",
+      application_type: applicationType(input),
       ...(input.redirectUri === undefined
         ? { redirect_uris: [], grant_types: [deviceGrant, "refresh_token"], response_types: [] }
         : {
@@ -93,6 +93,10 @@ export const register = (
         : undefined
     }
   })
+
+/** A gateway that is tried out on a person's machine has no https, and a web client may have nothing else (OpenID Connect Dynamic Client Registration 1.0 §2). */
+const applicationType = (input: { readonly redirectUri: string | undefined; readonly transport: TransportKind }) =>
+  input.transport === "gateway" && input.redirectUri?.startsWith("https:") === true ? "web" : "native"
 
 /** RFC 8628 §3.4. */
 const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"

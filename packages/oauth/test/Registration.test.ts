@@ -24,13 +24,14 @@ const register = (
   provider: FakeProvider.FakeProvider,
   options: {
     readonly transport?: TransportKind
+    readonly redirectUri?: string
     readonly scopes?: ReadonlyArray<string>
     readonly metadata?: Partial<AuthorizationServerMetadata>
   } = {}
 ) =>
   AuthorizationServer.use((oauth) =>
     oauth.register(metadataOf(provider, options.metadata), {
-      redirectUri,
+      redirectUri: options.redirectUri ?? redirectUri,
       transport: options.transport ?? "loopback",
       scopes: options.scopes ?? []
     })
@@ -62,13 +63,23 @@ describe("Registration", () => {
   it.live("REG-05 REG-08 registers a web client with a secret for a public endpoint", () =>
     Effect.gen(function*() {
       const provider = yield* FakeProvider.make()
-      const client = yield* register(provider, { transport: "gateway" })
+      const client = yield* register(provider, {
+        transport: "gateway",
+        redirectUri: "https://valetkey.example/callback"
+      })
       assert.strictEqual(sent(provider)["application_type"], "web")
       assert.notProperty(sent(provider), "scope")
       assert.strictEqual(client.authMethod, "client_secret_basic")
       assert.include(provider.clients.get(client.clientId)?.secrets ?? [], Redacted.value(client.clientSecret!))
       assert.notInclude(JSON.stringify(client), Redacted.value(client.clientSecret!))
       assert.isUndefined(client.clientSecretExpiresAt)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.live("REG-08 registers a native client for a gateway without https, which a web client may not be sent back to", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      yield* register(provider, { transport: "gateway" })
+      assert.strictEqual(sent(provider)["application_type"], "native")
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.live("chooses among the methods that the server offers", () =>
