@@ -96,7 +96,7 @@ describe("a provider that speaks as its preset says", () => {
     it.live(`TOK-10 TOK-11 ${preset.id} connects, refreshes and is disconnected`, () =>
       Effect.scoped(Effect.gen(function*() {
         const parameters = Object.entries(preset.parameters ?? {}).map(([name, { example }]) => [name, example])
-        const description = Result.getOrThrow(Expansion.expand(preset, Object.fromEntries(parameters)))
+        const description = Result.getOrThrow(Expansion.expand(preset, Object.fromEntries(parameters))).description
         const dynamic = preset.registration.kind === "dynamic"
         const revocation = dynamic || description.endpoints?.revocation !== undefined
         const { flow, provider, tokens } = yield* connect(

@@ -5,7 +5,7 @@ import { placeholder, type Preset } from "./Preset.ts"
 /** A server as a preset describes it: what `PUT /v1/servers/{server}` takes, without the client. */
 export type Description = Pick<
   typeof Server.Encoded,
-  "name" | "resource" | "issuer" | "endpoints" | "scopes" | "quirks"
+  "name" | "resource" | "issuer" | "endpoints" | "scopes" | "quirks" | "refreshTokenIdleLimit" | "refreshTokenLifetime"
 >
 
 /** Error of parameters that do not fit a preset. */
@@ -29,16 +29,24 @@ export class ParameterError extends Schema.TaggedError<ParameterError>("valetkey
   }
 }
 
-/** Puts the parameters in their places. A value never changes what the URL is besides. */
+/** A preset with its parameters in place. */
+export interface Expanded {
+  readonly preset: Preset
+  readonly description: Description
+  /** Where a person creates a client; absent where the provider registers them by itself. */
+  readonly registrationUrl?: string | undefined
+}
+
+/** Puts the parameters in their places. A value never changes what a URL is besides. */
 export const expand = (
   preset: Preset,
   given: Readonly<Record<string, string>>
-): Result.Result<Description, ParameterError> => {
-  const parameters = Object.entries(preset.parameters ?? {})
-  const stranger = Object.keys(given).find((name) => preset.parameters === undefined || !(name in preset.parameters))
+): Result.Result<Expanded, ParameterError> => {
+  const parameters = preset.parameters ?? {}
+  const stranger = Object.keys(given).find((name) => !Object.hasOwn(parameters, name))
   if (stranger !== undefined) return Result.fail(new ParameterError({ parameter: stranger, problem: "unknown" }))
   const values = new Map<string, string>()
-  for (const [parameter, { default: usual, description, example }] of parameters) {
+  for (const [parameter, { default: usual, description, example }] of Object.entries(parameters)) {
     const value = Object.hasOwn(given, parameter) ? given[parameter] : usual
     if (value === undefined || !isValue.test(value)) {
       const problem = value === undefined ? "missing" : "malformed"
@@ -47,8 +55,17 @@ export const expand = (
     values.set(parameter, value)
   }
   const filled = (template: string) => template.replaceAll(placeholder, (whole, name) => values.get(name) ?? whole)
-  const { endpoints, issuer, name, resource, scopes } = preset
+  const { registration } = preset
   return Result.succeed({
+    preset,
+    description: describe(preset, filled),
+    ...(registration.kind === "console" ? { registrationUrl: filled(registration.url) } : {})
+  })
+}
+
+const describe = (preset: Preset, filled: (template: string) => string): Description => {
+  const { endpoints, issuer, name, refreshTokens: { absoluteDays, idleDays }, resource, scopes } = preset
+  return {
     name,
     resource: filled(resource),
     ...(issuer === undefined ? {} : { issuer: filled(issuer) }),
@@ -63,8 +80,10 @@ export const expand = (
       }
     }),
     ...(scopes === undefined ? {} : { scopes }),
+    ...(idleDays === undefined ? {} : { refreshTokenIdleLimit: `${idleDays} days` as const }),
+    ...(absoluteDays === undefined ? {} : { refreshTokenLifetime: `${absoluteDays} days` as const }),
     quirks: quirksOf(preset)
-  })
+  }
 }
 
 /** A name or host[:port]: nothing that ends a path segment or a host early. */

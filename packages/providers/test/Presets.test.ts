@@ -26,7 +26,7 @@ describe("Presets", () => {
 
   for (const preset of Presets.all) {
     it(`${preset.id} makes a server of a description`, () => {
-      const description = Result.getOrThrow(Expansion.expand(preset, examples(preset.id)))
+      const description = Result.getOrThrow(Expansion.expand(preset, examples(preset.id))).description
       const server = Schema.decodeUnknownSync(Server)({ ...description, tenant: "acme", slug: preset.id })
       assert.notMatch(JSON.stringify(server), /[{][a-z]+[}]/)
       // A provider that was not written for MCP gives no refresh token unless it is asked in its own way.
@@ -39,9 +39,9 @@ describe("Expansion", () => {
   const salesforce = Presets.find("salesforce")!
 
   it("puts parameters in every place and takes their usual values", () => {
-    const description = Result.getOrThrow(Expansion.expand(Presets.find("gitlab")!, {}))
+    const description = Result.getOrThrow(Expansion.expand(Presets.find("gitlab")!, {})).description
     assert.strictEqual(description.resource, "https://gitlab.com/api/v4")
-    const own = Result.getOrThrow(Expansion.expand(Presets.find("gitlab")!, { host: "git.example:8443" }))
+    const own = Result.getOrThrow(Expansion.expand(Presets.find("gitlab")!, { host: "git.example:8443" })).description
     assert.deepStrictEqual(own.endpoints, {
       authorization: "https://git.example:8443/oauth/authorize",
       token: "https://git.example:8443/oauth/token",
@@ -86,8 +86,15 @@ describe("Expansion", () => {
     assert.notInclude(String(problem({ domain: "hunter2/" })[2]), "hunter2")
   })
 
+  it("tells how long refresh tokens live where that is documented", () => {
+    const told = (id: string) => Result.getOrThrow(Expansion.expand(Presets.find(id)!, examples(id))).description
+    assert.strictEqual(told("box").refreshTokenIdleLimit, "60 days")
+    assert.notProperty(told("linear"), "refreshTokenIdleLimit")
+  })
+
   it("never sends a refresh token twice whose second use ends the grant", () => {
-    const quirks = (id: string) => Result.getOrThrow(Expansion.expand(Presets.find(id)!, examples(id))).quirks
+    const quirks = (id: string) =>
+      Result.getOrThrow(Expansion.expand(Presets.find(id)!, examples(id))).description.quirks
     assert.strictEqual(quirks("okta").redemptionPolicy, "strict")
     assert.isUndefined(quirks("box").redemptionPolicy)
   })

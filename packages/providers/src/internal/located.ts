@@ -1,13 +1,4 @@
-import {
-  findNodeAtLocation,
-  getNodeValue,
-  type Node,
-  type ParseError,
-  parseTree,
-  printParseErrorCode
-} from "jsonc-parser"
-
-/** Names of members and indices of items from the root on. */
+/** Names of members and indices of items from the root on; an index may be written as text. */
 export type Path = ReadonlyArray<string | number>
 
 /** A JSON text that knows where its members stand. Lines are counted from one. */
@@ -20,61 +11,91 @@ export interface Located {
   lineOf(path: Path): number
 }
 
-const maxLength = 65_536
-const maxBrackets = 512
+/** Larger files are not read; no honest preset comes near. */
+const maxLength = 16_384
 
 /** Parses strict JSON. */
 export const parse = (text: string): Located => {
-  const found: Array<ParseError> = []
-  // The parser goes down by calling itself; no honest file comes near where that ends.
-  const isLarge = text.length > maxLength || text.split(/[[{]/).length > maxBrackets
-  const root = isLarge ? undefined : parseTree(text, found, { disallowComments: true, allowTrailingComma: false })
-  const lineAt = (offset: number): number => text.slice(0, offset).split("\n").length
-  return {
-    value: root === undefined ? undefined : getNodeValue(root),
-    errors: [
-      ...found.map(({ error, offset }) => ({
-        line: lineAt(offset),
-        message: `is not JSON: ${printParseErrorCode(error)}`
-      })),
-      ...(root === undefined && found.length === 0
-        ? [{ line: 1, message: isLarge ? "is too large" : "is not JSON: it is empty" }]
-        : [])
-    ],
-    repeated: root === undefined
-      ? []
-      : repeatedIn(root, []).map(({ offset, path }) => ({ path, line: lineAt(offset) })),
-    lineOf: (path) => {
-      for (let depth = path.length; root !== undefined && depth > 0; depth--) {
-        const node = findNodeAtLocation(root, path.slice(0, depth).map(indexOrName(root, path)))
-        // The name of a member stands before its value.
-        if (node !== undefined) return lineAt((node.parent?.type === "property" ? node.parent : node).offset)
+  if (text.length > maxLength) return unreadable(1, "is too large")
+  try {
+    const value: unknown = JSON.parse(text)
+    const { lines, repeated } = locate(text)
+    return {
+      value,
+      errors: [],
+      repeated,
+      lineOf: (path) => {
+        for (let depth = path.length; depth > 0; depth--) {
+          const line = lines.get(keyOf(path.slice(0, depth)))
+          if (line !== undefined) return line
+        }
+        return 1
       }
-      return lineAt(root?.offset ?? 0)
     }
+  } catch {
+    return unreadable(brokenLine(text), "is not JSON")
   }
 }
 
-/** Schemas name an index as text. */
-const indexOrName = (root: Node, path: Path) => (part: string | number, depth: number): string | number => {
-  const around = depth === 0 ? root : findNodeAtLocation(root, path.slice(0, depth) as Array<string | number>)
-  return around?.type === "array" ? Number(part) : part
+/** The first line after which no text could make JSON of it. The engine tells a position of some mistakes alone. */
+const brokenLine = (text: string): number => {
+  const lines = text.split("\n")
+  const at = lines.findIndex((_, index) => !mayGoOn(lines.slice(0, index + 1).join("\n").trimEnd()))
+  return at === -1 ? lines.length : at + 1
 }
 
-interface Repeated {
-  readonly path: Path
-  readonly offset: number
+const mayGoOn = (beginning: string): boolean => {
+  try {
+    JSON.parse(beginning)
+    return true
+  } catch (error) {
+    const position = /at position (\d+)/.exec(String(error))?.[1]
+    return position === undefined ? /Unexpected end/.test(String(error)) : Number(position) >= beginning.length
+  }
 }
 
-const repeatedIn = (node: Node, path: Path): ReadonlyArray<Repeated> => {
-  const seen = new Set<unknown>()
-  return (node.children ?? []).flatMap((child, index): ReadonlyArray<Repeated> => {
-    if (node.type === "array") return repeatedIn(child, [...path, index])
-    const [name, value] = child.children ?? []
-    if (name === undefined || value === undefined) return []
-    const here = [...path, String(name.value)]
-    const again = seen.has(name.value)
-    seen.add(name.value)
-    return [...(again ? [{ path: here, offset: name.offset }] : []), ...repeatedIn(value, here)]
-  })
+const unreadable = (line: number, message: string): Located => ({
+  value: undefined,
+  errors: [{ line, message }],
+  repeated: [],
+  lineOf: () => line
+})
+
+const keyOf = (path: Path): string => JSON.stringify(path.map(String))
+
+/** One object or array that is open: where it is, and what comes next in it. */
+interface Open {
+  readonly path: ReadonlyArray<string>
+  readonly names: Set<string> | undefined
+  next: string | number | undefined
+}
+
+/** Walks the tokens of a text that is known to be JSON. */
+const locate = (text: string) => {
+  const lines = new Map<string, number>()
+  const repeated: Array<{ readonly path: Path; readonly line: number }> = []
+  const open: Array<Open> = []
+  let line = 1
+  for (const [token] of text.matchAll(/\n|"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
+    const around = open.at(-1)
+    if (token === "\n") line++
+    else if (token === "}" || token === "]") open.pop()
+    else if (token === ",") {
+      if (around !== undefined) around.next = typeof around.next === "number" ? around.next + 1 : undefined
+    } else if (token !== ":") {
+      if (around?.names !== undefined && around.next === undefined) {
+        around.next = String(JSON.parse(token))
+        const path = [...around.path, around.next]
+        if (around.names.has(around.next)) repeated.push({ path, line })
+        around.names.add(around.next)
+        lines.set(keyOf(path), line)
+        continue
+      }
+      const path = around === undefined ? [] : [...around.path, String(around.next)]
+      if (around?.names === undefined) lines.set(keyOf(path), line)
+      if (token === "{") open.push({ path, names: new Set(), next: undefined })
+      if (token === "[") open.push({ path, names: undefined, next: 0 })
+    }
+  }
+  return { lines, repeated }
 }
