@@ -4,6 +4,7 @@ import type { StoreError } from "@valetkey/domain/StoreError"
 import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted, Scope, String } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlError } from "effect/sql/SqlError"
+import { makeDeadlines } from "./internal/deadlines.ts"
 import { storeError, tooLate } from "./internal/failure.ts"
 import * as LostSession from "./internal/lostSession.ts"
 import * as RowSecurity from "./internal/rowSecurity.ts"
@@ -86,6 +87,7 @@ export const directOptions = (options: DatabaseOptions): PgClient.PgClientConfig
 const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
   const scope = yield* Effect.scope
   const deadline = Duration.fromInputUnsafe(options.deadline ?? defaultDeadline)
+  const begin = yield* makeDeadlines(deadline)
   const client = clientOptions(options)
   const reads = yield* makeReads({ ...client, multiplex: true, maxConnections: options.readConnections ?? 2 })
   const writes = yield* PgClient.make({ ...client, maxConnections: options.maxConnections ?? 10 }).pipe(Effect.orDie)
@@ -112,19 +114,13 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
           { startImmediately: true }
         )
         if (Deferred.isDoneUnsafe(done)) return yield* Deferred.await(done)
-        const timing = yield* Effect.forkIn(
-          Effect.sleep(deadline).pipe(
-            Effect.andThen(onLate),
-            Effect.andThen(Effect.suspend(() => Deferred.fail(done, tooLate(operation)))),
-            Effect.interruptible
-          ),
-          scope,
-          { startImmediately: true }
+        const inTime = yield* begin(
+          Effect.andThen(onLate, Effect.suspend(() => Deferred.fail(done, tooLate(operation))))
         )
         return yield* Effect.ensuring(
           restore(Deferred.await(done)),
           Effect.sync(() => {
-            timing.interruptUnsafe()
+            inTime()
             working.interruptUnsafe()
           })
         )
@@ -142,13 +138,11 @@ const make = Effect.fnUntraced(function*(options: DatabaseOptions) {
     )
 
   const retryOnce = <A, E>(work: Effect.Effect<A, E>) =>
-    Effect.retry(work, { times: 1, while: (error) => isReason(error, "ConnectionError") })
+    Effect.catchIf(work, (error) => isReason(error, "ConnectionError"), () => work)
 
+  // What goes well, as nearly all does, needs no schedule.
   const retryConflicts = <A, E>(work: Effect.Effect<A, E>) =>
-    Effect.retry(work, {
-      times: 3,
-      while: (error) => isReason(error, "DeadlockError") || isReason(error, "SerializationError")
-    })
+    Effect.catchIf(work, isConflict, () => Effect.retry(work, { times: 2, while: isConflict }))
 
   const plain: Operations = {
     read: (operation, work) =>
@@ -209,6 +203,9 @@ const defaultDeadline = Duration.seconds(4)
 
 const isReason = (error: unknown, tag: SqlError["reason"]["_tag"]): boolean =>
   error instanceof SqlError && error.reason._tag === tag
+
+const isConflict = (error: unknown): boolean =>
+  isReason(error, "DeadlockError") || isReason(error, "SerializationError")
 
 const clientOptions = (options: DatabaseOptions): PgClient.PgClientConfig => {
   const millis = Duration.toMillis(Duration.fromInputUnsafe(options.deadline ?? defaultDeadline))
