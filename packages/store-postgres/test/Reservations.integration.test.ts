@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { TenantId } from "@valetkey/domain/Tenant"
+import { TenantStore } from "@valetkey/domain/TenantStore"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import { randomUUID } from "node:crypto"
 import * as PostgresStore from "../src/PostgresStore.ts"
@@ -72,6 +73,25 @@ describe("reservations of one turn", () =>
           assert.deepStrictEqual(
             results.map((result) => result._tag === "Success" ? result.success._tag : result.failure.code),
             keys.map((_, place) => place === 4 ? "store_unavailable" : "Reserved")
+          )
+        }
+      }))
+
+    it.effect("LIFE-02 of a tenant that was looked at before it was marked are refused, one and many", () =>
+      Effect.gen(function*() {
+        const { url } = yield* TestDatabase
+        // One session: whatever it remembers is there for the next statement.
+        const store = yield* Layer.build(Layer.fresh(PostgresStore.layer({ url, migrate: true, maxConnections: 1 })))
+        const flows = Context.get(store, FlowStore)
+        const tenant = TenantId.make(`tenant ${randomUUID()}`)
+        const keys = Array.from({ length: 10 }, () => newKey({ tenant }))
+        assert.isTrue((yield* startAll(flows, keys)).every(({ _tag }) => _tag === "Success"))
+        yield* Context.get(store, TenantStore).begin(tenant)
+        for (const count of [1, 10]) {
+          const late = yield* startAll(flows, Array.from({ length: count }, () => newKey({ tenant })))
+          assert.deepStrictEqual(
+            late.map((result) => result._tag === "Success" ? result.success._tag : result.failure.code),
+            late.map(() => "tenant_deleted")
           )
         }
       }))

@@ -8,6 +8,7 @@ import { migration14 } from "./migration14.ts"
 import { migration16 } from "./migration16.ts"
 import { migration19 } from "./migration19.ts"
 import { migration2 } from "./migration2.ts"
+import { migration20 } from "./migration20.ts"
 import { migration23 } from "./migration23.ts"
 import { migration3 } from "./migration3.ts"
 import { migration4 } from "./migration4.ts"
@@ -33,5 +34,6 @@ export const migrations: ReadonlyArray<Migration> = [
   migration14,
   migration16,
   migration19,
+  migration20,
   migration23
 ]

@@ -9,6 +9,7 @@ import { ofKey } from "./connectionRows.ts"
 import { isFaultOfRow, storeError, tooLate } from "./failure.ts"
 import { decodeFlow, flowColumns, openCondition, overdueCondition, overdueState } from "./flowRows.ts"
 import { makeGrouping, type Member } from "./grouping.ts"
+import { rememberedTenant } from "./migration20.ts"
 
 type Reserve = FlowStore["Service"]["reserve"]
 type Input = Parameters<Reserve>[0]
@@ -27,32 +28,40 @@ const operation = "FlowStore.reserve"
 // Each round that takes nothing means that another starter of the same connection got further.
 const maxRounds = 100
 
-// Statements that reserve at the same time; while they are under way the next one collects.
+// Statements that reserve at the same time; while they are under way the next one collects. Smaller than what may wait, so
+// that one is made and read here while the database works on another.
 const lanes = 2
-const size = 64
+const size = 32
 
 /** Builds `FlowStore.reserve`: what is reserved in one turn of the event loop is one statement. */
 export const makeReserve = (database: Database["Service"]): Effect.Effect<Reserve, never, Scope.Scope> =>
   Effect.map(
     makeGrouping({ lanes, size, run: (members: ReadonlyArray<Waiting>) => reserveGroup(database, members) }),
     (attempt): Reserve => {
-      const round = Effect.fnUntraced(function*(input: Input) {
-        const reserved = yield* attempt({ input, since: yield* Clock.monotonicTimeNanos })
-        if (Option.isSome(reserved)) return reserved.value
+      const round = (input: Input) =>
+        Effect.clockWith((clock) =>
+          Effect.flatMap(
+            attempt({ input, since: clock.monotonicTimeNanosUnsafe() }),
+            Option.match({ onSome: Effect.succeed, onNone: () => whoHolds(input) })
+          )
+        )
+      const whoHolds = Effect.fnUntraced(function*(input: Input) {
         const running = yield* runningFlow(database, input)
         if (running === undefined || input.onConflict === "supersede") return undefined
         if (input.onConflict === "reject") return yield* new FlowConflict({ running: running.id })
         return { _tag: "Joined", flow: running } satisfies Reservation
       })
-      return (input) =>
+      const again = (input: Input) =>
         round(input).pipe(
-          Effect.repeat({ times: maxRounds, until: (reservation) => reservation !== undefined }),
-          Effect.flatMap((reservation) =>
-            reservation === undefined
-              ? Effect.fail(new StoreError({ code: "store_unavailable", operation }))
-              : Effect.succeed(reservation)
+          Effect.repeat({ times: maxRounds - 1, until: (reservation) => reservation !== undefined }),
+          Effect.filterOrFail(
+            (reservation) => reservation !== undefined,
+            () => new StoreError({ code: "store_unavailable", operation })
           )
         )
+      return (input) =>
+        Effect.flatMap(round(input), (reservation) =>
+          reservation === undefined ? again(input) : Effect.succeed(reservation))
     }
   )
 
@@ -87,7 +96,7 @@ const reserveGroup = Effect.fnUntraced(function*(database: Database["Service"], 
         )),
       (reserving) => notLater(database, items, reserving),
       Effect.catch((error) => answer(items, Effect.fail(error)))
-    ), { discard: true, concurrency: "unbounded" })
+    ), { discard: true, concurrency: parts.length })
   // Whoever wanted a slot that another member went for looks what became of it.
   yield* answer(members, Effect.succeedNone)
 })
@@ -167,13 +176,17 @@ type Rows = Effect.Effect<ReadonlyArray<Inserted>, SqlError>
 const columns = `tenant, id, subject, server, transport, confirmation, snapshot, "grant", context, state_hash,
   binding_hash, code_verifier, client_secret, ticket_hash, authorization_url`
 
+// One index is asked beforehand. A row that clashes in another one is at fault by itself.
+const unlessTaken = "ON CONFLICT (tenant, subject, server) WHERE latest DO NOTHING"
+
 const insertFresh = (sql: Sql, inputs: ReadonlyArray<Input>): Rows => {
   const [input] = inputs
   return inputs.length > 1 || input === undefined
     ? sql<Inserted>`INSERT INTO flows (${sql.literal(columns)}, created_at, expires_at)
       SELECT ${sql.literal(columns)}, now, now + ttl * interval '1 millisecond'
-      FROM (SELECT clock_timestamp() AS now) AS moment CROSS JOIN ${wanted(sql, inputs)} ORDER BY place
-      ON CONFLICT DO NOTHING
+      FROM (SELECT clock_timestamp() AS now, set_config('${sql.literal(rememberedTenant)}', '*', true)) AS moment
+        CROSS JOIN ${wanted(sql, inputs)} ORDER BY place
+      ${sql.literal(unlessTaken)}
       RETURNING id, created_at, expires_at`
     : sql<Inserted>`INSERT INTO flows (${sql.literal(columns)}, created_at, expires_at)
       SELECT ${input.key.tenant}, ${input.id}, ${input.key.subject}, ${input.key.server}, ${input.transport},
@@ -185,7 +198,7 @@ const insertFresh = (sql: Sql, inputs: ReadonlyArray<Input>): Rows => {
         ${input.frozen?.ticket?.authorizationUrl ?? null}::bytea,
         now, now + ${Duration.toMillis(input.ttl)}::float8 * interval '1 millisecond'
       FROM (SELECT clock_timestamp() AS now) AS moment
-      ON CONFLICT DO NOTHING
+      ${sql.literal(unlessTaken)}
       RETURNING id, created_at, expires_at`
 }
 
