@@ -1,5 +1,6 @@
 import { Effect, Scope } from "effect"
 import { parseArgs } from "node:util"
+import { bridging } from "./Bridging.ts"
 import { building } from "./Building.ts"
 import { coldStart } from "./ColdStart.ts"
 import { commandLine } from "./CommandLine.ts"
@@ -23,6 +24,7 @@ const sections: Readonly<Record<string, (world: World) => Promise<ReadonlyArray<
   // A command takes a few hundredths of a second: more rounds cost little and say more.
   commands: async (world) => [await commandLine(await world(), 3 * rounds)],
   start: async (world) => coldStart(await world(), rounds),
+  bridge: async (world) => [await bridging(await world(), rounds)],
   token: async (world) => [await handing(await world(), rounds)],
   proxy: async (world) => [await proxying(await world(), rounds)],
   sealing: async () => [await sealing(rounds)],
