@@ -24,9 +24,3 @@ export const consent = async (url: string): Promise<void> => {
   if (location === null) throw new Error(`The authorization endpoint answered with ${answer.status} and no redirect`)
   await fetch(location)
 }
-
-/** What a scenario tells its client besides the URL. */
-export const context = (): Readonly<Record<string, string>> =>
-  JSON.parse(process.env["MCP_CONFORMANCE_CONTEXT"] ?? "{}") as Record<string, string>
-
-export const scenario = process.env["MCP_CONFORMANCE_SCENARIO"] ?? ""

@@ -87,6 +87,7 @@ export const exitCode = {
   identity_wrong: ExitCode.failure,
   import_incomplete: ExitCode.failure,
   instance_mismatch: ExitCode.failure,
+  identity_required: ExitCode.reauthorization,
   insufficient_scope: ExitCode.reauthorization,
   integrity_error: ExitCode.failure,
   internal: ExitCode.failure,
@@ -165,7 +166,8 @@ export const exitCode = {
   unauthorized: ExitCode.failure,
   unexpected_response: ExitCode.failure,
   unsupported_media_type: ExitCode.failure,
-  usage: ExitCode.usage
+  usage: ExitCode.usage,
+  workload_token_missing: ExitCode.failure
 } as const satisfies Record<Code, number>
 
 /** The exit code of a code that a newer server may have made up. */

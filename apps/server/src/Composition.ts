@@ -37,6 +37,7 @@ import * as EmbeddedStore from "./EmbeddedStore.ts"
 import * as Health from "./Health.ts"
 import { RootKeys } from "./RootKeys.ts"
 import type { Settings } from "./Settings.ts"
+import * as WorkloadFiles from "./WorkloadFiles.ts"
 
 /** What only a started local installation knows. */
 export interface LocalSecrets {
@@ -101,7 +102,9 @@ const layerUseCases = (settings: Settings) =>
             device: settings.deviceFlow
           }))
         ),
-        AccessTokens.layer({ ahead: settings.refreshAhead, caps: settings.redemptionCaps }),
+        AccessTokens.layer({ ahead: settings.refreshAhead, caps: settings.redemptionCaps }).pipe(
+          Layer.provide(WorkloadFiles.layer(settings.workloadTokens))
+        ),
         Connections.layer,
         Histories.layer,
         Consoles.layer,

@@ -6,6 +6,7 @@ import { receiptRetention } from "@valetkey/domain/Revocations"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
 import { type VariableName, variables } from "./Variables.ts"
+import type { WorkloadFile } from "./WorkloadFiles.ts"
 
 /** Error of the configuration. It names the variable and what was expected, never the value. */
 export class SettingsError extends Schema.TaggedError<SettingsError>("valetkey/server/SettingsError")("SettingsError", {
@@ -80,6 +81,7 @@ interface Common {
   readonly returnUrls: ReadonlyArray<string>
   readonly allowEgress: ReadonlyArray<string>
   readonly redemptionCaps: ReadonlyArray<RedemptionCap>
+  readonly workloadTokens: ReadonlyArray<WorkloadFile>
   readonly refreshAhead: Duration.Duration
   readonly flowTtl: Duration.Duration
   /** Whether people may consent on another device. */
@@ -119,6 +121,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       returnUrls: (yield* optional("VALETKEY_RETURN_URLS", parsed(parseReturnUrls))) ?? [],
       allowEgress: (yield* optional("VALETKEY_ALLOW_EGRESS", parsed(parseAllowed))) ?? [],
       redemptionCaps: (yield* optional("VALETKEY_REDEMPTION_CAPS", parsed(parseCaps))) ?? [],
+      workloadTokens: (yield* optional("VALETKEY_WORKLOAD_TOKENS", parsed(parseWorkloads))) ?? [],
       refreshAhead: (yield* optional("VALETKEY_REFRESH_AHEAD", parsed(parseAhead))) ?? refreshAhead,
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       deviceFlow: (yield* optional("VALETKEY_DEVICE_FLOW", Config.Boolean)) ?? true,
@@ -327,6 +330,15 @@ function parseCaps(text: string): ReadonlyArray<RedemptionCap> | undefined {
       : { endpoint: url.pathname === "/" && url.search === "" ? url.origin : url.href, cap }
   })
   return caps.every((cap) => cap !== undefined) ? caps : undefined
+}
+
+function parseWorkloads(text: string): ReadonlyArray<WorkloadFile> | undefined {
+  const files = text.split(",").map((part) => part.trim()).filter((part) => part !== "").map((part) => {
+    const [, tenant, name, path] = /^([^/=]+)\/([a-z0-9][a-z0-9._-]{0,62})=(\/.+)$/.exec(part) ?? []
+    return tenant === undefined || name === undefined || path === undefined ? undefined : { tenant, name, path }
+  })
+  const names = new Set(files.map((file) => `${file?.tenant}/${file?.name}`))
+  return files.every((file) => file !== undefined) && names.size === files.length ? files : undefined
 }
 
 function parseAhead(text: string): Duration.Duration | undefined {

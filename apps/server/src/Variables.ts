@@ -159,6 +159,12 @@ export const variables = [
     "How many refreshes may be under way at once at a token endpoint, or at all of an origin's, over all replicas and tenants."
   ),
   define(
+    "VALETKEY_WORKLOAD_TOKENS",
+    "none",
+    "tenant/name=path entries separated by commas, such as acme/cluster=/var/run/secrets/tokens/valetkey",
+    "Files in which the platform keeps tokens that say who this installation is, each for servers of one tenant with the grant `workload_assertion`."
+  ),
+  define(
     "VALETKEY_REFRESH_AHEAD",
     "5m",
     "a duration of 0 seconds to 1 hour, such as 90s or 5m",

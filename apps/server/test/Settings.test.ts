@@ -52,6 +52,7 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
     "ftp://hunter2.example=5",
     "https://x.example=5, hunter2"
   ],
+  VALETKEY_WORKLOAD_TOKENS: ["hunter2", "hunter2=/a", "a/b=hunter2", "a/B=/hunter2", "a/b=/hunter2,a/b=/c"],
   VALETKEY_REFRESH_AHEAD: ["hunter2", "2h", "-1s", "5"],
   VALETKEY_FLOW_TTL: ["hunter2", "0s", "2h", "-1s"],
   VALETKEY_LOG_FORMAT: ["hunter2"],
@@ -79,6 +80,7 @@ describe("settings", () => {
         VALETKEY_RETURN_URLS: "https://App.example/connected?a=b, http://localhost:3000/back",
         VALETKEY_ALLOW_EGRESS: "a.example:1, 10.0.0.1:2",
         VALETKEY_REDEMPTION_CAPS: "https://AS.example/=50, https://b.example/t/token?x=1=3",
+        VALETKEY_WORKLOAD_TOKENS: "acme/cluster=/run/secrets/a=b, other/cluster=/run/secrets/c",
         VALETKEY_REFRESH_AHEAD: "90s",
         VALETKEY_FLOW_TTL: "90 seconds"
       })
@@ -90,6 +92,10 @@ describe("settings", () => {
       assert.deepStrictEqual(settings.redemptionCaps, [
         { endpoint: "https://as.example", cap: 50 },
         { endpoint: "https://b.example/t/token?x=1", cap: 3 }
+      ])
+      assert.deepStrictEqual(settings.workloadTokens, [
+        { tenant: "acme", name: "cluster", path: "/run/secrets/a=b" },
+        { tenant: "other", name: "cluster", path: "/run/secrets/c" }
       ])
       assert.strictEqual(Duration.toMillis(settings.refreshAhead), 90_000)
       assert.strictEqual(Duration.toMillis(settings.flowTtl), 90_000)

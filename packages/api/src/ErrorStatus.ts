@@ -104,6 +104,7 @@ export const errorStatus = {
   handoff_unexpected: 409,
   host_refused: 421,
   instance_mismatch: 503,
+  identity_required: 409,
   insufficient_scope: 403,
   integrity_error: 500,
   internal: 500,
@@ -150,7 +151,8 @@ export const errorStatus = {
   token_refused: 502,
   transport_unavailable: 422,
   unauthorized: 401,
-  unsupported_media_type: 415
+  unsupported_media_type: 415,
+  workload_token_missing: 503
 } as const satisfies Record<ErrorCode, number>
 
 /** The statuses of the table. */

@@ -26,9 +26,12 @@ const described = {
   issuer: Schema.optionalKey(WireUrl),
   endpoints: Schema.optionalKey(StaticEndpoints),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
-  /** How tokens are obtained without a person; needs a client with a secret. Absent, a person consents. */
+  /** How tokens are obtained without a person; needs a client, with a secret unless the platform speaks for it. Absent, a person consents. */
   grant: Schema.optionalKey(UnattendedGrant),
-  /** With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. */
+  /**
+   * With `proxied` no access token and no export of the server's connections leaves; requests go through the proxy. With
+   * `identity` a connection keeps the person's ID token, for servers with the grant `identity_assertion`.
+   */
   tokens: Schema.optionalKey(TokenCustody),
   /** What becomes of a new consent that another account gives: refused by default. */
   accountChange: Schema.optionalKey(AccountChange),
@@ -71,9 +74,14 @@ export const ServerPayload = Schema.Struct({
   ),
   quirks: Schema.optionalKey(Quirks)
 }).check(
-  Schema.makeFilter(({ client, endpoints, grant }) =>
-    grant !== undefined && (client === undefined || client.authMethod === "none")
+  Schema.makeFilter(({ client, endpoints, grant, issuer, scopes, tokens }) =>
+    grant !== undefined && (client === undefined || client.authMethod === "none" && grant.type !== "workload_assertion")
       ? { path: ["client"], issue: "expected a client with a secret, because the grant asks no person" }
+      : grant !== undefined && grant.type !== "client_credentials" && endpoints !== undefined
+      ? { path: ["endpoints"], issue: "expected none: an assertion goes to a server whose metadata says who it is" }
+      : tokens === "identity" && (grant !== undefined || scopes?.includes("openid") !== true ||
+          endpoints !== undefined && issuer === undefined)
+      ? { path: ["tokens"], issue: "expected a person's consent to the scope openid at a named issuer" }
       : grant === undefined && endpoints !== undefined && endpoints.authorization === undefined
       ? { path: ["endpoints", "authorization"], issue: "expected, because a person has to be sent there" }
       : undefined

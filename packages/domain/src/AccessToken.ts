@@ -12,6 +12,9 @@ export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenEr
     "authorization_server_unavailable",
     "access_token_refused",
     "client_misconfigured",
+    "identity_required",
+    "workload_token_missing",
+    "token_not_handed_out",
     "connection_quarantined"
   ]),
   reason: Schema.optionalKey(ReauthReason),
@@ -31,6 +34,12 @@ export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenEr
         return "The resource refused a token that was obtained for it a moment ago; check what it expects, such as its scopes, before asking for another"
       case "client_misconfigured":
         return "The authorization server refuses the client; check the client registration of the server"
+      case "identity_required":
+        return "The person is not signed in at the identity provider whose word this server takes; connect that server first"
+      case "workload_token_missing":
+        return "The token of the platform cannot be read, or is lent to another tenant; check VALETKEY_WORKLOAD_TOKENS and the file that it names"
+      case "token_not_handed_out":
+        return "The connection keeps the identity of the person and no token for a resource; ask for a token of a server that takes its word"
       case "connection_quarantined":
         return "This instance is quarantined; confirm the takeover before it may use stored connections"
     }

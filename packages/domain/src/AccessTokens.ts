@@ -138,7 +138,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             return Effect.asVoid(join(connection, renewals.validityOf(connection)))
           })
 
-        const read = (key: ConnectionKey) => Effect.flatMap(connections.get(key), activeConnection)
+        const read = (key: ConnectionKey) =>
+          Effect.filterOrFail(
+            Effect.flatMap(connections.get(key), activeConnection),
+            ({ grant }) => grant.keeps === undefined,
+            () => new TokenError({ code: "token_not_handed_out" })
+          )
 
         /** The stored token if it will do, otherwise what a refresh gives; none when the refresh was asked for less. */
         const attempt = Effect.fnUntraced(function*(

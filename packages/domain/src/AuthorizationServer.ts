@@ -148,6 +148,20 @@ export interface ScopesAs {
   readonly parameter: string
 }
 
+/** On whose word a token is asked for without a consent. */
+export type Authority =
+  /** RFC 6749 §4.4. */
+  | { readonly _tag: "Client" }
+  /** A token of the platform, for the authorization server itself (RFC 7523 §2.1). */
+  | { readonly _tag: "Workload"; readonly token: Redacted.Redacted }
+  /** An ID token, to be exchanged at its issuer first (Identity Assertion Authorization Grant, RFC 8693). */
+  | {
+    readonly _tag: "Identity"
+    readonly grant: Grant
+    readonly clientSecret: Redacted.Redacted | undefined
+    readonly idToken: Redacted.Redacted
+  }
+
 /** The request that a browser carries to the authorization endpoint. */
 export interface AuthorizationRequest {
   readonly authorizationEndpoint: string
@@ -219,11 +233,14 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly clientSecret: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
   /**
-   * Asks once for an access token by the client's own authority (RFC 6749 §4.4). Nothing is used up: asking again is safe
-   * at any time. A refresh token in the answer is dropped.
+   * Asks once for an access token by an authority that is no person's consent. Nothing is used up: asking again is safe at
+   * any time. A refresh token in the answer is dropped. `Terminal` means that the identity provider takes the ID token no
+   * more; whatever else is refused for good is `Configuration`. An assertion that is for another authorization server than
+   * the grant's leaves for none.
    */
   obtain(grant: Grant, secrets: {
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly authority: Authority
   }): Effect.Effect<Credentials, RedemptionError>
   /**
    * Revokes a token (RFC 7009 §2.1): `confirmed` when the server says that it is void, `unsupported` when the server

@@ -66,6 +66,8 @@ export const Grant = Schema.Struct({
   /** The resource URL of the server at the consent: tokens of this grant are for it alone, wherever the server moves to. */
   destination: Schema.optionalKey(HttpUrl),
   redemptionPolicy: RedemptionPolicy,
+  /** What stands in the place of the access token: the ID token of an identity provider. It is handed to nobody. */
+  keeps: Schema.optionalKey(Schema.Literal("id_token")),
   /** How a token is asked for, and with which scopes, where nobody consented and no refresh token is redeemed. */
   unattended: Schema.optionalKey(Schema.Struct({ grant: UnattendedGrant, scopes: Schema.Array(Schema.String) })),
   /** How the endpoints are spoken to; absent where they speak the standards. */

@@ -92,7 +92,8 @@ export class Exports extends Context.Service<Exports, {
         if (status._tag === "needs_reauth" || status._tag === "quarantined") return status._tag
         if (credentials.refreshToken === undefined) return "no_refresh_token" as const
         const definition = yield* servers.get(key.tenant, key.server)
-        if (Option.isSome(definition) && definition.value.tokens === "proxied") return "proxied" as const
+        const isKept = Option.isSome(definition) && definition.value.tokens === "proxied" || grant.keeps !== undefined
+        if (isKept) return "proxied" as const
         const secrets = yield* Effect.all({
           refreshToken: cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
           accessToken: cipher.open(sealContext(key, epoch, "access_token", generation), credentials.accessToken),

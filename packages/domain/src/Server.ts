@@ -47,11 +47,22 @@ export const ScopeToken = Schema.String.check(Schema.isPattern(/^[\x21\x23-\x5B\
 export const RedemptionPolicy = Schema.Literals(["strict", "retry-once"])
 export type RedemptionPolicy = typeof RedemptionPolicy.Type
 
+/** Schema for the name that whoever runs an installation gave to a token of its platform. */
+export const WorkloadName = Schema.String.check(Schema.isPattern(/^[a-z0-9][a-z0-9._-]{0,62}$/, {
+  expected: "1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+})).pipe(Schema.brand("WorkloadName"))
+export type WorkloadName = typeof WorkloadName.Type
+
 /**
  * Schema for how tokens of a server are obtained where nobody has to consent: by the authority of its client alone
- * (RFC 6749 §4.4).
+ * (RFC 6749 §4.4); of the identity provider that the same subject is connected to as the server `identity` (Identity
+ * Assertion Authorization Grant); or of the platform that this installation runs on, by its token `workload` (RFC 7523 §2.1).
  */
-export const UnattendedGrant = Schema.Struct({ type: Schema.Literal("client_credentials") })
+export const UnattendedGrant = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("client_credentials") }),
+  Schema.Struct({ type: Schema.Literal("identity_assertion"), identity: ServerSlug }),
+  Schema.Struct({ type: Schema.Literal("workload_assertion"), workload: WorkloadName })
+])
 export type UnattendedGrant = typeof UnattendedGrant.Type
 
 /** Schema for endpoints of an authorization server that publishes no metadata. */
@@ -129,9 +140,11 @@ export type Quirks = typeof Quirks.Type
 
 /**
  * Schema for who may hold access tokens of a server: the callers who ask for one, or nobody beyond this installation. With
- * `proxied` requests go through the proxy alone, and no token or export leaves.
+ * `proxied` requests go through the proxy alone, and no token or export leaves. With `identity` the server is an identity
+ * provider: its connections keep the ID token in place of the access token, and show it to nobody but its own token
+ * endpoint, in exchange for assertions about the person.
  */
-export const TokenCustody = Schema.Literals(["handed_out", "proxied"])
+export const TokenCustody = Schema.Literals(["handed_out", "proxied", "identity"])
 export type TokenCustody = typeof TokenCustody.Type
 
 /** Schema for a client that was registered by hand. The secret is sealed in context `servers/{slug}/client_secret`, generation 0. */
@@ -144,6 +157,8 @@ export const PreregisteredClient = Schema.Struct({
   /** The redirect URI that was registered by hand; a loopback one without port allows any (RFC 8252 §7.3). */
   redirectUri: Schema.optionalKey(HttpUrl)
 })
+
+export type PreregisteredClient = typeof PreregisteredClient.Type
 
 /** A protected resource that a person can connect to, as an operator described it. */
 export class Server extends Schema.Class<Server>("valetkey/Server")({

@@ -4,14 +4,21 @@ import { Entropy } from "./Entropy.ts"
 import { makeRules } from "./internal/serverRules.ts"
 import type { RefreshTerms } from "./RefreshTerms.ts"
 import type { Sealed } from "./Sealed.ts"
-import { Server, type ServerSlug, type TokenCustody, type TokenEndpointAuthMethod } from "./Server.ts"
+import {
+  Server,
+  type ServerSlug,
+  type TokenCustody,
+  type TokenEndpointAuthMethod,
+  type UnattendedGrant
+} from "./Server.ts"
 import { sealContext, ServerNotFound, ServerStore } from "./ServerStore.ts"
 import { type PublicKey, publicKeyOf } from "./SigningKey.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { TenantId } from "./Tenant.ts"
 
 /** A server as an operator describes it: the client's secret still open. */
-export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" | "slug" | "client"> {
+export interface ServerDescription extends Omit<typeof Server.Encoded, "tenant" | "slug" | "client" | "grant"> {
+  readonly grant?: UnattendedGrant
   readonly client?: {
     readonly clientId: string
     readonly authMethod: TokenEndpointAuthMethod

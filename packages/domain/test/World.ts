@@ -3,6 +3,7 @@ import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackReceived } from "@valetkey/domain/Authorization"
 import {
+  type Authority,
   AuthorizationServer,
   type AuthorizationServerMetadata,
   type DiscoveryError,
@@ -51,6 +52,7 @@ export class Provider extends Context.Service<Provider, {
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   /** Requests of a client by its own authority. */
   readonly obtained: Array<Grant>
+  readonly authorities: Array<Authority>
   obtain: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   refresh: (issue: Effect.Effect<Credentials>, grant: Grant) => Effect.Effect<Credentials, RedemptionError>
   revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
@@ -74,6 +76,7 @@ export class Provider extends Context.Service<Provider, {
       discovery: Effect.void,
       exchange: (issue) => issue,
       obtained: [],
+      authorities: [],
       obtain: (issue) => issue,
       refresh: (issue) => issue,
       revocation: Effect.succeed("confirmed"),
@@ -169,9 +172,10 @@ const layerAuthorizationServer = Layer.effect(
         }),
       refresh: (grant, { refreshToken }) =>
         Effect.andThen(count(refreshToken), Effect.suspend(() => provider.refresh(issue, grant))),
-      obtain: (grant) =>
+      obtain: (grant, { authority }) =>
         Effect.suspend(() => {
           provider.obtained.push(grant)
+          provider.authorities.push(authority)
           return provider.obtain(issue)
         }),
       revoke: (_, { token }) =>

@@ -70,6 +70,7 @@ export const make = (
             Effect.flatMap(activeConnection),
             Effect.flatMap((connection) =>
               Effect.flatMap(DateTime.now, (now) => {
+                if (connection.grant.keeps !== undefined) return Effect.undefined
                 if (connection.rejected || !isFresh(connection.credentials, validity, now)) return Effect.undefined
                 // The long way renews it while nobody waits.
                 if (tokens.isDue(connection, now)) return Effect.undefined

@@ -1,5 +1,7 @@
 import { type Account, labelOf, NamedAccount } from "@valetkey/domain/Account"
-import { Schema } from "effect"
+import type { Credentials } from "@valetkey/domain/Credentials"
+import { DateTime, Redacted, Schema } from "effect"
+import { readToken } from "./internal/signedToken.ts"
 
 /**
  * What an ID token may be signed with: anything that has a name and is not `none`.
@@ -42,11 +44,31 @@ export const accountOf = ({ email, iss, name, preferred_username, sub }: Claims)
   return { issuer: iss, id: sub, ...(label === undefined ? {} : { label }) }
 }
 
+/**
+ * An ID token in the place of the access token, for the time that its issuer gave it, counted from our own clock. Where the
+ * answer has none, an empty one whose time is over: what was redeemed for it stays.
+ */
+export const inPlaceOfAccess = (
+  idToken: string | undefined,
+  claims: { readonly exp: number; readonly iat: number } | undefined,
+  issuedAt: DateTime.Utc
+): Pick<Credentials, "accessToken" | "issuedAt" | "expiresAt"> =>
+  idToken === undefined || claims === undefined
+    ? {
+      accessToken: Redacted.make(""),
+      issuedAt: DateTime.subtract(issuedAt, { seconds: 1 }),
+      expiresAt: issuedAt
+    }
+    : {
+      accessToken: Redacted.make(idToken),
+      issuedAt,
+      expiresAt: DateTime.add(issuedAt, { seconds: Math.max(0, Math.floor(claims.exp - claims.iat)) })
+    }
+
 /** Whether an account may be called so. */
 export const isAccountId: (sub: string) => boolean = Schema.is(NamedAccount.fields.id)
 
-const Claimed = Schema.fromJsonString(Schema.Struct({ iss: Schema.NonEmptyString, sub: Schema.NonEmptyString }))
-const decode = Schema.decodeUnknownOption(Claimed)
+const decode = Schema.decodeUnknownOption(Schema.Struct({ iss: Schema.NonEmptyString, sub: Schema.NonEmptyString }))
 
 /**
  * Whom the ID token of a refresh names, unchecked but for its shape: enough to notice another account than before. A
@@ -55,12 +77,6 @@ const decode = Schema.decodeUnknownOption(Claimed)
  * @see OpenID Connect Core 1.0 §12.2
  */
 export const claimedAccount = (idToken: unknown): Account | undefined => {
-  if (typeof idToken !== "string" || idToken.length > maxLength) return undefined
-  const [, payload, , rest] = idToken.split(".")
-  if (payload === undefined || rest !== undefined) return undefined
-  const claims = decode(Buffer.from(payload, "base64url").toString())
+  const claims = decode(readToken(idToken)?.claims)
   return claims._tag === "None" ? undefined : { issuer: claims.value.iss, id: claims.value.sub }
 }
-
-/** What is longer than this is not read; no honest ID token comes near. */
-const maxLength = 65_536

@@ -2,7 +2,6 @@ import { AuthorizationServer } from "@valetkey/domain/AuthorizationServer"
 import { Egress } from "@valetkey/egress/Egress"
 import { Duration, Effect, Layer } from "effect"
 import * as AuthorizationUrl from "./AuthorizationUrl.ts"
-import * as ClientCredentials from "./ClientCredentials.ts"
 import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
@@ -10,6 +9,7 @@ import type { Outbound } from "./internal/outbound.ts"
 import * as Refreshing from "./Refreshing.ts"
 import * as Registration from "./Registration.ts"
 import * as Revocation from "./Revocation.ts"
+import * as Unattended from "./Unattended.ts"
 
 /** Deadlines of one request each, by kind. */
 export interface OAuthOptions {
@@ -42,7 +42,7 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         ),
         poll: Effect.fn("OAuth.poll")((grant, secrets) => DeviceFlow.poll(outbound, grant, secrets)),
         refresh: Effect.fn("OAuth.refresh")((grant, secrets) => Refreshing.refresh(outbound, grant, secrets)),
-        obtain: Effect.fn("OAuth.obtain")((grant, secrets) => ClientCredentials.obtain(outbound, grant, secrets)),
+        obtain: Effect.fn("OAuth.obtain")((grant, secrets) => Unattended.obtain(outbound, grant, secrets)),
         revoke: Effect.fn("OAuth.revoke")((grant, input) => Revocation.revoke(outbound, grant, input))
       })
     })

@@ -21,6 +21,8 @@ const robot = (authMethod: TokenEndpointAuthMethod, secret: Redacted.Redacted): 
   response_types: []
 })
 
+const authority = { _tag: "Client" } as const
+
 const unattended = (scopes: ReadonlyArray<string>): NonNullable<Grant["unattended"]> => ({
   grant: { type: "client_credentials" },
   scopes: [...scopes]
@@ -41,8 +43,8 @@ describe("a token by the client's own authority", () => {
           unattended: unattended(["mcp:read", "mcp:write"])
         })
         const [first, second] = [
-          yield* oauth.obtain(grant, { clientSecret }),
-          yield* oauth.obtain(grant, { clientSecret })
+          yield* oauth.obtain(grant, { authority, clientSecret }),
+          yield* oauth.obtain(grant, { authority, clientSecret })
         ]
         assert.notStrictEqual(Redacted.value(first.accessToken), Redacted.value(second.accessToken))
         assert.isUndefined(first.refreshToken)
@@ -56,7 +58,7 @@ describe("a token by the client's own authority", () => {
             "mcp:read mcp:write"
           ])
         }
-        const error = yield* Effect.flip(oauth.obtain(grant, { clientSecret: Redacted.make("wrong") }))
+        const error = yield* Effect.flip(oauth.obtain(grant, { authority, clientSecret: Redacted.make("wrong") }))
         assert.deepStrictEqual(error.reason, { _tag: "Configuration", error: "invalid_client" })
       }).pipe(Effect.scoped, Effect.provide(layer)))
   }
@@ -71,7 +73,7 @@ describe("a token by the client's own authority", () => {
         authMethod: "client_secret_post",
         unattended: unattended([])
       })
-      const credentials = yield* oauth.obtain(grant, { clientSecret })
+      const credentials = yield* oauth.obtain(grant, { authority, clientSecret })
       assert.strictEqual(Redacted.value(credentials.accessToken), "at")
       assert.isFalse("refreshToken" in credentials)
       const form = new URLSearchParams(provider.requests("token")[0]!.body)

@@ -42,9 +42,9 @@ export const makeRedemptions = Effect.fnUntraced(function*(deadlines: Deadlines)
   }
 
   /** The one request. */
-  const ask = ({ grant }: Connection, { clientSecret, refreshToken }: RefreshSecrets) =>
+  const ask = ({ grant }: Connection, { authority, clientSecret, refreshToken }: RefreshSecrets) =>
     refreshToken === undefined
-      ? server.obtain(grant, { clientSecret })
+      ? server.obtain(grant, { authority, clientSecret })
       : server.refresh(grant, { clientSecret, refreshToken })
 
   const send = ({ connection, secrets }: Redemption) =>

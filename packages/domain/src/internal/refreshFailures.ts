@@ -72,17 +72,24 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     error: RedemptionError
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { grant, generation, key } = connection
-    const refused = Effect.andThen(
-      record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay }),
-      new TokenError({ code: "client_misconfigured" })
-    )
+    const refused = (code: "client_misconfigured" | "identity_required") =>
+      Effect.andThen(
+        record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay }),
+        new TokenError({ code })
+      )
     const answer = "error" in error.reason ? error.reason.error : undefined
     yield* Effect.logWarning("refresh failed", error)
     yield* audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
     switch (error.reason._tag) {
       case "Terminal": {
-        // No person consented, so none can help: only whoever describes the server can.
-        if (grant.unattended !== undefined) return yield* refused
+        // No person consented to this connection, so it stays: somebody can help elsewhere.
+        switch (grant.unattended?.grant.type) {
+          case "identity_assertion":
+            return yield* refused("identity_required")
+          case "client_credentials":
+          case "workload_assertion":
+            return yield* refused("client_misconfigured")
+        }
         const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
         yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
         // The row says why the person is asked, or what a new consent has stored meanwhile.
@@ -90,7 +97,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
       }
       case "Configuration":
         yield* forgetRefused(grant, key, error)
-        return yield* refused
+        return yield* refused("client_misconfigured")
       case "Transient": {
         const delay = error.reason.retryAfter ?? transientDelay
         yield* record(connection, fence, { _tag: "Retryable", delay })

@@ -1,5 +1,11 @@
 import { Clock, DateTime, Deferred, Duration, Effect, Metric } from "effect"
-import { activeConnection, openAccessToken, TokenError } from "../AccessToken.ts"
+import {
+  type AccessToken,
+  type AccessTokenError,
+  activeConnection,
+  openAccessToken,
+  TokenError
+} from "../AccessToken.ts"
 import { Cipher } from "../Cipher.ts"
 import type { ConnectionKey } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
@@ -46,12 +52,15 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const audit = yield* makeAuditing
   const admit = yield* makePacer(options)
   const adopt = yield* makeSpooledResults
-  const openSecrets = yield* makeRefreshSecrets
+  const openSecrets = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
   const redeem = yield* makeRedemptions(deadlines)
 
   /** Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. */
-  const refresh = Effect.fn("AccessTokens.refresh")(function*(key: ConnectionKey, minValidity: Duration.Duration) {
+  const refresh = Effect.fn("AccessTokens.refresh")(function*(
+    key: ConnectionKey,
+    minValidity: Duration.Duration
+  ): Effect.fn.Return<AccessToken, AccessTokenError> {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
     const begun = yield* Clock.monotonicTimeNanos
     const giveUpAt = begun + Duration.toNanosUnsafe(deadlines.waiter)

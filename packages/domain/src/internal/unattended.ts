@@ -1,11 +1,11 @@
-import { DateTime, Effect, Option, Redacted } from "effect"
+import { DateTime, Effect, Option, Redacted, Schema } from "effect"
 import { AuthorizationServer, DiscoveryError } from "../AuthorizationServer.ts"
 import { Cipher } from "../Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { coversScopes, type Credentials } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
-import type { Server, UnattendedGrant } from "../Server.ts"
+import { type PreregisteredClient, type Server, UnattendedGrant } from "../Server.ts"
 import { sealContext as serverContext } from "../ServerStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
@@ -35,8 +35,16 @@ export const makeUnattended = Effect.gen(function*() {
     const metadata = yield* authorizationServer.discover(server)
     yield* refuseMoved(connections, key, server, metadata)
     const { client } = server
-    if (client?.clientSecret === undefined) return yield* new DiscoveryError({ code: "client_secret_missing" })
-    const secret = yield* cipher.open(serverContext(key.tenant, key.server), client.clientSecret)
+    if (client === undefined || client.clientSecret === undefined && !isPublic(client, unattended)) {
+      return yield* new DiscoveryError({ code: "client_secret_missing" })
+    }
+    // An issuer that only the description vouches for would be sent assertions that are meant for another.
+    if (unattended.type !== "client_credentials" && server.endpoints !== undefined) {
+      return yield* new DiscoveryError({ code: "metadata_invalid" })
+    }
+    const secret = client.clientSecret === undefined
+      ? undefined
+      : yield* cipher.open(serverContext(key.tenant, key.server), client.clientSecret)
     const grant: Grant = {
       ...grantOf(server, metadata, client, resourceOf(server, metadata)),
       unattended: { grant: unattended, scopes: scopes ?? server.scopes ?? withoutPeople(metadata.scopes) }
@@ -50,7 +58,9 @@ export const makeUnattended = Effect.gen(function*() {
         epoch,
         previous,
         grant,
-        clientSecret: yield* cipher.seal(sealContext(key, epoch, "client_secret", 0), secret),
+        ...(secret === undefined
+          ? {}
+          : { clientSecret: yield* cipher.seal(sealContext(key, epoch, "client_secret", 0), secret) }),
         credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, nothing)
       })
       if (!isStored) continue
@@ -72,8 +82,14 @@ const nothing: Credentials = {
 const withoutPeople = (scopes: ReadonlyArray<string> = []): ReadonlyArray<string> =>
   scopes.filter((scope) => scope !== "offline_access" && scope !== "openid")
 
+/** The word of a platform stands for its workload, so a client that repeats it needs no secret (RFC 7521 §4.1). */
+const isPublic = ({ authMethod }: PreregisteredClient, { type }: UnattendedGrant): boolean =>
+  authMethod === "none" && type === "workload_assertion"
+
+const isSameGrant = Schema.toEquivalence(Schema.UndefinedOr(UnattendedGrant))
+
 const serves = ({ grant, status }: Connection, wanted: Grant): boolean =>
-  status._tag === "active" && grant.unattended?.grant.type === wanted.unattended?.grant.type &&
+  status._tag === "active" && isSameGrant(grant.unattended?.grant, wanted.unattended?.grant) &&
   grant.issuer === wanted.issuer && grant.tokenEndpoint === wanted.tokenEndpoint &&
   grant.clientId === wanted.clientId && grant.authMethod === wanted.authMethod &&
   grant.resource === wanted.resource && grant.destination === wanted.destination &&

@@ -307,5 +307,6 @@ export const grantOf = (
   ...(resource === undefined ? {} : { resource }),
   destination: server.resource,
   redemptionPolicy: server.quirks.redemptionPolicy ?? "retry-once",
-  ...(server.quirks.tokenDialect === undefined ? {} : { dialect: server.quirks.tokenDialect })
+  ...(server.quirks.tokenDialect === undefined ? {} : { dialect: server.quirks.tokenDialect }),
+  ...(server.tokens === "identity" ? { keeps: "id_token" as const } : {})
 } as const)

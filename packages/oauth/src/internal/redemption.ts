@@ -41,13 +41,20 @@ export interface Redemption<Other = never> {
   refusal?(error: string, answer: TokenAnswer): Other | undefined
 }
 
-/** Posts one token request, at most once, and turns whatever comes of it into credentials or a class of failure. */
-export const redeem = <Other = never>(
+/** What a token request was answered with, and for whom. */
+export interface Posted {
+  readonly as: AuthorizationServer
+  readonly client: Client
+  readonly answer: TokenAnswer
+}
+
+/** Posts one token request, at most once, and reads the answer, whatever it says. */
+export const post = (
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  { idToken, process, refusal, request, salvage }: Redemption<Other>
-): Effect.Effect<Credentials | Other, RedemptionError> =>
+  request: Redemption["request"]
+): Effect.Effect<Posted, RedemptionError> =>
   Effect.gen(function*() {
     const auth = yield* clientAuthentication(grant.authMethod, clientSecret)
     if (auth === undefined) {
@@ -62,7 +69,6 @@ export const redeem = <Other = never>(
       id_token_signing_alg_values_supported: [...IdToken.signingAlgorithms]
     }
     const client: Client = { client_id: grant.clientId }
-    const issuedAt = yield* DateTime.now
     const answer = yield* Effect.tryPromise({
       try: async (signal) =>
         unwrap(
@@ -84,28 +90,58 @@ export const redeem = <Other = never>(
       catch: unanswered
     })
     yield* noteSkew(answer.date)
+    return { as, client, answer }
+  })
+
+/** The error of an answer that grants nothing that can be used. */
+export const refusedBy = (answer: TokenAnswer): Effect.Effect<never, RedemptionError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Effect.fail(
+      new RedemptionError({
+        reason: ofAnswer(answer, now),
+        cause: new Error(`The token endpoint answered with status ${answer.status}`)
+      })
+    ))
+
+/** Posts one token request, at most once, and turns whatever comes of it into credentials or a class of failure. */
+export const redeem = <Other = never>(
+  outbound: Outbound,
+  grant: Grant,
+  clientSecret: Redacted.Redacted | undefined,
+  { idToken, process, refusal, request, salvage }: Redemption<Other>
+): Effect.Effect<Credentials | Other, RedemptionError> =>
+  Effect.gen(function*() {
+    const issuedAt = yield* DateTime.now
+    const { answer, as, client } = yield* post(outbound, grant, clientSecret, request)
     const error = errorOf(answer)
     const meaning = error === undefined ? undefined : refusal?.(error, answer)
     if (meaning !== undefined) return meaning
     const isSuccess = answer.status < 300 && error === undefined
-    const isChecked = idToken === "checked" && hasIdToken(answer)
+    const isIdentity = grant.keeps === "id_token"
+    const isChecked = (idToken === "checked" || isIdentity) && hasIdToken(answer)
     const claimed = idToken === "claimed" ? accountIn(IdToken.claimedAccount(answer.members?.["id_token"])) : {}
     const strict = isSuccess ? normalize(answer, { idToken: isChecked }) : undefined
     if (strict === undefined) {
       const saved = isSuccess ? salvage?.(answer, issuedAt) : undefined
       if (saved !== undefined) return { ...saved, ...claimed }
-      return yield* new RedemptionError({
-        reason: ofAnswer(answer, yield* Clock.currentTimeMillis),
-        cause: new Error(`The token endpoint answered with status ${answer.status}`)
-      })
+      return yield* refusedBy(answer)
     }
     const accepted = yield* Effect.tryPromise({
       try: () => process(as, client, strict, isChecked),
       // What oauth4webapi throws holds the body, and with it the tokens.
       catch: isChecked ? untrusted : unusable
     })
-    const checked = isChecked ? accountIn(IdToken.accountOf(getValidatedIdTokenClaims(accepted)!)) : {}
-    return { ...toCredentials(accepted, issuedAt, grant.dialect), ...claimed, ...checked }
+    const credentials = toCredentials(accepted, issuedAt, grant.dialect)
+    const claims = isChecked ? getValidatedIdTokenClaims(accepted)! : undefined
+    // A refresh may leave it out and be asked again; a consent that brought none is of no use.
+    if (isIdentity && claims === undefined && idToken !== "claimed") return yield* untrusted({ code: "missing" })
+    const checked = claims === undefined ? {} : accountIn(IdToken.accountOf(claims))
+    return {
+      ...credentials,
+      ...(isIdentity ? IdToken.inPlaceOfAccess(accepted.id_token, claims, issuedAt) : {}),
+      ...claimed,
+      ...checked
+    }
   })
 
 const accountIn = (account: Account | undefined) => account === undefined ? {} : { account }
