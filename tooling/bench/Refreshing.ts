@@ -133,13 +133,16 @@ const start = (module: URL, args: () => ReadonlyArray<string>): Effect.Effect<Co
     Effect.promise(async (): Promise<Contestant> => {
       const child = Child.start(module, { args: args(), env: { PATH: process.env["PATH"], HOME: process.env["HOME"] } })
       await child.message("ready")
-      // One order at a time, and its answer is the next message.
+      // One order at a time. What an injection point says of itself comes in between.
       const order = <A>(order: Order): Promise<A> =>
         new Promise((resolve, reject) => {
-          child.process.once("message", (answer: { readonly done?: A; readonly failed?: string }) => {
+          const hear = (answer: { readonly done?: A; readonly failed?: string }): void => {
+            if (answer.done === undefined && answer.failed === undefined) return
+            child.process.off("message", hear)
             if (answer.done === undefined) reject(new Error(answer.failed))
             else resolve(answer.done)
-          })
+          }
+          child.process.on("message", hear)
           child.process.send(order)
         })
       return {

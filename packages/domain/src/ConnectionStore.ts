@@ -53,8 +53,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   /**
    * Stores credentials as `generation + 1` if generation and epoch are still those that were redeemed, whoever holds the
    * lease: a late result is adopted, newer credentials are never overwritten. The phase becomes idle, attempts 0, the
-   * status active; the account stays. `resultId` is kept with them, and `forced` is what `rejected` was. False when
-   * generation or epoch moved.
+   * status active; the account stays. `resultId` is kept with them, and `forced` is what `rejected` was. Other replicas are
+   * told of the connection's topic with it; who commits wakes its own process. False when generation or epoch moved.
    */
   commit(key: ConnectionKey, input: {
     readonly generation: Generation

@@ -81,8 +81,8 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
 // Hints beyond this are dropped, oldest first, while the database is away.
 const backlog = 4096
 
-// A payload holds less than 8000 bytes. A long topic goes by its digest, to which subscribers translate as well.
-const payloadOf = (topic: Topic): string =>
+/** The payload of a topic. It holds less than 8000 bytes: a long topic goes by its digest, to which subscribers translate as well. */
+export const payloadOf = (topic: Topic): string =>
   Buffer.byteLength(topic) < 4000 ? topic : `sha256:${hash("sha256", topic, "base64url")}`
 
 const reconnects = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]).pipe(

@@ -80,7 +80,7 @@ export const ofKey = (sql: Sql, key: KeyColumns) =>
   sql`tenant = ${key.tenant} AND subject = ${key.subject} AND server = ${key.server}`
 
 /** Assignments of new credentials, with a refresh that starts from nothing. */
-export const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
+const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
   sql`access_token = ${credentials.accessToken}, refresh_token = ${credentials.refreshToken ?? null},
     token_type = ${credentials.tokenType}, scopes = ${scopesOf(credentials)}::text[],
     issued_at = ${DateTime.toDateUtc(credentials.issuedAt)}, expires_at = ${expiryOf(credentials)},

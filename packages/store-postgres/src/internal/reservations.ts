@@ -2,12 +2,13 @@ import type { Flow } from "@valetkey/domain/Flow"
 import { FlowId } from "@valetkey/domain/Flow"
 import { FlowConflict, type FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
 import { StoreError } from "@valetkey/domain/StoreError"
-import { Clock, DateTime, Deferred, Duration, Effect, Option, type Scope } from "effect"
+import { DateTime, Deferred, Duration, Effect, Option, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database, Operations, Sql } from "../Database.ts"
 import { ofKey } from "./connectionRows.ts"
-import { isFaultOfRow, storeError, tooLate } from "./failure.ts"
+import { isFaultOfRow, storeError } from "./failure.ts"
 import { decodeFlow, flowColumns, openCondition, overdueCondition, overdueState } from "./flowRows.ts"
+import { notLater } from "./groupedRows.ts"
 import { makeGrouping, type Member } from "./grouping.ts"
 import { rememberedTenant } from "./migration20.ts"
 
@@ -94,30 +95,12 @@ const reserveGroup = Effect.fnUntraced(function*(database: Database["Service"], 
           (item) => Effect.catch(reserveEach(operations, [item]), (error) => answer([item], Effect.fail(error))),
           { discard: true, concurrency: lanes }
         )),
-      (reserving) => notLater(database, items, reserving),
+      (reserving) => notLater(database, operation, items.map(({ input }) => input.since), reserving),
       Effect.catch((error) => answer(items, Effect.fail(error)))
     ), { discard: true, concurrency: parts.length })
   // Whoever wanted a slot that another member went for looks what became of it.
   yield* answer(members, Effect.succeedNone)
 })
-
-/** Whoever waited for the statements before it has that much less time left. */
-const notLater = <A>(
-  { deadline }: Database["Service"],
-  items: ReadonlyArray<Waiting>,
-  work: Effect.Effect<A, StoreError>
-): Effect.Effect<A, StoreError> =>
-  Effect.flatMap(Clock.monotonicTimeNanos, (now) => {
-    const waited = Duration.nanos(
-      items.reduce((longest, { input: { since } }) => now - since > longest ? now - since : longest, 0n)
-    )
-    return Duration.toMillis(waited) * 10 < Duration.toMillis(deadline)
-      ? work
-      : Effect.timeoutOrElse(work, {
-        duration: Duration.subtract(deadline, waited),
-        orElse: () => Effect.fail(tooLate(operation))
-      })
-  })
 
 const answer = (members: ReadonlyArray<Waiting>, result: Effect.Effect<Option.Option<Reservation>, StoreError>) =>
   Effect.sync(() => {

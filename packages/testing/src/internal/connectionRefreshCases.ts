@@ -27,6 +27,64 @@ export const cases = <R>(
         }
       }))
 
+    it.effect("I1 I20 tells each of many refreshes at once what is its own, whatever becomes of the others", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const generation = Fixture.generation(1)
+        const rows = yield* Effect.forEach(Array.from({ length: 40 }), () => connected)
+        const atOnce = <A, E, R>(each: (row: typeof rows[number], index: number) => Effect.Effect<A, E, R>) =>
+          Effect.forEach(rows, each, { concurrency: "unbounded" })
+        // Every third asks for a generation that is not there, and each asks twice.
+        const claims = yield* Effect.forEach([...rows, ...rows], ({ epoch, key }, index) =>
+          connections.claim(key, {
+            generation: Fixture.generation(index % rows.length % 3 === 0 ? 2 : 1),
+            epoch,
+            policy: "strict",
+            lease: Fixture.lease
+          }), { concurrency: "unbounded" })
+        const fences = rows.map((_, index) => {
+          const own = [claims[index]!, claims[index + rows.length]!]
+          assert.deepStrictEqual(
+            own.map(({ _tag }) => _tag).toSorted(),
+            index % 3 === 0 ? ["Moved", "Moved"] : ["Busy", "Claimed"]
+          )
+          return own.flatMap((one) => one._tag === "Claimed" ? [one.fence] : [])[0] ?? 0
+        })
+        // Every fifth comes with a fence that it does not hold.
+        const marked = yield* atOnce(({ epoch, key }, index) =>
+          connections.markSent(key, {
+            generation,
+            epoch,
+            fence: fences[index]! + (index % 5 === 0 ? 1 : 0),
+            lease: Fixture.lease
+          })
+        )
+        assert.deepStrictEqual(marked, rows.map((_, index) => index % 3 !== 0 && index % 5 !== 0))
+        // Every seventh has lived on under another epoch, and half of the answers name neither scopes nor an end.
+        const credentials = rows.map((_, index) => {
+          const { accessToken, issuedAt, tokenType, ...rest } = Fixture.newCredentials()
+          return index % 2 === 0 ? { accessToken, issuedAt, tokenType } : { accessToken, issuedAt, tokenType, ...rest }
+        })
+        const stored = yield* atOnce(({ epoch, key }, index) =>
+          connections.commit(key, {
+            generation,
+            epoch: index % 7 === 0 ? Fixture.newEpoch() : epoch,
+            credentials: credentials[index]!,
+            resultId: `${key.server}-${index}`
+          })
+        )
+        assert.deepStrictEqual(stored, rows.map((_, index) => index % 7 !== 0))
+        const read = yield* atOnce(({ key }) => Effect.map(connections.get(key), Option.getOrThrow))
+        for (const [index, { key, write }] of rows.entries()) {
+          assert.strictEqual(read[index]!.key.path, key.path)
+          assert.deepStrictEqual(
+            read[index]!.credentials,
+            index % 7 === 0 ? write.credentials : credentials[index]!
+          )
+          assert.strictEqual(yield* connections.isCommitted(key, `${key.server}-${index}`), index % 7 !== 0)
+        }
+      }))
+
     it.effect("REF-03 tells a late caller that the generation moved", () =>
       Effect.gen(function*() {
         const { epoch, key } = yield* connected

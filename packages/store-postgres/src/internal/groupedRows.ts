@@ -1,0 +1,125 @@
+import type { ConnectionKey } from "@valetkey/domain/Connection"
+import type { StoreError } from "@valetkey/domain/StoreError"
+import { Array, Clock, Deferred, Duration, Effect, Random, type Scope } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Database, Operations, Sql } from "../Database.ts"
+import { isFaultOfRow, tooLate } from "./failure.ts"
+import { makeGrouping, type Member } from "./grouping.ts"
+
+/** What is asked of one connection's row. */
+export interface OfRow {
+  readonly key: ConnectionKey
+}
+
+interface Asked<Input> {
+  readonly input: Input
+  /** On the monotonic clock. */
+  readonly since: bigint
+}
+
+/** A row of an answer, and the place among those asked for that it belongs to, from 1 on. */
+export interface Placed {
+  readonly place: number
+}
+
+// Statements of one kind that are under way at the same time; meanwhile the next one collects.
+const lanes = 2
+const size = 128
+
+/**
+ * Builds an operation of which what is asked for in one turn of the event loop, or while others are under way, is one
+ * statement. A connection stands in a statement once, and the statement has them in one order everywhere, so that two that
+ * lock rows never wait for each other.
+ */
+export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>(
+  database: Database["Service"],
+  options: {
+    readonly operation: string
+    /** Reads of the same row are one: it is read after the last of them asked. */
+    readonly way: "read" | "write"
+    /**
+     * Rows of one statement at most, where replicas want the same rows and whoever is first has all the work: each takes
+     * such pieces in an order of its own, so that everybody has some.
+     */
+    readonly piece?: number
+    readonly statement: (sql: Sql, inputs: ReadonlyArray<Input>) => Effect.Effect<ReadonlyArray<Row>, SqlError>
+    /** What a row says, or that there was none. */
+    readonly answer: (row: Row | undefined) => Effect.Effect<Output, StoreError>
+  }
+): Effect.Effect<(input: Input) => Effect.Effect<Output, StoreError>, never, Scope.Scope> => {
+  type Waiting = Member<Asked<Input>, Output, StoreError>
+  const { answer, operation, piece, statement, way } = options
+
+  const runEach = (operations: Operations, items: ReadonlyArray<ReadonlyArray<Waiting>>) =>
+    Effect.gen(function*() {
+      const inputs = items.map(([one]) => one!.input.input)
+      const rows = yield* operations[way](operation, (sql) => statement(sql, inputs))
+      const placed = new Map(rows.map((row) => [row.place, row]))
+      for (const [index, members] of items.entries()) {
+        const exit = yield* Effect.exit(answer(placed.get(index + 1)))
+        for (const { done } of members) Deferred.doneUnsafe(done, exit)
+      }
+    })
+
+  const fail = (members: ReadonlyArray<Waiting>, error: StoreError) =>
+    Effect.sync(() => {
+      for (const { done } of members) Deferred.doneUnsafe(done, Effect.fail(error))
+    })
+
+  const runAll = Effect.fnUntraced(function*(items: ReadonlyArray<ReadonlyArray<Waiting>>) {
+    if (piece === undefined || items.length <= piece) return yield* run(items)
+    yield* Effect.forEach(yield* Random.shuffle(Array.chunksOf(items, piece)), run, { discard: true, concurrency: lanes })
+  })
+
+  const run = (items: ReadonlyArray<ReadonlyArray<Waiting>>) =>
+    Effect.flatMap(
+      database.partition(items, ([one]) => one!.input.input.key.tenant),
+      Effect.forEach(({ items, operations }) =>
+        runEach(operations, items).pipe(
+          // The fault of one row undid the statement of all: each has one of its own.
+          Effect.catchIf((error) => items.length > 1 && isFaultOfRow(error), () =>
+            Effect.forEach(
+              items,
+              (item) => Effect.catch(runEach(operations, [item]), (error) => fail(item, error)),
+              { discard: true, concurrency: lanes }
+            )),
+          (running) => notLater(database, operation, items.flat().map(({ input }) => input.since), running),
+          Effect.catch((error) => fail(items.flat(), error))
+        ), { discard: true, concurrency: "unbounded" })
+    )
+
+  return Effect.map(
+    makeGrouping<Asked<Input>, Output, StoreError>({
+      lanes,
+      size,
+      run: Effect.fnUntraced(function*(members) {
+        const rows = [...Map.groupBy(members, ({ input }) => input.input.key.path)]
+          .toSorted(([a], [b]) => a < b ? -1 : 1)
+          .map(([, members]) => members)
+        if (way === "read") return yield* run(rows)
+        // Who wants to write what another member writes comes after it.
+        for (let turn = 0; rows.some(({ length }) => length > turn); turn++) {
+          yield* runAll(rows.filter(({ length }) => length > turn).map((members) => [members[turn]!]))
+        }
+      })
+    }),
+    (attempt) => (input) => Effect.flatMap(Clock.monotonicTimeNanos, (since) => attempt({ input, since }))
+  )
+}
+
+/** Whoever waited for the statements before it has that much less time left. */
+export const notLater = <A>(
+  { deadline }: Database["Service"],
+  operation: string,
+  since: ReadonlyArray<bigint>,
+  work: Effect.Effect<A, StoreError>
+): Effect.Effect<A, StoreError> =>
+  Effect.flatMap(Clock.monotonicTimeNanos, (now) => {
+    const waited = Duration.nanos(since.reduce((longest, one) => now - one > longest ? now - one : longest, 0n))
+    return Duration.toMillis(waited) * 10 < Duration.toMillis(deadline)
+      ? work
+      : Effect.timeoutOrElse(work, {
+        duration: Duration.subtract(deadline, waited),
+        orElse: () => Effect.fail(tooLate(operation))
+      })
+  })
