@@ -28,6 +28,7 @@ import { Keys } from "./Keys.ts"
 import { KubectlCredential } from "./KubectlCredential.ts"
 import { Mcp } from "./Mcp.ts"
 import { Output, plain } from "./Output.ts"
+import { Probe } from "./Probe.ts"
 import { Serve } from "./Serve.ts"
 import { Servers } from "./Servers.ts"
 import { Service } from "./Service.ts"
@@ -58,6 +59,7 @@ const Valetkey = Command.make("valetkey").pipe(
     Export,
     Import,
     Servers,
+    Probe,
     ApiKeys,
     Audit,
     Keys,

@@ -34,6 +34,20 @@ export const find = (
   spellings: readonly [string, ...ReadonlyArray<string>],
   resource: string
 ): Effect.Effect<IssuerMetadata | undefined, DiscoveryError> =>
+  Effect.flatMap(findDocument(outbound, spellings, resource), (document) =>
+    document === undefined
+      ? Effect.undefined
+      : Effect.mapError(
+        Schema.decodeUnknownEffect(IssuerMetadata)(document),
+        () => new DiscoveryError({ code: "metadata_invalid" })
+      ))
+
+/** The document that `find` reads, as it is but for the check of its issuer. */
+export const findDocument = (
+  outbound: Outbound,
+  spellings: readonly [string, ...ReadonlyArray<string>],
+  resource: string
+): Effect.Effect<Members | undefined, DiscoveryError> =>
   Effect.gen(function*() {
     for (const candidate of candidates(spellings[0])) {
       const document = yield* Effect.mapError(
@@ -42,10 +56,7 @@ export const find = (
       )
       if (document === undefined) continue
       yield* checkIssuer(document, spellings)
-      return yield* Effect.mapError(
-        Schema.decodeUnknownEffect(IssuerMetadata)(document),
-        () => new DiscoveryError({ code: "metadata_invalid" })
-      )
+      return document
     }
     return undefined
   })
