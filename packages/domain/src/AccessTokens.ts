@@ -111,7 +111,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           yield* count
           yield* FiberSet.run(
             fibers,
-            refresher.refresh(connection.key, minValidity).pipe(
+            refresher.refresh(connection.key, minValidity, connection).pipe(
               Effect.onExit((exit) =>
                 Effect.suspend(() => {
                   flights.delete(name)
@@ -152,6 +152,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           minValidity: Duration.Duration,
           rejected: Digest | undefined
         ) {
+          let seen = current
           if (!current.rejected) {
             const now = yield* DateTime.now
             const fresh = isFresh(current.credentials, minValidity, now)
@@ -162,8 +163,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
               if (entropy.digest(token.accessToken) === rejected) {
                 // Said to whoever complains: one path that refuses every token takes none away from the others.
                 const braked = brakeOf(current, now)
-                if (braked === undefined) yield* connections.reject(key, current)
-                else if (fresh) return yield* braked
+                if (braked === undefined) {
+                  yield* connections.reject(key, current)
+                  seen = { ...current, rejected: true }
+                } else if (fresh) {
+                  return yield* braked
+                }
               } else if (fresh) {
                 yield* countStored
                 return token
@@ -171,7 +176,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
             }
           }
           const joined = flights.get(flightOf(current))
-          const flight = yield* join(current, minValidity)
+          const flight = yield* join(seen, minValidity)
           const token = yield* Deferred.await(flight.token)
           yield* countRefreshed
           // A refresh that was under way may have ended before what this caller read, may have stored the very token that was

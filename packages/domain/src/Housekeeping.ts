@@ -127,7 +127,7 @@ export class Housekeeping extends Context.Service<Housekeeping, {
           credentials: entry.credentials,
           resultId: entry.id
         })
-        if (committed) yield* signals.notify(connectionTopic(entry.key))
+        if (committed) yield* signals.wake(connectionTopic(entry.key))
         else if (!(yield* connections.isCommitted(entry.key, entry.id))) yield* dropLate(entry)
         yield* spool.remove(entry.id)
         return committed ? 1 : 0

@@ -318,20 +318,20 @@ describe("a caller who joins a refresh under way", () => {
   it.effect("I6 is given what it asks for although the refresh under way is content with less", () =>
     Effect.gen(function*() {
       const { connection, key, provider, store, tokens } = yield* expired()
-      const { get } = store
-      const [reading, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
-      let reads = 0
-      // The refresh of the first caller is held before it looks, and finds a token that is good for two minutes.
+      const { claim } = store
+      const [claiming, gate] = [yield* Latch.make(), yield* Deferred.make<void>()]
+      let claims = 0
+      // The refresh of the first caller is held before it claims, and finds a token that is good for two minutes.
       Object.assign(store, {
-        get: (...input: Parameters<typeof get>) =>
+        claim: (...input: Parameters<typeof claim>) =>
           Effect.suspend(() =>
-            ++reads === 2
-              ? Effect.andThen(reading.open, Effect.andThen(Deferred.await(gate), get(...input)))
-              : get(...input)
+            ++claims === 1
+              ? Effect.andThen(claiming.open, Effect.andThen(Deferred.await(gate), claim(...input)))
+              : claim(...input)
           )
       })
       const modest = yield* Effect.forkChild(Effect.exit(tokens.get(key)), { startImmediately: true })
-      yield* reading.await
+      yield* claiming.await
       const demanding = yield* Effect.forkChild(tokens.get(key, { minValidity: "10 minutes" }), {
         startImmediately: true
       })

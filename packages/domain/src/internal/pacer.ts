@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Metric, Result, type Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit, Metric, Result, type Scope } from "effect"
 import { type AccessTokenError, TokenError } from "../AccessToken.ts"
 import type { RedemptionError } from "../AuthorizationServer.ts"
 import type { Connection } from "../Connection.ts"
@@ -44,6 +44,8 @@ export const makePacer = Effect.fnUntraced(function*(options: {
   const takeSlot = yield* makeRedemptionSlots({ use: deadlines.refresh, fork: options.fork })
   /** When endpoints were last known to be well, by their topics. */
   const well = new Map<string, bigint>()
+  /** Whether endpoints are well, where that is being read, by their topics. */
+  const looks = new Map<string, Deferred.Deferred<boolean, StoreError>>()
 
   yield* signals.listen((topic) => Effect.sync(() => void well.delete(topic)))
 
@@ -59,14 +61,35 @@ export const makePacer = Effect.fnUntraced(function*(options: {
     if (oldest !== undefined) well.delete(oldest)
   }
 
-  const admit = Effect.fnUntraced(function*(endpoint: PacedEndpoint, topic: string) {
-    const now = yield* Clock.monotonicTimeNanos
+  const isWell = (topic: string, now: bigint): boolean => {
     const known = well.get(topic)
-    if (known !== undefined && now - known < Duration.toNanosUnsafe(believed)) return go
-    const { admission, healthy } = yield* store.admit(endpoint, { lease: deadlines.refresh })
-    setWell(topic, healthy ? now : undefined)
-    return admission
+    return known !== undefined && now - known < Duration.toNanosUnsafe(believed)
+  }
+
+  /** Looks whether an endpoint is well. Whoever wants to know meanwhile is told the same; a probe is for one alone. */
+  const look = Effect.fnUntraced(function*(endpoint: PacedEndpoint, topic: string) {
+    const looking = looks.get(topic)
+    if (looking !== undefined && (yield* Deferred.await(looking))) return go
+    const answer = Deferred.makeUnsafe<boolean, StoreError>()
+    if (looking === undefined) looks.set(topic, answer)
+    const now = yield* Clock.monotonicTimeNanos
+    return yield* store.admit(endpoint, { lease: deadlines.refresh }).pipe(
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (Exit.isSuccess(exit)) setWell(topic, exit.value.healthy ? now : undefined)
+          if (looks.get(topic) === answer) looks.delete(topic)
+          Deferred.doneUnsafe(answer, Exit.map(exit, ({ healthy }) => healthy))
+        })
+      ),
+      Effect.map(({ admission }) => admission)
+    )
   })
+
+  const admit = (endpoint: PacedEndpoint, topic: string): Effect.Effect<Admission, StoreError> =>
+    Effect.flatMap(
+      Clock.monotonicTimeNanos,
+      (now) => isWell(topic, now) ? Effect.succeed(go) : look(endpoint, topic)
+    )
 
   const report = (endpoint: PacedEndpoint, topic: string, answer: EndpointAnswer): Effect.Effect<void> =>
     Effect.gen(function*() {
@@ -78,8 +101,24 @@ export const makePacer = Effect.fnUntraced(function*(options: {
       setWell(topic, healthy ? now : undefined)
     }).pipe(Effect.catch((error) => Effect.logWarning("state of a token endpoint not recorded", error)))
 
+  /** Leave to redeem where there is nothing to wait for: the endpoint is known to be well, and nothing caps its provider. */
+  const admitted = ({ grant, key }: Connection): Effect.Effect<Pass | undefined> => {
+    if (capOf(caps, grant.tokenEndpoint) !== undefined) return Effect.undefined
+    const endpoint = { tenant: key.tenant, tokenEndpoint: grant.tokenEndpoint }
+    const topic = topicOf(endpoint)
+    return Effect.map(Clock.monotonicTimeNanos, (now) =>
+      isWell(topic, now)
+        ? {
+          isGood: Effect.succeed(true),
+          release: Effect.void,
+          abandon: Effect.void,
+          answered: (answer) => report(endpoint, topic, answer)
+        }
+        : undefined)
+  }
+
   /** Leave to redeem, for the life of the scope: the endpoint may be asked, and a slot of its provider is free. */
-  return Effect.fnUntraced(function*(
+  const wait = Effect.fnUntraced(function*(
     { grant, key }: Connection,
     patientUntil: bigint
   ): Effect.fn.Return<Pass, AccessTokenError | StoreError, Scope.Scope> {
@@ -137,6 +176,8 @@ export const makePacer = Effect.fnUntraced(function*(options: {
         })
     }
   })
+
+  return { admitted, admit: wait }
 })
 
 /** What the answer to a redemption says of the endpoint. */

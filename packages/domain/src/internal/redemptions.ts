@@ -24,11 +24,14 @@ export interface Redemption {
 }
 
 /** Builds one redemption from the claim on: marked as sent, sent, settled. Nobody interrupts it but at the waits it names. */
-export const makeRedemptions = Effect.fnUntraced(function*(deadlines: Deadlines) {
+export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork }: {
+  readonly deadlines: Deadlines
+  readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
+}) {
   const connections = yield* ConnectionStore
   const server = yield* AuthorizationServer
   const failures = yield* makeRefreshFailures(deadlines)
-  const store = yield* makeRefreshResults({ deadlines, failures })
+  const store = yield* makeRefreshResults({ deadlines, failures, fork })
 
   const settle = (
     { connection, fence, secrets }: Redemption,

@@ -19,9 +19,11 @@ import { again, done, type Step } from "./refreshStep.ts"
 import { sealCredentials } from "./sealing.ts"
 
 /** Builds the storing of what a redemption brought: spooled first, then committed by generation and epoch, whoever holds the lease. */
-export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures }: {
+export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures, fork }: {
   readonly deadlines: Deadlines
   readonly failures: RefreshFailures
+  /** Runs what nobody waits for in a fiber of the application. */
+  readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
 }) {
   const connections = yield* ConnectionStore
   const cipher = yield* Cipher
@@ -104,14 +106,18 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
       yield* drop(entry)
       return again
     }
-    yield* Effect.ignore(spool.remove(entry.id))
     if (!isWhole) {
+      yield* Effect.ignore(spool.remove(entry.id))
       yield* pause({ ...connection, generation: next })
       yield* audit(key, "token.refresh_failed", "no_access_token", next, usedBy(secrets))
       return yield* incomplete
     }
-    yield* signals.notify(connectionTopic(key))
-    yield* audit(key, "token.refreshed", "ok", next, usedBy(secrets))
+    yield* signals.wake(connectionTopic(key))
+    // The token is stored and known to the other replicas: whoever waits for it does not wait for the records.
+    yield* fork(Effect.andThen(
+      Effect.ignore(spool.remove(entry.id)),
+      audit(key, "token.refreshed", "ok", next, usedBy(secrets))
+    ))
     return done(token)
   })
 })

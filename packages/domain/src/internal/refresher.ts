@@ -7,7 +7,7 @@ import {
   TokenError
 } from "../AccessToken.ts"
 import { Cipher } from "../Cipher.ts"
-import type { ConnectionKey } from "../Connection.ts"
+import type { Connection, ConnectionKey } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { isFresh } from "../Credentials.ts"
 import type { Deadlines } from "../Deadlines.ts"
@@ -50,39 +50,46 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const cipher = yield* Cipher
   const signals = yield* Signals
   const audit = yield* makeAuditing
-  const admit = yield* makePacer(options)
+  const pacer = yield* makePacer(options)
   const adopt = yield* makeSpooledResults
   const openSecrets = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
-  const redeem = yield* makeRedemptions(deadlines)
+  const redeem = yield* makeRedemptions(options)
 
-  /** Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. */
+  /**
+   * Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. It may begin
+   * with the row that its caller has read: if that is not the latest any more, the claim says so.
+   */
   const refresh = Effect.fn("AccessTokens.refresh")(function*(
     key: ConnectionKey,
-    minValidity: Duration.Duration
+    minValidity: Duration.Duration,
+    seen?: Connection
   ): Effect.fn.Return<AccessToken, AccessTokenError> {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
     const begun = yield* Clock.monotonicTimeNanos
     const giveUpAt = begun + Duration.toNanosUnsafe(deadlines.waiter)
     const patientUntil = begun + Duration.toNanosUnsafe(shortPause)
     let claimFor = deadlines.claim
+    let known = seen
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const step: Step = yield* round(key, minValidity, { claimFor, giveUpAt, patientUntil })
+      const step: Step = yield* round(key, known, minValidity, { claimFor, giveUpAt, patientUntil })
       if (step._tag === "Done") return step.token
+      known = undefined
       // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
       if (step.overtaken) claimFor = Duration.min(Duration.times(claimFor, 2), deadlines.lease)
     }
     return yield* inProgress
   })
 
-  /** One look at the row and what follows from it. It listens before it looks, so that no signal falls in between. */
+  /** One look at the row and what follows from it. It listens before it looks or claims, so that no signal falls in between. */
   const round = Effect.fnUntraced(function*(
     key: ConnectionKey,
+    known: Connection | undefined,
     minValidity: Duration.Duration,
     { claimFor, giveUpAt, patientUntil }: Bounds
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
-    const connection = yield* activeConnection(yield* connections.get(key))
+    const connection = known ?? (yield* activeConnection(yield* connections.get(key)))
     const now = yield* DateTime.now
     if (isFresh(connection.credentials, minValidity, now)) {
       if (!connection.rejected) return done(yield* openAccessToken(cipher, connection))
@@ -92,14 +99,17 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
     const secrets = yield* openSecrets(connection)
     if (yield* adopt(connection)) return again
-    const patience = Duration.nanos(giveUpAt - (yield* Clock.monotonicTimeNanos))
-    // Whoever waits here holds no lease, and what somebody else has done meanwhile ends the wait.
-    const pass = yield* Effect.raceAllFirst([
-      admit(connection, patientUntil),
-      Effect.as(wake, undefined),
-      Effect.as(Deferred.await(closing), undefined),
-      Effect.as(Effect.sleep(patience), undefined)
-    ])
+    let pass = yield* pacer.admitted(connection)
+    if (pass === undefined) {
+      const patience = Duration.nanos(giveUpAt - (yield* Clock.monotonicTimeNanos))
+      // Whoever waits here holds no lease, and what somebody else has done meanwhile ends the wait.
+      pass = yield* Effect.raceAllFirst([
+        pacer.admit(connection, patientUntil),
+        Effect.as(wake, undefined),
+        Effect.as(Deferred.await(closing), undefined),
+        Effect.as(Effect.sleep(patience), undefined)
+      ])
+    }
     if (pass === undefined || Deferred.isDoneUnsafe(closing)) return again
     const claim = yield* connections.claim(key, {
       generation: connection.generation,

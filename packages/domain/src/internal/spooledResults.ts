@@ -18,7 +18,7 @@ export const makeSpooledResults = Effect.gen(function*() {
     const { credentials, id: resultId } = entry
     // What is too late by now is for `Housekeeping.replay` to settle.
     if (yield* connections.commit(key, { generation, epoch, credentials, resultId })) {
-      yield* signals.notify(connectionTopic(key))
+      yield* signals.wake(connectionTopic(key))
       yield* Effect.ignore(spool.remove(resultId))
     }
     return true

@@ -68,7 +68,10 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
 
   const runAll = Effect.fnUntraced(function*(items: ReadonlyArray<ReadonlyArray<Waiting>>) {
     if (piece === undefined || items.length <= piece) return yield* run(items)
-    yield* Effect.forEach(yield* Random.shuffle(Array.chunksOf(items, piece)), run, { discard: true, concurrency: lanes })
+    yield* Effect.forEach(yield* Random.shuffle(Array.chunksOf(items, piece)), run, {
+      discard: true,
+      concurrency: lanes
+    })
   })
 
   const run = (items: ReadonlyArray<ReadonlyArray<Waiting>>) =>
