@@ -2,16 +2,21 @@ import { assert, describe, it } from "@effect/vitest"
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client"
 import { locate } from "@valetkey/client/Home"
 import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
-import type { ConsentRequest } from "@valetkey/mcp/Consent"
+import type { AskPerson, ConsentRequest } from "@valetkey/mcp/Consent"
+import * as EffectMcpClient from "@valetkey/mcp/EffectMcpClient"
 import * as McpAuthProvider from "@valetkey/mcp/McpAuthProvider"
 import * as McpFetch from "@valetkey/mcp/McpFetch"
+import * as OAuthClientProvider from "@valetkey/mcp/OAuthClientProvider"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as McpClient from "@valetkey/testing/McpClient"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect, ManagedRuntime } from "effect"
+import { Effect, Layer, ManagedRuntime } from "effect"
+import * as EffectClient from "effect/ai/McpClient"
+import * as McpProtocol from "effect/ai/McpProtocol"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Command from "../demo/Command.ts"
 import * as Serving from "../demo/Serving.ts"
 import * as TemporaryDirectory from "./TemporaryDirectory.ts"
@@ -21,9 +26,10 @@ const installation = Effect.gen(function*() {
   const home = yield* TemporaryDirectory.make
   yield* Effect.orDie(Serving.start(Command.environment(home)))
   const { socket, token: tokenFile } = locate({ VALETKEY_HOME: home })
+  const layer = ValetkeyClient.layerSocket({ socket, tokenFile })
   const program = Effect.gen(function*() {
     const runtime = yield* Effect.acquireRelease(
-      Effect.sync(() => ManagedRuntime.make(ValetkeyClient.layerSocket({ socket, tokenFile }))),
+      Effect.sync(() => ManagedRuntime.make(layer)),
       (runtime) => Effect.promise(() => runtime.dispose())
     )
     const run: McpFetch.Run = (effect, signal) => runtime.runPromise(effect, signal === undefined ? {} : { signal })
@@ -32,7 +38,7 @@ const installation = Effect.gen(function*() {
   const run = yield* program
   const describe = (resource: string) =>
     Effect.promise(() => run(ValetkeyClient.use((valetkey) => valetkey.putServer("notes", { resource }))))
-  return { describe, program, run }
+  return { describe, layer, program, run }
 })
 
 /** A person who consents wherever they are sent, and what they were asked. */
@@ -51,6 +57,22 @@ const challenge = (scope: string) =>
 
 const insufficient = (scope: string) =>
   Reply.raw({ status: 403, headers: { "www-authenticate": `Bearer error="insufficient_scope", scope="${scope}"` } })
+
+/** The same call through the client of version 2. */
+const whoamiOfVersion2 = (url: string, authProvider: OAuthClientProvider.OAuthClientProvider) =>
+  Effect.tryPromise({
+    try: async () => {
+      const client = new Client({ name: "official", version: "2.0.0" })
+      try {
+        await client.connect(new StreamableHTTPClientTransport(new URL(url), { authProvider }))
+        const { content } = await client.callTool({ name: "whoami", arguments: {} })
+        return JSON.parse((content as ReadonlyArray<{ readonly text: string }>)[0]?.text ?? "{}") as McpClient.Identity
+      } finally {
+        await client.close()
+      }
+    },
+    catch: (cause) => new McpClient.McpCallFailed({ cause })
+  })
 
 describe("an MCP client over Valetkey", () => {
   it.live(
@@ -98,6 +120,117 @@ describe("an MCP client over Valetkey", () => {
         })
         assert.strictEqual(asked.length, 1)
         assert.strictEqual(new Set(resource.tokens).size, 2)
+      })),
+    30_000
+  )
+
+  it.live.each(
+    [
+      [
+        "1",
+        (url: string, authProvider: OAuthClientProvider.OAuthClientProvider) => McpClient.whoami(url, { authProvider })
+      ],
+      ["2", whoamiOfVersion2]
+    ] as const
+  )(
+    "of version %s speaks no OAuth of its own with the OAuthClientProvider, and makes a refused request again",
+    ([_, whoami]) =>
+      Effect.scoped(Effect.gen(function*() {
+        const { describe, run } = yield* installation
+        const provider = yield* OidcProvider.make()
+        const resource = yield* McpResource.make(provider)
+        yield* describe(resource.url)
+        const { ask, asked } = consenting()
+        const left = () => provider.log.filter(({ kind }) => kind !== "introspection").length
+        const ours = OAuthClientProvider.make(run, { server: "notes", ask })
+        const led: Array<string> = []
+        const authProvider: OAuthClientProvider.OAuthClientProvider = {
+          ...ours,
+          redirectToAuthorization: (url) => {
+            led.push(url.host)
+            return ours.redirectToAuthorization(url)
+          }
+        }
+        const call = Effect.suspend(() => whoami(resource.url, authProvider))
+
+        assert.isUndefined(yield* Effect.promise(() => authProvider.tokens()))
+        assert.strictEqual((yield* Effect.flip(call)).cause?.constructor.name, "UnauthorizedError")
+        assert.strictEqual(asked.length, 1)
+        // What Valetkey itself asked: to be registered, and for the tokens.
+        assert.strictEqual(left(), 2)
+        assert.strictEqual((yield* call).sub, "alice")
+        resource.rejectNext(1)
+        assert.strictEqual((yield* Effect.flip(call)).cause?.constructor.name, "UnauthorizedError")
+        assert.strictEqual((yield* call).sub, "alice")
+        assert.strictEqual(left(), 3)
+        assert.strictEqual(asked.length, 1)
+        assert.deepStrictEqual(led, ["valetkey.invalid", "valetkey.invalid"])
+
+        const given = yield* Effect.promise(() => authProvider.tokens())
+        assert.notProperty(given, "refresh_token")
+        assert.isAbove(given?.expires_in ?? 0, 0)
+        const transport = new StreamableHTTPClientTransport(new URL(resource.url), { authProvider })
+        const finished = yield* Effect.promise(() => transport.finishAuth("code").catch((error: unknown) => error))
+        assert.deepInclude(finished, { _tag: "FlowNotOurs", code: "flow_not_ours" })
+        assert.strictEqual(left(), 3)
+      })),
+    30_000
+  )
+
+  it.live(
+    "is asked for the scopes that an OAuthClientProvider's server wants besides, once for all requests that were refused together",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { describe, run } = yield* installation
+        const provider = yield* FakeProvider.make()
+        yield* describe(provider.resource)
+        const { ask, asked } = consenting()
+        const authProvider = OAuthClientProvider.make(run, { server: "notes", ask })
+        const refusal = (scope: string) => new URL(`https://valetkey.invalid/authorize?scope=${scope}`)
+        yield* Effect.promise(() => authProvider.redirectToAuthorization(refusal("mcp:read")))
+        assert.deepStrictEqual(asked.map(({ scopes }) => scopes), [["mcp:read"]])
+        yield* Effect.promise(() => authProvider.tokens())
+        yield* Effect.promise(() =>
+          Promise.all([1, 2, 3].map(() => authProvider.redirectToAuthorization(refusal("mcp:write"))))
+        )
+        assert.deepStrictEqual(asked.map(({ scopes }) => scopes), [["mcp:read"], ["mcp:read", "mcp:write"]])
+        assert.throws(() => authProvider.saveTokens(), OAuthClientProvider.FlowNotOurs)
+      })),
+    30_000
+  )
+
+  it.live(
+    "may be Effect's own, whose layer asks before it connects",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { describe, layer } = yield* installation
+        const provider = yield* OidcProvider.make()
+        const resource = yield* McpResource.make(provider, { sessions: true })
+        yield* describe(resource.url)
+        const { ask, asked } = consenting()
+        const use = (ask?: AskPerson) =>
+          Effect.gen(function*() {
+            const client = yield* EffectClient.McpClient
+            const [tool] = yield* client.listTools()
+            resource.rejectNext(1)
+            return yield* client.callTool({ tool: tool!, arguments: {} })
+          }).pipe(
+            Effect.provide(
+              EffectMcpClient.layer({
+                server: "notes",
+                name: "effect",
+                version: "1.0.0",
+                protocol: McpProtocol.v2025_11_25,
+                ask
+              }).pipe(Layer.provide([layer, FetchHttpClient.layer]))
+            )
+          )
+        assert.deepInclude(yield* Effect.flip(use()), { code: "connection_not_found" })
+        const [content] = (yield* use(ask)).content
+        assert.include(JSON.stringify(content), "alice")
+        assert.strictEqual(asked.length, 1)
+        assert.strictEqual(new Set(resource.tokens).size, 2)
+        assert.strictEqual(resource.sessions(), 0)
       })),
     30_000
   )

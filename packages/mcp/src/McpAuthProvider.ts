@@ -1,7 +1,7 @@
-import { ValetkeyClient } from "@valetkey/client/ValetkeyClient"
-import { Effect, Redacted } from "effect"
+import { Redacted } from "effect"
 import { type AskPerson, needsPerson, obtain } from "./Consent.ts"
 import { challengeOf } from "./ConsentingFetch.ts"
+import { handing } from "./internal/handing.ts"
 import type { Run } from "./McpFetch.ts"
 
 /** What the SDK's transports ask of an auth provider: a token before every request, and a new one after a 401. */
@@ -17,25 +17,11 @@ export interface McpAuthProvider {
  */
 export const make = (run: Run, options: { readonly server: string; readonly ask: AskPerson }): McpAuthProvider => {
   const { ask, server } = options
-  let last: Redacted.Redacted | undefined
-  let isReplacement = false
-
-  const current = async (rejected?: Redacted.Redacted): Promise<string> => {
-    const token = await run(
-      Effect.flatMap(
-        ValetkeyClient,
-        (valetkey) => Effect.map(valetkey.token(server, { rejected }), ({ accessToken }) => accessToken)
-      )
-    )
-    isReplacement = last !== undefined && Redacted.value(token) !== Redacted.value(last) || isReplacement
-    last = token
-    return Redacted.value(token)
-  }
-
+  const { current, refused } = handing(run, server)
   return {
     token: async () => {
       try {
-        return await current()
+        return Redacted.value((await current()).accessToken)
       } catch (error) {
         // The request goes without a token, and its 401 comes back here.
         if (needsPerson(error)) return undefined
@@ -43,10 +29,8 @@ export const make = (run: Run, options: { readonly server: string; readonly ask:
       }
     },
     onUnauthorized: async ({ response }) => {
-      const rejected = isReplacement ? undefined : last
-      isReplacement = false
       try {
-        await current(rejected)
+        await current(refused())
       } catch (error) {
         if (!needsPerson(error)) throw error
         await run(obtain(server, challengeOf(response) ?? { scopes: undefined }, ask))

@@ -1,6 +1,8 @@
 export * as Consent from "./Consent.ts"
 export * as ConsentingFetch from "./ConsentingFetch.ts"
+export * as EffectMcpClient from "./EffectMcpClient.ts"
 export * as McpAuthProvider from "./McpAuthProvider.ts"
 export * as McpFetch from "./McpFetch.ts"
+export * as OAuthClientProvider from "./OAuthClientProvider.ts"
 export * as Relay from "./Relay.ts"
 export * as RelayFailure from "./RelayFailure.ts"

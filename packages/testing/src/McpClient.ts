@@ -1,3 +1,4 @@
+import type { OAuthClientProvider } from "@modelcontextprotocol/sdk/client/auth.js"
 import { Client } from "@modelcontextprotocol/sdk/client/index.js"
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { StreamableHTTPClientTransport, StreamableHTTPError } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
@@ -29,6 +30,7 @@ export interface SessionOptions {
   readonly token?: string | Redacted.Redacted | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
   readonly fetch?: FetchLike | undefined
+  readonly authProvider?: OAuthClientProvider | undefined
 }
 
 /** A connected client of the official SDK. */
@@ -61,7 +63,8 @@ export const open = (url: string, options: SessionOptions): Effect.Effect<Sessio
     const headers = { ...options.headers, ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }) }
     const transport = new StreamableHTTPClientTransport(new URL(url), {
       requestInit: { headers },
-      ...(options.fetch === undefined ? {} : { fetch: options.fetch })
+      ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
+      ...(options.authProvider === undefined ? {} : { authProvider: options.authProvider })
     })
     return connect(transport as Transport)
   })
