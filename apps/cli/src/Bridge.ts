@@ -48,7 +48,7 @@ export const bridge = Effect.fnUntraced(function*(input: {
 const find = Effect.fnUntraced(function*(input: { readonly target: string; readonly endpoint: string | undefined }) {
   const target = yield* targetOf(input.target, undefined)
   const remote = yield* reach({ start: true })
-  const known = target.url === undefined ? undefined : yield* knownAs(remote, target.url)
+  const known = target.url === undefined ? undefined : yield* knownAs(remote, target.server, target.url)
   const { server } = known === undefined ? yield* serverOf(remote, target) : { server: known }
   const resource = target.url ?? new URL((yield* remote.call(operations.server, server)).resource)
   if (input.endpoint === undefined) return { server, url: resource }

@@ -30,6 +30,7 @@ export const askPerson = (server: string, showing: Showing) => {
     if ("alreadyConnected" in started) return
     if ("joined" in started) {
       if (shown?.flowId === started.flowId) return yield* missing(server, shown)
+      if (!opensBrowser(showing)) return yield* waiting(server, started.flowId)
       yield* output.say(`valetkey: Waiting for the consent that another program asked for`)
       return yield* completed(yield* poll(remote, started.flowId, (yield* Clock.currentTimeMillis) + patience))
     }
@@ -59,6 +60,15 @@ export const askPerson = (server: string, showing: Showing) => {
     yield* completed(flow)
   })
 }
+
+/** Another URL would take away the one that somebody may have open. */
+const waiting = (server: string, flowId: string) =>
+  new CliFailure({
+    code: "reauthorization_required",
+    sentence:
+      `Nobody is connected to ${server}, and a consent is waited for already. Open the URL that was shown for it, or begin anew: valetkey connect ${server} --replace`,
+    details: { flowId }
+  })
 
 const missing = (server: string, ready: Ready) => {
   const links = linksOf(ready)

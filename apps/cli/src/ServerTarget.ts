@@ -2,7 +2,7 @@ import { Effect } from "effect"
 import { failure } from "./CliFailure.ts"
 import { plain } from "./Output.ts"
 import { everyPage, type Remote } from "./Remote.ts"
-import { operations } from "./Wire.ts"
+import { operations, type Server } from "./Wire.ts"
 import { slugOf } from "./Words.ts"
 
 /** A URL with the name it is to have, or the name of what is there already. */
@@ -39,9 +39,13 @@ export const serverOf = Effect.fnUntraced(function*(
   return { server, added: created }
 })
 
-/** The name under which a URL is known already, whatever name that is. */
-export const knownAs = (remote: Remote, url: URL) =>
-  Effect.map(
-    everyPage((after) => remote.call(operations.servers, after), (page) => page.servers),
-    (servers) => servers.find(({ resource }) => URL.parse(resource)?.href === url.href)?.server
+/** The name under which a URL is known already: the likely one, or any other. */
+export const knownAs = Effect.fnUntraced(function*(remote: Remote, likely: string, url: URL) {
+  const isIt = ({ resource }: Server) => URL.parse(resource)?.href === url.href
+  const found = yield* remote.call(operations.server, likely).pipe(
+    Effect.catch((error) => error.code === "server_not_found" ? Effect.undefined : Effect.fail(error))
   )
+  if (found !== undefined && isIt(found)) return likely
+  const servers = yield* everyPage((after) => remote.call(operations.servers, after), (page) => page.servers)
+  return servers.find(isIt)?.server
+})

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Emitted from "@valetkey/testing/Emitted"
 import * as McpClient from "@valetkey/testing/McpClient"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
@@ -23,7 +24,8 @@ const world = Effect.gen(function*() {
     McpClient.openProgram({
       command: process.execPath,
       args: [process.env[variable] ?? "", "mcp", ...args],
-      env: { ...valetkey.env, ...env }
+      env: { ...valetkey.env, ...env },
+      talk: (text) => Emitted.record("stderr", text)
     })
   const refreshes = () => provider.log.filter(({ grantType }) => grantType === "refresh_token").length
   return { bridge, connect, provider, refreshes, resource, scope, valetkey }
@@ -167,6 +169,9 @@ describe("mcp", () => {
       assert.strictEqual(error.code, -32000)
       assert.strictEqual(error.data.code, "reauthorization_required")
       assert.include(error.message, error.data.authorizationUrl)
+      // The URL stays good: nobody is given another one for the same consent.
+      const [other] = answersOf(yield* valetkey.run(["mcp", resource.url, "--no-browser"], {}, initialize))
+      assert.include(other?.error?.message, "waited for already")
       yield* UserAgent.make().authorize(error.data.authorizationUrl)
       const served = yield* valetkey.run(["mcp", resource.url, "--no-browser"], {}, initialize)
       const [answer] = answersOf(served)
