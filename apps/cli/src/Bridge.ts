@@ -77,11 +77,16 @@ const fetchesOf = Effect.fnUntraced(function*(server: string, noBrowser: boolean
             Effect.flatMap((remote) =>
               remote.call(operations.token, {
                 server: name,
-                ...(options?.rejected === undefined ? {} : { rejectedToken: Redacted.value(options.rejected) })
+                ...(options?.rejected === undefined ? {} : { rejectedToken: Redacted.value(options.rejected) }),
+                ...(options?.proof === undefined ? {} : { proof: options.proof })
               })
             ),
             Effect.mapError(reconnectHint(name)),
-            Effect.map(({ accessToken, ...token }) => ({ ...token, accessToken: Redacted.make(accessToken) }))
+            Effect.map(({ accessToken, proof, ...token }) => ({
+              ...token,
+              accessToken: Redacted.make(accessToken),
+              ...(proof === undefined ? {} : { proof: Redacted.make(proof) })
+            }))
           )
         ),
       server: (name) => Effect.flatMap(reached, (remote) => remote.call(operations.server, name))

@@ -3,6 +3,7 @@ import { AuditEvent } from "@valetkey/domain/AuditEvent"
 import { Generation, ReauthReason } from "@valetkey/domain/Connection"
 import { Digest } from "@valetkey/domain/Entropy"
 import { RedemptionPolicy, ScopeToken, ServerSlug, TokenEndpointAuthMethod } from "@valetkey/domain/Server"
+import { publicKeyOf } from "@valetkey/domain/SigningKey"
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
@@ -90,6 +91,11 @@ export const DepositPayload = Schema.Struct({
   tokenType: Schema.optionalKey(
     Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._-]{1,64}$/, { expected: "a token type" }))
   ),
+  /** The private key that the tokens are bound to: a P-256 key, as a JWK (RFC 9449). */
+  proofKey: Schema.optionalKey(WireSecret.check(Schema.makeFilter((key) => {
+    const publicKey = publicKeyOf(key)
+    return publicKey?.kty === "EC" && publicKey.crv === "P-256" ? undefined : "expected a private P-256 key as a JWK"
+  }))),
   scopes: Schema.optionalKey(Schema.Array(ScopeToken).check(Schema.isMaxLength(100))),
   expiresAt: Schema.optionalKey(Instant),
   /** When the refresh token ends unless it is redeemed before, as its issuer said. */

@@ -46,6 +46,7 @@ describe("the contract", () => {
     assert.deepStrictEqual([...new Set(secrets)].toSorted(), [
       "POST /v1/api-keys credential",
       "POST /v1/connections/:server/token accessToken",
+      "POST /v1/connections/:server/token proof",
       "POST /v1/console consoleUrl",
       "POST /v1/flows authorizationUrl",
       "POST /v1/flows connectUrl",
@@ -71,6 +72,7 @@ describe("the contract", () => {
       "clientSecret",
       "completionCode",
       "passphrase",
+      "proofKey",
       "refreshToken",
       "rejectedToken",
       "url"

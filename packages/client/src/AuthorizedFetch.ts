@@ -1,5 +1,5 @@
-import { Effect, Redacted } from "effect"
-import { authorized, type Tokens } from "./internal/authorized.ts"
+import { Effect } from "effect"
+import { authorized, type Possession, type Tokens, unknownPossession } from "./internal/authorized.ts"
 
 export type { Tokens }
 
@@ -17,6 +17,13 @@ export const make = <TokenError, R>(
   tokens: Tokens<TokenError, R>,
   run: <A, E>(effect: Effect.Effect<A, E, R>, signal: AbortSignal | undefined) => Promise<A>,
   server: string
+): typeof fetch => requesting(tokens, run, server, unknownPossession())
+
+const requesting = <TokenError, R>(
+  tokens: Tokens<TokenError, R>,
+  run: <A, E>(effect: Effect.Effect<A, E, R>, signal: AbortSignal | undefined) => Promise<A>,
+  server: string,
+  possession: Possession
 ): typeof fetch =>
 async (input, init) => {
   const asked = input instanceof Request ? input : undefined
@@ -32,10 +39,16 @@ async (input, init) => {
     const answer = await run(
       authorized(tokens, {
         server,
+        method,
         url: request.url,
+        possession,
         replayable,
-        send: (token) => Effect.tryPromise({ try: () => send(request, token), catch: (error) => error }),
-        look: ({ headers, status }) => ({ status, challenge: headers.get("www-authenticate") }),
+        send: (added) => Effect.tryPromise({ try: () => send(request, added), catch: (error) => error }),
+        look: ({ headers, status }) => ({
+          status,
+          challenge: headers.get("www-authenticate"),
+          nonce: headers.get("dpop-nonce")
+        }),
         discard: (answer) => Effect.promise(async () => await answer.body?.cancel().catch(() => undefined))
       }),
       signal
@@ -55,9 +68,12 @@ async (input, init) => {
     url = target
   }
 
-  function send(request: { url: URL; method: string; body: RequestInit["body"] }, token: Redacted.Redacted) {
+  function send(
+    request: { url: URL; method: string; body: RequestInit["body"] },
+    added: Readonly<Record<string, string>>
+  ) {
     const authorizedHeaders = new Headers(headers)
-    authorizedHeaders.set("authorization", `Bearer ${Redacted.value(token)}`)
+    for (const [name, value] of Object.entries(added)) authorizedHeaders.set(name, value)
     return fetch(request.url, {
       ...init,
       method: request.method,

@@ -1,4 +1,4 @@
-/** What the Bearer challenge of a `WWW-Authenticate` header says of a refusal. */
+/** What the challenge of one scheme in a `WWW-Authenticate` header says of a refusal. */
 export interface BearerChallenge {
   readonly error: string | undefined
   readonly scopes: ReadonlyArray<string>
@@ -7,8 +7,11 @@ export interface BearerChallenge {
 // RFC 9110 §11.6.1: a scheme begins where a token is not followed by "="; everything else is a parameter of the last one.
 const part = /([\w!#$%&'*+.^`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?/g
 
-/** Reads the first Bearer challenge that names an error; longer headers than any honest one are not read. */
-export const readBearer = (header: string | null | undefined): BearerChallenge | undefined => {
+/** Reads the first challenge of a scheme that names an error; longer headers than any honest one are not read. */
+export const readChallenge = (
+  header: string | null | undefined,
+  wanted: "bearer" | "dpop"
+): BearerChallenge | undefined => {
   if (header === null || header === undefined || header.length > 8192) return undefined
   let scheme = ""
   let found: Map<string, string> | undefined
@@ -16,8 +19,8 @@ export const readBearer = (header: string | null | undefined): BearerChallenge |
     if (!whole.includes("=")) {
       if (found?.has("error") === true) break
       scheme = name.toLowerCase()
-      if (scheme === "bearer") found = new Map()
-    } else if (scheme === "bearer") {
+      if (scheme === wanted) found = new Map()
+    } else if (scheme === wanted) {
       found?.set(name.toLowerCase(), quoted?.replaceAll(/\\(.)/g, "$1") ?? plain ?? "")
     }
   }
@@ -26,3 +29,7 @@ export const readBearer = (header: string | null | undefined): BearerChallenge |
     scopes: (found.get("scope") ?? "").split(/\s+/).filter((scope) => scope !== "")
   }
 }
+
+/** Reads the Bearer challenge. */
+export const readBearer = (header: string | null | undefined): BearerChallenge | undefined =>
+  readChallenge(header, "bearer")

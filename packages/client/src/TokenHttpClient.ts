@@ -1,10 +1,10 @@
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Effect, Layer, Option } from "effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { ApiProblem, UnexpectedResponse, Unreachable } from "./ClientError.ts"
-import { authorized } from "./internal/authorized.ts"
+import { authorized, unknownPossession } from "./internal/authorized.ts"
 import { OriginRefused, type ResourceError, ScopeInsufficient } from "./ResourceError.ts"
 import { ValetkeyClient } from "./ValetkeyClient.ts"
 
@@ -21,6 +21,7 @@ export const make = (server: string): Effect.Effect<
   Effect.gen(function*() {
     const valetkey = yield* ValetkeyClient
     const base = yield* HttpClient.HttpClient
+    const possession = unknownPossession()
     return HttpClient.makeWith<HttpClientError.HttpClientError, never, HttpClientError.HttpClientError, never>(
       Effect.flatMap((request) => {
         const url = HttpClientRequest.toUrl(request)
@@ -29,19 +30,23 @@ export const make = (server: string): Effect.Effect<
         return Effect.flatMap(Effect.serviceOption(FetchHttpClient.RequestInit), (init) =>
           authorized(valetkey, {
             server,
+            method: request.method,
+            possession,
             url: Option.getOrElse(url, () => new URL("data:,")),
             replayable: request.body._tag !== "Stream" && request.body._tag !== "Raw",
-            send: (token) =>
-              base.execute(
-                HttpClientRequest.setHeader(request, "authorization", `Bearer ${Redacted.value(token)}`)
-              ).pipe(
+            send: (added) =>
+              base.execute(HttpClientRequest.setHeaders(request, added)).pipe(
                 Effect.provideService(FetchHttpClient.RequestInit, {
                   ...Option.getOrUndefined(init),
                   // A redirect could carry the token elsewhere.
                   redirect: "manual"
                 })
               ),
-            look: ({ headers, status }) => ({ status, challenge: headers["www-authenticate"] }),
+            look: ({ headers, status }) => ({
+              status,
+              challenge: headers["www-authenticate"],
+              nonce: headers["dpop-nonce"]
+            }),
             discard: () => Effect.void
           })).pipe(Effect.mapError((error) => HttpClientError.isHttpClientError(error) ? error : failed(error)))
       }),

@@ -16,7 +16,7 @@ import type { AddedKeyView, KeysView, RewrapView } from "@valetkey/api/KeysApi"
 import type { RevocationView } from "@valetkey/api/RevocationsApi"
 import type { ServerPayload, ServerView } from "@valetkey/api/ServersApi"
 import type { ReadinessCheck } from "@valetkey/api/SystemApi"
-import type { TokenView } from "@valetkey/api/TokensApi"
+import type { TokenPayload, TokenView } from "@valetkey/api/TokensApi"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import { Context, Duration, Effect, Layer, Option, type Redacted, Schema } from "effect"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
@@ -77,10 +77,14 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
     id: RevocationView["id"],
     options?: { readonly wait?: Duration.Input }
   ): Effect.Effect<RevocationView, ClientError>
-  /** A fresh access token. `rejected` is the one that the resource refused with 401. */
+  /**
+   * A fresh access token. `rejected` is the one that the resource refused with 401, `proof` the request that it is for:
+   * tokens that are bound to a key (RFC 9449) come with a proof of it or not at all.
+   */
   token(server: string, options?: {
     readonly minValidity?: Duration.Input | undefined
     readonly rejected?: Redacted.Redacted<string> | undefined
+    readonly proof?: TokenPayload["proof"] | undefined
   }): Effect.Effect<TokenView, ClientError>
   /** Every server, through all pages. */
   readonly servers: Effect.Effect<ReadonlyArray<ServerView>, ClientError>
@@ -192,7 +196,8 @@ export class ValetkeyClient extends Context.Service<ValetkeyClient, {
                 ...(options?.minValidity === undefined
                   ? {}
                   : { minValiditySeconds: Math.ceil(Duration.toSeconds(options.minValidity)) }),
-                ...(options?.rejected === undefined ? {} : { rejectedToken: options.rejected })
+                ...(options?.rejected === undefined ? {} : { rejectedToken: options.rejected }),
+                ...(options?.proof === undefined ? {} : { proof: options.proof })
               }
             })),
         servers: pages<ServerView, ServerView["server"]>((after) =>

@@ -1,6 +1,7 @@
 import { type DateTime, Duration, Effect, Option, type Redacted, Schema } from "effect"
 import type { Cipher, CipherError } from "./Cipher.ts"
 import { type Connection, type Generation, type Grant, ReauthReason, sealContext } from "./Connection.ts"
+import { unbind } from "./internal/boundSecrets.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** Error of asking for an access token, by what the caller can do next. */
@@ -50,6 +51,8 @@ export class TokenError extends Schema.TaggedError<TokenError>("valetkey/TokenEr
 export interface AccessToken {
   readonly accessToken: Redacted.Redacted
   readonly tokenType: string
+  /** The key that signs the proofs of each request, where the token is bound to one (RFC 9449 §7.1). */
+  readonly proofKey?: Redacted.Redacted | undefined
   readonly expiresAt: DateTime.Utc | undefined
   readonly scopes: ReadonlyArray<string> | undefined
   readonly generation: Generation
@@ -59,6 +62,15 @@ export interface AccessToken {
 
 /** Where tokens of a grant may be sent, if consent or deposit said so. */
 export const destinationOf = (grant: Grant): string | undefined => grant.destination ?? grant.resource
+
+/** An access token as its type says that it is used. */
+const usableOf = (opened: Redacted.Redacted, tokenType: string) => {
+  const { proofKey, secret } = unbind(opened)
+  return { accessToken: secret, tokenType, ...(proofKey !== undefined && isBound(tokenType) ? { proofKey } : {}) }
+}
+
+/** Whether tokens of this type are used with proofs of possession (RFC 9449 §5). */
+export const isBound = (tokenType: string): boolean => tokenType.toLowerCase() === "dpop"
 
 /** How long a token must stay valid when its caller does not say. */
 export const defaultValidity = Duration.seconds(30)
@@ -92,9 +104,8 @@ export const openAccessToken = (
       sealContext(connection.key, connection.epoch, "access_token", connection.generation),
       connection.credentials.accessToken
     ),
-    (accessToken) => ({
-      accessToken,
-      tokenType: connection.credentials.tokenType,
+    (opened) => ({
+      ...usableOf(opened, connection.credentials.tokenType),
       expiresAt: connection.credentials.expiresAt,
       scopes: connection.credentials.scopes,
       generation: connection.generation,

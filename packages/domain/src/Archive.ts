@@ -50,6 +50,8 @@ export const ArchivedConnection = Schema.Struct({
   refreshToken: Secret,
   accessToken: Schema.optionalKey(Secret),
   tokenType: Schema.optionalKey(Schema.String),
+  /** The private key that the tokens are bound to, as a JWK (RFC 9449). */
+  proofKey: Schema.optionalKey(Secret),
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
   expiresAt: Schema.optionalKey(Schema.DateTimeUtcFromString),
   /** When the refresh token ends unless it is redeemed. */

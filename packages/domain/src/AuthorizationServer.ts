@@ -26,6 +26,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   authAlgorithms: Schema.optionalKey(Schema.Array(Schema.String)),
   /** Scopes to request when neither server nor caller names any (RFC 9728 `scopes_supported`, or the 401 challenge's `scope`). */
   scopes: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** Whether the resource takes tokens with proofs of possession alone (RFC 9728 §2, RFC 9449 §7.1). */
+  bindsTokens: Schema.optionalKey(Schema.Boolean),
   /** The resource identifier to send (RFC 8707), as the protected resource metadata spells it. */
   resource: HttpUrl
 })
@@ -175,6 +177,8 @@ export interface AuthorizationRequest {
   readonly codeVerifier: Redacted.Redacted
   /** Asks for an ID token that carries it (OpenID Connect Core 1.0 §3.1.2.1). */
   readonly nonce?: Redacted.Redacted | undefined
+  /** Binds the code, and so the tokens, to this key (RFC 9449 §10). */
+  readonly proofKey?: Redacted.Redacted | undefined
   readonly parameters: { readonly [name: string]: string }
 }
 
@@ -201,11 +205,13 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   authorizationUrl(request: AuthorizationRequest): Effect.Effect<Redacted.Redacted>
   /**
    * Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. With a nonce the answer's ID
-   * token is checked and says whose the credentials are; without one it is dropped unread.
+   * token is checked and says whose the credentials are; without one it is dropped unread. With a proof key the request
+   * carries a proof, once more when the server refuses it for want of its nonce, and the credentials keep the key.
    */
   exchange(accepted: CallbackAccepted, secrets: {
     readonly codeVerifier: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
     readonly nonce?: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
   /** Asks for a device code and a user code (RFC 8628 §3.1). Nothing is granted by it. */
@@ -220,6 +226,7 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   poll(grant: Grant, input: {
     readonly deviceCode: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
     /** Whether an ID token was asked for: then it is checked, and names the account. */
     readonly openid?: boolean | undefined
   }): Effect.Effect<DeviceAnswer, RedemptionError>
@@ -231,6 +238,7 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   refresh(grant: Grant, secrets: {
     readonly refreshToken: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
   }): Effect.Effect<Credentials, RedemptionError>
   /**
    * Asks once for an access token by an authority that is no person's consent. Nothing is used up: asking again is safe at

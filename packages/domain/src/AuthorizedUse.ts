@@ -14,7 +14,7 @@ export class TokenRefused extends Schema.TaggedError<TokenRefused>("valetkey/Tok
       case "token_refused":
         return "The resource refuses an access token that was just issued; check that the server's resource, scopes and issuer are right"
       case "request_not_replayed":
-        return "The resource refused the access token, and the body of the request is gone; there is a new token now, so send the request again"
+        return "The resource refused the access token or its proof, and the body of the request is gone; there is a new one now, so send the request again"
       case "insufficient_scope":
         return "The resource needs scopes that the person has not granted; start a flow for them"
     }
@@ -26,6 +26,8 @@ export type Verdict =
   | { readonly _tag: "Accepted" }
   /** 401: the token is good for nothing. */
   | { readonly _tag: "Rejected" }
+  /** 401 `use_dpop_nonce`: nobody looked at the token (RFC 9449 §9). */
+  | { readonly _tag: "Unproved" }
   /** 403 `insufficient_scope` (RFC 6750 §3.1). */
   | { readonly _tag: "Insufficient"; readonly scopes: ReadonlyArray<string> }
 
@@ -55,6 +57,7 @@ export const withAccessToken = <A, E, R>(
     const verdict = use.judge(answer)
     if (verdict._tag === "Accepted") return { answer, token: first }
     yield* Scope.close(attempt, Exit.void)
+    if (verdict._tag === "Unproved") return yield* new TokenRefused({ code: "request_not_replayed" })
     if (verdict._tag === "Insufficient") return yield* insufficient(first, verdict.scopes)
     const second = yield* tokens.get(key, { rejected: first.accessToken })
     if (!use.replayable()) return yield* new TokenRefused({ code: "request_not_replayed" })
@@ -65,6 +68,8 @@ export const withAccessToken = <A, E, R>(
         return { answer: again, token: second }
       case "Rejected":
         return yield* new TokenRefused({ code: "token_refused" })
+      case "Unproved":
+        return yield* new TokenRefused({ code: "request_not_replayed" })
       case "Insufficient":
         return yield* insufficient(second, final.scopes)
     }

@@ -13,6 +13,11 @@ export interface Credentials {
   readonly expiresAt?: DateTime.Utc | undefined
   /** When the refresh token ends unless it is redeemed before, where the server says so. */
   readonly refreshExpiresAt?: DateTime.Utc | undefined
+  /**
+   * The private key that they are bound to, as a JWK, and that stays with them whatever their type (RFC 9449). A token of
+   * the type `DPoP` is worth nothing without its proofs.
+   */
+  readonly proofKey?: Redacted.Redacted | undefined
   /** Whose they are, when the answer's ID token says so (OpenID Connect Core 1.0 §3.1.3.3, §12.2). */
   readonly account?: Account | undefined
 }

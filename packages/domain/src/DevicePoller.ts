@@ -9,6 +9,7 @@ import type { Entropy } from "./Entropy.ts"
 import { ExchangeDeadlines } from "./ExchangeDeadlines.ts"
 import { type FlowFailure, sealContext } from "./Flow.ts"
 import { FlowStore } from "./FlowStore.ts"
+import { unbind } from "./internal/boundSecrets.ts"
 import { makeRefusedClients } from "./internal/refusedClients.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./internal/storing.ts"
 import { RegistrationStore } from "./RegistrationStore.ts"
@@ -89,8 +90,12 @@ export class DevicePoller extends Context.Service<DevicePoller, {
       })
 
       const openSecrets = Effect.fnUntraced(function*({ clientSecret, deviceCode, id, key }: DevicePoll) {
+        const { proofKey, secret } = unbind(
+          yield* cipher.open(sealContext(key.tenant, id, "device_code"), deviceCode)
+        )
         return {
-          deviceCode: yield* cipher.open(sealContext(key.tenant, id, "device_code"), deviceCode),
+          deviceCode: secret,
+          proofKey,
           clientSecret: clientSecret === undefined
             ? undefined
             : yield* cipher.open(sealContext(key.tenant, id, "client_secret"), clientSecret)

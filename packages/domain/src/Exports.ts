@@ -10,6 +10,7 @@ import { type Connection, ConnectionKey, type Generation, sealContext } from "./
 import { ConnectionStore } from "./ConnectionStore.ts"
 import { openAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
+import { unbind } from "./internal/boundSecrets.ts"
 import type { Server, ServerSlug } from "./Server.ts"
 import { ServerStore } from "./ServerStore.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -106,14 +107,17 @@ export class Exports extends Context.Service<Exports, {
           Effect.catch((error) => error.code === "integrity_error" ? Effect.undefined : Effect.fail(error))
         )
         if (secrets === undefined) return "integrity_error" as const
+        const refreshToken = unbind(secrets.refreshToken)
+        const { secret: accessToken } = unbind(secrets.accessToken)
         const archived: ArchivedConnection = {
           server: key.server,
           ...(Option.isNone(definition) ? {} : { definition: definitionOf(definition.value, grant.clientId) }),
           ...grant,
           ...(secrets.clientSecret === undefined ? {} : { clientSecret: secrets.clientSecret }),
-          refreshToken: secrets.refreshToken,
+          refreshToken: refreshToken.secret,
+          ...(refreshToken.proofKey === undefined ? {} : { proofKey: refreshToken.proofKey }),
           // A deposit that nobody has used yet holds an empty one.
-          ...(Redacted.value(secrets.accessToken) === "" ? {} : { accessToken: secrets.accessToken }),
+          ...(Redacted.value(accessToken) === "" ? {} : { accessToken }),
           tokenType: credentials.tokenType,
           ...(credentials.scopes === undefined ? {} : { scopes: credentials.scopes }),
           ...(credentials.expiresAt === undefined ? {} : { expiresAt: credentials.expiresAt }),

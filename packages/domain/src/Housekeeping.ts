@@ -8,6 +8,7 @@ import { Flows } from "./Flows.ts"
 import { FlowStore } from "./FlowStore.ts"
 import * as Instruments from "./Instruments.ts"
 import { makeAuditing } from "./internal/auditing.ts"
+import { unbind } from "./internal/boundSecrets.ts"
 import { makeLateResults } from "./internal/lateResults.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
 import { outcomeOf, type RevocationProgress } from "./RevocationReceipt.ts"
@@ -63,7 +64,10 @@ export class Housekeeping extends Context.Service<Housekeeping, {
       const dropLate = yield* makeLateResults
 
       const open = (secret: OutboxSecret | undefined) =>
-        secret === undefined ? Effect.undefined : cipher.open(secret.context, secret.sealed)
+        // A revocation needs no proof of possession, and so no key.
+        secret === undefined
+          ? Effect.undefined
+          : Effect.map(cipher.open(secret.context, secret.sealed), (opened) => unbind(opened).secret)
 
       /** The refresh token first: at most servers it takes the access token along (RFC 7009 §2.1). */
       const revokeOne = Effect.fnUntraced(function*(revocation: Revocation, progress: Progress) {

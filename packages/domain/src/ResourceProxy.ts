@@ -102,6 +102,7 @@ export class ResourceProxy extends Context.Service<ResourceProxy, {
                   url,
                   headers,
                   accessToken: token.accessToken,
+                  proofKey: token.proofKey,
                   ...(iterated ? { body: body.pieces, length: body.length } : { body })
                 })
                 : Effect.fail(new ProxyRefused({ code: "resource_changed" })),
@@ -116,9 +117,14 @@ export class ResourceProxy extends Context.Service<ResourceProxy, {
     )
 }
 
-/** RFC 6750 §3.1: a 401 is about the token, and a 403 is when its challenge says so. */
+/**
+ * RFC 6750 §3.1: a 401 is about the token, and a 403 is when its challenge says so. One that wants a nonce (RFC 9449 §9) is
+ * about neither the token nor the key.
+ */
 const verdictOf = ({ challenge, status }: ResourceResponse): Verdict =>
-  status === 401
+  status === 401 && challenge?.error === "use_dpop_nonce"
+    ? { _tag: "Unproved" }
+    : status === 401
     ? { _tag: "Rejected" }
     : status === 403 && challenge?.error === "insufficient_scope"
     ? { _tag: "Insufficient", scopes: challenge.scopes }

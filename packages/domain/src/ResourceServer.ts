@@ -34,6 +34,18 @@ export interface ResourceRequest {
   /** The length of an iterated body, where it is known. */
   readonly length?: number | undefined
   readonly accessToken: Redacted.Redacted
+  /** The key that the token is bound to: the request then carries a proof of its possession. */
+  readonly proofKey?: Redacted.Redacted | undefined
+}
+
+/** A request that its maker sends itself, and what it is to prove (RFC 9449 §4.2). */
+export interface ProofRequest {
+  readonly accessToken: Redacted.Redacted
+  readonly proofKey: Redacted.Redacted
+  readonly method: string
+  readonly url: URL
+  /** What the resource asked for (RFC 9449 §9). */
+  readonly nonce: string | undefined
 }
 
 /** What a resource answers, its body as it arrives. */
@@ -41,7 +53,7 @@ export interface ResourceResponse {
   readonly status: number
   /** Lower case, without cookies. */
   readonly headers: Readonly<Record<string, string>>
-  /** The Bearer challenge, where there is one (RFC 6750 §3). */
+  /** The Bearer or DPoP challenge, where there is one (RFC 6750 §3, RFC 9449 §7.1). */
   readonly challenge: { readonly error: string | undefined; readonly scopes: ReadonlyArray<string> } | undefined
   readonly body: Stream.Stream<Uint8Array, ResourceError>
 }
@@ -55,9 +67,12 @@ export class ResourceServer extends Context.Service<ResourceServer, {
   admits(resource: string): Effect.Effect<void, ResourceError>
   /**
    * Sends a request at most once and returns when the head of the answer is there. Follows nothing. Closing the scope
-   * ends the exchange; a body that breaks off fails and never ends well.
+   * ends the exchange; a body that breaks off fails and never ends well. A request that the resource did not look at for
+   * want of its nonce is made again with it, if its body is there.
    *
-   * @see RFC 6750 §2.1
+   * @see RFC 6750 §2.1, RFC 9449 §7.1, §9
    */
   send(request: ResourceRequest): Effect.Effect<ResourceResponse, ResourceError, Scope.Scope>
+  /** Signs the proof of one request (RFC 9449 §4.2). It says nothing of any other, and the key stays here. */
+  prove(request: ProofRequest): Effect.Effect<Redacted.Redacted>
 }>()("@valetkey/domain/ResourceServer") {}

@@ -88,7 +88,8 @@ export const ownedParameters: ReadonlyArray<string> = [
   "resource",
   "nonce",
   "request",
-  "request_uri"
+  "request_uri",
+  "dpop_jkt"
 ]
 
 /**
@@ -131,6 +132,11 @@ export const Quirks = Schema.Struct({
   resourceParameter: Schema.optionalKey(Schema.Boolean),
   /** Go on when the metadata names no `code_challenge_methods_supported`; the challenge is sent all the same. Default false. */
   assumePkceSupport: Schema.optionalKey(Schema.Boolean),
+  /**
+   * Bind tokens to a key that never leaves, and prove its possession with every request (RFC 9449). Default where the
+   * resource takes no other tokens.
+   */
+  proofOfPossession: Schema.optionalKey(Schema.Boolean),
   /** Use our client id metadata document where the authorization server reads such documents. Default true. */
   clientMetadataDocument: Schema.optionalKey(Schema.Boolean),
   /** Extra parameters of the authorization request, such as `prompt` or `access_type`. */

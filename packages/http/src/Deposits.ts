@@ -62,6 +62,7 @@ export const depositOf = (
   credentials: {
     refreshToken: payload.refreshToken,
     tokenType: payload.tokenType ?? "Bearer",
+    ...(payload.proofKey === undefined ? {} : { proofKey: payload.proofKey }),
     scopes: payload.scopes,
     ...(payload.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: payload.refreshExpiresAt }),
     ...(payload.account === undefined ? {} : { account: accountOf(payload.account) }),

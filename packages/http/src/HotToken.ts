@@ -75,9 +75,15 @@ export const make = (
                 // The long way renews it while nobody waits.
                 if (tokens.isDue(connection, now)) return Effect.undefined
                 return openAccessToken(cipher, connection).pipe(
-                  Effect.tap((token) => trail.used(key, token, { principal: kind, from })),
-                  Effect.tap(countRead),
-                  Effect.map((token) => ({ token, rules }))
+                  Effect.flatMap((token) =>
+                    // One that is bound to a key leaves with a proof or not at all.
+                    token.proofKey !== undefined ?
+                      Effect.undefined :
+                      trail.used(key, token, { principal: kind, from }).pipe(
+                        Effect.andThen(countRead),
+                        Effect.as({ token, rules })
+                      )
+                  )
                 )
               })
             )

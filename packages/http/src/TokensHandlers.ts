@@ -4,6 +4,7 @@ import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import type { AccessToken, AccessTokenError } from "@valetkey/domain/AccessToken"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { ProxyError } from "@valetkey/domain/ResourceProxy"
+import { ResourceServer } from "@valetkey/domain/ResourceServer"
 import type { ServerSlug } from "@valetkey/domain/Server"
 import { type ServerRules, Servers } from "@valetkey/domain/Servers"
 import { Duration, Effect } from "effect"
@@ -18,6 +19,7 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const accessTokens = yield* AccessTokens
     const servers = yield* Servers
+    const resources = yield* ResourceServer
     return handlers.handleAll({
       get: Effect.fnUntraced(function*({ params, payload }) {
         const key = yield* keyOf(params.server)
@@ -29,7 +31,15 @@ export const layer = HttpApiBuilder.group(
             : Duration.seconds(payload.minValiditySeconds),
           rejected: payload?.rejectedToken
         })
-        return viewOf(yield* Effect.catch(token, (error) => refusal(error, params.server)), rules)
+        const found = yield* Effect.catch(token, (error) => refusal(error, params.server))
+        const { proofKey } = found
+        const view = viewOf(found, rules)
+        if (proofKey === undefined) return view
+        if (payload?.proof === undefined) return yield* bound
+        const { method, nonce, url } = payload.proof
+        if (view.resource === undefined || !isBelow(view.resource, url)) return yield* misdirected
+        const { accessToken } = found
+        return { ...view, proof: yield* resources.prove({ accessToken, proofKey, method, url: new URL(url), nonce }) }
       })
     })
   })
@@ -39,6 +49,19 @@ const withheld = ApiProblem.of(
   "token_not_handed_out",
   "Access tokens of this server stay here; send the request through /v1/proxy/{server} instead"
 )
+
+const bound = ApiProblem.of(
+  "token_not_handed_out",
+  "Access tokens of this connection are bound to a key that stays here (RFC 9449); send the request through /v1/proxy/{server}, or name it in `proof`"
+)
+
+const misdirected = ApiProblem.of(
+  "token_not_handed_out",
+  "The token is not for the URL of `proof`; name a request to the server's resource"
+)
+
+/** Whether a URL is of the origin that a token is for. */
+const isBelow = (resource: string, url: string): boolean => new URL(resource).origin === new URL(url).origin
 
 const viewOf = (token: AccessToken, { resource }: ServerRules): TokenView => ({
   accessToken: token.accessToken,

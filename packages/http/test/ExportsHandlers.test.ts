@@ -5,7 +5,7 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import * as CanaryScan from "@valetkey/testing/CanaryScan"
 import { Deferred, Effect, Fiber, Redacted } from "effect"
-import { type Answer, type Caller, caller, connect, deposit, issue, layer, Script } from "./Harness.ts"
+import { type Answer, type Caller, caller, connect, deposit, issue, layer, proofKey, Script } from "./Harness.ts"
 
 const passphrase = () => Redacted.value(Canary.make("passphrase"))
 
@@ -37,6 +37,22 @@ const forget = (ada: Caller, server: string, generation: number) =>
   ada.post(`/v1/connections/${server}/forget`, { generation })
 
 describe("POST /v1/export", () => {
+  it.live("EXT-03 takes along the key that tokens are bound to, and a deposit brings it back", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const key = proofKey()
+      const [refreshToken, accessToken] = ["refresh", "access"].map(Canary.makeText)
+      const bound = deposit({ refreshToken, accessToken, tokenType: "DPoP", proofKey: key })
+      yield* ada.put("/v1/connections/mail", bound)
+      const secret = passphrase()
+      const first = yield* opened(yield* ada.post("/v1/export", { passphrase: secret }), secret)
+      const { server: _, ...archived } = first.connections[0]!
+      assert.deepInclude(archived, { refreshToken, accessToken, tokenType: "DPoP", proofKey: key })
+      yield* ada.put("/v1/connections/mail", { ...archived, replace: true })
+      const second = yield* opened(yield* ada.post("/v1/export", { passphrase: secret }), secret)
+      assert.deepStrictEqual(second.connections, first.connections)
+    }).pipe(Effect.provide(layer())))
+
   it.live(
     "LIFE-05 gives the caller's connections to who knows the passphrase, records each, and shows nobody a secret",
     () =>

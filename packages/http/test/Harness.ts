@@ -39,7 +39,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { SignJWT } from "jose/jwt/sign"
-import { randomBytes } from "node:crypto"
+import { generateKeyPairSync, randomBytes } from "node:crypto"
 import * as ApiKeyAuthenticator from "../src/ApiKeyAuthenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { PublicAddress } from "../src/PublicAddress.ts"
@@ -418,6 +418,13 @@ export const connect = Effect.fnUntraced(function*(ada: Caller, choice: Readonly
 })
 
 /** A body that deposits credentials. */
+/** A private key that tokens can be bound to. */
+export const proofKey = (): string => {
+  const jwk = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" })
+  Canary.register("proof_key", jwk.d!)
+  return JSON.stringify(jwk)
+}
+
 export const deposit = (over: Readonly<Record<string, unknown>> = {}) => ({
   tokenEndpoint: "https://as.example/token",
   clientId: "client-2",

@@ -15,7 +15,7 @@ import * as HotToken from "../src/HotToken.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { deposit, jwt, layerWorld, Script, sign } from "./Harness.ts"
+import { deposit, jwt, layerWorld, proofKey, Script, sign } from "./Harness.ts"
 
 /** Two listeners over one world: one with the short way, one without, and what the short way did with each request. */
 class Pair extends Context.Service<Pair, {
@@ -81,24 +81,28 @@ const ask = (server: Server, { body, headers, path = "/v1/connections/notes/toke
     return { status: response.status, headers: seen, json }
   })
 
-const connected = Effect.gen(function*() {
-  const pair = yield* Pair
-  const token = yield* Effect.promise(() => sign())
-  yield* Effect.promise(() =>
-    fetch(`http://127.0.0.1:${(pair.plain.address() as AddressInfo).port}/v1/connections/notes`, {
-      method: "PUT",
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-      body: JSON.stringify(
-        deposit({
-          accessToken: Canary.makeText("access"),
-          scopes: ["notes.read"],
-          expiresAt: new Date(Date.now() + 3_600_000).toISOString()
-        })
-      )
-    })
-  )
-  return { ...pair, token }
-})
+const connectedWith = (over: Readonly<Record<string, unknown>>) =>
+  Effect.gen(function*() {
+    const pair = yield* Pair
+    const token = yield* Effect.promise(() => sign())
+    yield* Effect.promise(() =>
+      fetch(`http://127.0.0.1:${(pair.plain.address() as AddressInfo).port}/v1/connections/notes`, {
+        method: "PUT",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: JSON.stringify(
+          deposit({
+            accessToken: Canary.makeText("access"),
+            scopes: ["notes.read"],
+            expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+            ...over
+          })
+        )
+      })
+    )
+    return { ...pair, token }
+  })
+
+const connected = connectedWith({})
 
 describe("HotToken", () => {
   it.live("answers a plain hit as the contract does, and leaves everything else to it", () =>
@@ -150,6 +154,14 @@ describe("HotToken", () => {
       assert.strictEqual((yield* Script).calls.filter((call) => call === "server.refresh").length, 1)
       assert.deepStrictEqual((yield* ask(hot, { token })).json, fresh.json)
       assert.strictEqual(taken.at(-1), "hit")
+    }).pipe(Effect.provide(layer)))
+
+  it.live("EXT-03 leaves a token that is bound to a key to the contract, which keeps it", () =>
+    Effect.gen(function*() {
+      const { hot, taken, token } = yield* connectedWith({ tokenType: "DPoP", proofKey: proofKey() })
+      const { json, status } = yield* ask(hot, { token })
+      assert.deepStrictEqual([status, json["code"]], [403, "token_not_handed_out"])
+      assert.strictEqual(taken.at(-1), "replayed")
     }).pipe(Effect.provide(layer)))
 
   it.live("leaves a token that is about to end to the contract, which has it renewed", () =>

@@ -3,7 +3,7 @@ import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { caller, connect, layer, Script, send } from "./Harness.ts"
+import { caller, connect, deposit, layer, proofKey, Script, send } from "./Harness.ts"
 
 describe("the token of a connection", () => {
   it.effect("API-15 is handed out with no-store, and refreshed when the caller saw it refused", () =>
@@ -22,6 +22,40 @@ describe("the token of a connection", () => {
       assert.strictEqual(fresh.json["generation"], 2)
       assert.notStrictEqual(fresh.json["accessToken"], first.json["accessToken"])
       assert.strictEqual((yield* send("GET", "/v1/connections/notes/token", { token: ada.token })).status, 404)
+    }).pipe(Effect.provide(layer())))
+
+  it.live("EXT-03 is worth nothing without the key that it is bound to, and comes with the proof of one request or not at all", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const [accessToken, key] = [Canary.makeText("access"), proofKey()]
+      const put = yield* ada.put(
+        "/v1/connections/mail",
+        deposit({ accessToken, tokenType: "DPoP", proofKey: key, resource: "https://mail.example/mcp" })
+      )
+      assert.strictEqual(put.status, 201, put.text)
+      const path = "/v1/connections/mail/token"
+      const url = "https://mail.example/mcp"
+      for (const body of [undefined, {}, { proof: { method: "GET", url: "https://evil.example/mcp" } }]) {
+        const refused = yield* ada.post(path, body)
+        assert.deepStrictEqual([refused.status, refused.json["code"]], [403, "token_not_handed_out"])
+        assert.notInclude(refused.text, accessToken)
+      }
+      for (const proof of [{ method: "get", url }, { method: "GET" }, { method: "GET", url, nonce: "a b" }]) {
+        assert.strictEqual((yield* ada.post(path, { proof })).status, 400)
+      }
+      const { json, text } = yield* ada.post(path, { proof: { method: "POST", url, nonce: "n-1" } })
+      assert.deepInclude(json, { accessToken, tokenType: "DPoP" })
+      const [head = "", claims = ""] = String(json["proof"]).split(".")
+      const read = (part: string) => JSON.parse(Buffer.from(part, "base64url").toString()) as Record<string, unknown>
+      assert.deepInclude(read(claims), { htm: "POST", htu: url, nonce: "n-1" })
+      assert.notProperty(read(head)["jwk"], "d")
+      assert.notInclude(text, String(JSON.parse(key).d))
+      // A deposit whose key is elsewhere is its holder's matter.
+      yield* ada.put("/v1/connections/odd", deposit({ accessToken, tokenType: "DPoP" }))
+      assert.deepInclude((yield* ada.post("/v1/connections/odd/token")).json, { accessToken, tokenType: "DPoP" })
+      for (const wrong of ["not a key", JSON.stringify({ kty: "oct", k: "AAAA" })]) {
+        assert.strictEqual((yield* ada.put("/v1/connections/bad", deposit({ proofKey: wrong }))).status, 400)
+      }
     }).pipe(Effect.provide(layer())))
 
   it.effect("says how to start when the person is needed again", () =>

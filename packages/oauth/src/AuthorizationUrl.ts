@@ -2,11 +2,12 @@ import type { AuthorizationRequest } from "@valetkey/domain/AuthorizationServer"
 import { ownedParameters } from "@valetkey/domain/Server"
 import { Redacted } from "effect"
 import { hash } from "node:crypto"
+import { thumbprintOf } from "./internal/proofs.ts"
 
 /**
  * Builds the authorization URL, each protocol parameter exactly once.
  *
- * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, OpenID Connect Core 1.0 §3.1.2.1
+ * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9449 §10, OpenID Connect Core 1.0 §3.1.2.1
  */
 export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   const url = new URL(request.authorizationEndpoint)
@@ -26,6 +27,8 @@ export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   query.set("code_challenge", codeChallenge(request.codeVerifier))
   query.set("code_challenge_method", "S256")
   if (request.nonce !== undefined) query.set("nonce", Redacted.value(request.nonce))
+  const thumbprint = request.proofKey && thumbprintOf(request.proofKey)
+  if (thumbprint !== undefined) query.set("dpop_jkt", thumbprint)
   if (request.resource !== undefined) query.set("resource", request.resource)
   url.search = query.toString()
   return Redacted.make(url.href)

@@ -29,11 +29,15 @@ export const table: Readonly<Record<string, "Terminal" | "Configuration" | "Tran
   invalid_target: "Configuration",
   incorrect_client_credentials: "Configuration",
   redirect_uri_mismatch: "Configuration",
+  // RFC 9449 §5
+  invalid_dpop_proof: "Configuration",
   invalid_client_id: "Configuration",
   bad_client_secret: "Configuration",
   server_error: "Transient",
   temporarily_unavailable: "Transient",
-  slow_down: "Transient"
+  slow_down: "Transient",
+  // RFC 9449 §8: asked for again after it was given
+  use_dpop_nonce: "Transient"
 }
 
 /** Classifies a request that got no answer: only one of which certainly no byte left may be made again. */

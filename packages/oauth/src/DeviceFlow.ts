@@ -65,9 +65,10 @@ export const authorize = (
 export const poll = (
   outbound: Outbound,
   grant: Grant,
-  { clientSecret, deviceCode, openid }: {
+  { clientSecret, deviceCode, openid, proofKey }: {
     readonly deviceCode: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
     readonly openid?: boolean | undefined
   }
 ): Effect.Effect<DeviceAnswer, RedemptionError> =>
@@ -75,6 +76,7 @@ export const poll = (
     redeem<Exclude<DeviceAnswer, { readonly _tag: "Granted" }>>(outbound, grant, clientSecret, {
       request: (as, client, auth, options) =>
         deviceCodeGrantRequest(as, client, auth, Redacted.value(deviceCode), options),
+      proofKey,
       idToken: openid === true ? "checked" : undefined,
       process: async (as, client, response, hasIdToken) => {
         const answer = await processDeviceCodeResponse(as, client, response)

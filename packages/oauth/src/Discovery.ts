@@ -35,7 +35,7 @@ export const discover = (
 
     // An issuer that is asked as its own resource speaks for itself; its host may describe resources that are others.
     const protectedResource = resource === issuer
-      ? { resource, authorizationServers: [], scopes: undefined, isProtected: false }
+      ? { resource, authorizationServers: [], scopes: undefined, bindsTokens: false, isProtected: false }
       : yield* ProtectedResource.find(outbound, resource)
     const named = yield* chooseIssuer(protectedResource.authorizationServers, issuer)
     const { origin } = new URL(resource)
@@ -64,6 +64,7 @@ export const discover = (
         ? {}
         : { authAlgorithms: found.token_endpoint_auth_signing_alg_values_supported }),
       ...(scopes === undefined ? {} : { scopes }),
+      ...(protectedResource.bindsTokens ? { bindsTokens: true } : {}),
       resource: protectedResource.resource
     }, found.issuer)
   })

@@ -26,6 +26,7 @@ export const exchange = (
     readonly codeVerifier: Redacted.Redacted
     readonly clientSecret: Redacted.Redacted | undefined
     readonly nonce?: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
   }
 ): Effect.Effect<Credentials, RedemptionError> => {
   const { grant, snapshot } = accepted.flow.authorization
@@ -44,6 +45,7 @@ export const exchange = (
         options
       )
     },
+    proofKey: secrets.proofKey,
     idToken: nonce === undefined ? undefined : "checked",
     process: async (as, client, response, hasIdToken) => {
       const answer = await processAuthorizationCodeResponse(

@@ -6,6 +6,7 @@ import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
 import type { Outbound } from "./internal/outbound.ts"
+import { makeProofs } from "./internal/proofs.ts"
 import * as Refreshing from "./Refreshing.ts"
 import * as Registration from "./Registration.ts"
 import * as Revocation from "./Revocation.ts"
@@ -30,7 +31,8 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         egress: yield* Egress,
         discovery: Duration.fromInputUnsafe(options.discovery ?? "10 seconds"),
         token: Duration.fromInputUnsafe(options.token ?? "30 seconds"),
-        revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds")
+        revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds"),
+        proofs: makeProofs()
       }
       return AuthorizationServer.of({
         discover: Effect.fn("OAuth.discover")((server) => Discovery.discover(outbound, server)),

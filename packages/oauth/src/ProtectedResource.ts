@@ -13,6 +13,8 @@ export interface ProtectedResource {
   /** Empty when the resource publishes no metadata. */
   readonly authorizationServers: ReadonlyArray<string>
   readonly scopes: ReadonlyArray<string> | undefined
+  /** Whether it takes tokens with proofs of possession alone (RFC 9728 §2, RFC 9449 §7.1). */
+  readonly bindsTokens: boolean
   /** Whether it answered 401 to a request without a token: it wants one, whatever it says of where to get it. */
   readonly isProtected: boolean
 }
@@ -26,6 +28,7 @@ export interface ProtectedResource {
 export const find = (outbound: Outbound, resource: string): Effect.Effect<ProtectedResource, DiscoveryError> =>
   Effect.gen(function*() {
     const { challenge, isProtected } = yield* probe(outbound, resource)
+    const isBound = challenge?.bound === true
     const challenged = challenge?.scope === undefined ? undefined : parseScopes(challenge.scope)
     for (const candidate of candidates(resource, challenge?.resourceMetadata)) {
       const document = yield* Effect.mapError(
@@ -41,10 +44,11 @@ export const find = (outbound: Outbound, resource: string): Effect.Effect<Protec
         resource: metadata.resource,
         authorizationServers: metadata.authorization_servers ?? [],
         scopes: challenged ?? parseScopes(metadata.scopes_supported?.join(" ") ?? ""),
+        bindsTokens: isBound || metadata.dpop_bound_access_tokens_required === true,
         isProtected
       }
     }
-    return { resource, authorizationServers: [], scopes: challenged, isProtected }
+    return { resource, authorizationServers: [], scopes: challenged, bindsTokens: isBound, isProtected }
   })
 
 /** Whether metadata for one resource speaks for another: the same origin, and a path at or above it. */
@@ -58,7 +62,8 @@ export const covers = (described: string, requested: string): boolean => {
 const ResourceMetadata = Schema.Struct({
   resource: HttpUrl,
   authorization_servers: Schema.optionalKey(Schema.Array(HttpUrl)),
-  scopes_supported: Schema.optionalKey(Schema.Array(Schema.String))
+  scopes_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  dpop_bound_access_tokens_required: Schema.optionalKey(Schema.Boolean)
 })
 const decode = Schema.decodeUnknownOption(ResourceMetadata)
 

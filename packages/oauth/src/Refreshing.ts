@@ -16,12 +16,17 @@ import { salvage } from "./TokenResponse.ts"
 export const refresh = (
   outbound: Outbound,
   grant: Grant,
-  secrets: { readonly refreshToken: Redacted.Redacted; readonly clientSecret: Redacted.Redacted | undefined }
+  secrets: {
+    readonly refreshToken: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+    readonly proofKey?: Redacted.Redacted | undefined
+  }
 ): Effect.Effect<Credentials, RedemptionError> =>
   redeem(outbound, grant, secrets.clientSecret, {
     request: async (as, client, auth, options) =>
       refreshTokenGrantRequest(as, client, auth, Redacted.value(secrets.refreshToken), options),
+    proofKey: secrets.proofKey,
     idToken: "claimed",
     process: (as, client, response) => processRefreshTokenResponse(as, client, response),
-    salvage: (answer, issuedAt) => salvage(answer, secrets.refreshToken, issuedAt)
+    salvage: (answer, issuedAt) => salvage(answer, secrets.refreshToken, issuedAt, secrets.proofKey !== undefined)
   })

@@ -3,8 +3,9 @@ import { ResourceError, type ResourceRequest, ResourceServer } from "@valetkey/d
 import { trustOf } from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import type { EgressError } from "@valetkey/egress/EgressError"
-import { Duration, Effect, Layer, Redacted, Stream } from "effect"
+import { Duration, Effect, Exit, Layer, Redacted, Scope, Stream } from "effect"
 import { parseChallenge } from "./internal/challenge.ts"
+import { makeProofs } from "./internal/proofs.ts"
 
 /** Deadlines of a request to a resource. There is no total one: what moves goes on. */
 export interface ResourceRequestsOptions {
@@ -24,44 +25,61 @@ export const layer = (options: ResourceRequestsOptions = {}): Layer.Layer<Resour
       const head = Duration.fromInputUnsafe(options.head ?? "2 minutes")
       const idle = Duration.fromInputUnsafe(options.idle ?? "2 minutes")
       const events = Duration.fromInputUnsafe(options.events ?? "1 hour")
+      const proofs = makeProofs()
+
+      /** How a request is authorized. A key that cannot sign is a defect: it was made here. */
+      const authorization = ({ accessToken, method, proofKey, url }: ResourceRequest) =>
+        proofKey === undefined
+          ? Effect.succeed({ authorization: Redacted.make(`Bearer ${Redacted.value(accessToken)}`) })
+          : Effect.promise(() => proofs.headers({ accessToken, proofKey, method, url }))
+
+      const once = Effect.fnUntraced(function*(request: ResourceRequest) {
+        const answer = yield* Effect.mapError(
+          egress.stream(
+            {
+              method: request.method,
+              url: request.url,
+              headers: { ...request.headers, ...(yield* authorization(request)) },
+              body: request.body,
+              length: request.length
+            },
+            {
+              trust: trustOf(request.url),
+              keepAlive: true,
+              headersTimeout: head,
+              idleTimeout: takesEvents(request) ? events : idle,
+              redirect: "response"
+            }
+          ),
+          errorOf
+        )
+        if (request.proofKey !== undefined) proofs.note(request.url.origin, answer.headers["dpop-nonce"])
+        const challenge = answer.status === 401 || answer.status === 403
+          ? yield* Effect.promise(() => parseChallenge(answer.headers["www-authenticate"]))
+          : undefined
+        return {
+          status: answer.status,
+          headers: answer.headers,
+          challenge: challenge && { error: challenge.error, scopes: parseScopes(challenge.scope ?? "") ?? [] },
+          body: Stream.mapError(answer.body, errorOf)
+        }
+      })
+
       return ResourceServer.of({
         admits: (resource) => Effect.mapError(egress.admits(resource, trustOf(resource)), errorOf),
+        prove: (request) => Effect.map(Effect.promise(() => proofs.headers(request)), ({ dpop }) => dpop),
         send: Effect.fnUntraced(function*(request) {
-          const answer = yield* Effect.mapError(
-            egress.stream(
-              {
-                method: request.method,
-                url: request.url,
-                headers: {
-                  ...request.headers,
-                  authorization: Redacted.make(`Bearer ${Redacted.value(request.accessToken)}`)
-                },
-                body: request.body,
-                length: request.length
-              },
-              {
-                trust: trustOf(request.url),
-                keepAlive: true,
-                headersTimeout: head,
-                idleTimeout: takesEvents(request) ? events : idle,
-                redirect: "response"
-              }
-            ),
-            errorOf
-          )
-          const challenge = answer.status === 401 || answer.status === 403
-            ? yield* Effect.promise(() => parseChallenge(answer.headers["www-authenticate"]))
-            : undefined
-          return {
-            status: answer.status,
-            headers: answer.headers,
-            challenge: challenge && { error: challenge.error, scopes: parseScopes(challenge.scope ?? "") ?? [] },
-            body: Stream.mapError(answer.body, errorOf)
-          }
+          const attempt = yield* Scope.fork(yield* Effect.scope)
+          const first = yield* Scope.provide(once(request), attempt)
+          if (first.challenge?.error !== "use_dpop_nonce" || isIterated(request)) return first
+          yield* Scope.close(attempt, Exit.void)
+          return yield* once(request)
         })
       })
     })
   )
+
+const isIterated = ({ body }: ResourceRequest): boolean => body !== undefined && !(body instanceof Uint8Array)
 
 const takesEvents = ({ headers }: ResourceRequest): boolean => /\btext\/event-stream\b/i.test(headers["accept"] ?? "")
 

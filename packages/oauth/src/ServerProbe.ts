@@ -6,6 +6,7 @@ import { Duration, Effect, Result } from "effect"
 import * as Discovery from "./Discovery.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import { type Finding, judge } from "./internal/probeFindings.ts"
+import { makeProofs } from "./internal/proofs.ts"
 import { type Asked, make as recorded } from "./internal/recordedEgress.ts"
 import * as IssuerMetadata from "./IssuerMetadata.ts"
 import * as ProtectedResource from "./ProtectedResource.ts"
@@ -46,7 +47,13 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
   Effect.gen(function*() {
     const { asked, egress } = recorded(yield* Egress)
     const deadline = Duration.fromInputUnsafe(options.deadline ?? "5 seconds")
-    const outbound: Outbound = { egress, discovery: deadline, token: deadline, revocation: deadline }
+    const outbound: Outbound = {
+      egress,
+      discovery: deadline,
+      token: deadline,
+      revocation: deadline,
+      proofs: makeProofs()
+    }
     const report = (rest: Omit<ProbeReport, "url" | "asked">): ProbeReport => ({ url, ...rest, asked })
 
     const protectedResource = yield* Effect.result(ProtectedResource.find(outbound, url))

@@ -62,16 +62,16 @@ export const errorOf = ({ members }: TokenAnswer): string | undefined => {
 /**
  * The same answer as a strict one: every member well-formed or left out, ready for oauth4webapi to check what remains.
  *
- * Undefined when the access token is missing or of another type than Bearer, or when a token holds what cannot be sent in
- * a header. An ID token is left out unless it was asked for: nothing here would believe it.
+ * Undefined when the access token is missing or of another type than Bearer, or DPoP where a proof was sent, or when a token
+ * holds what cannot be sent in a header. An ID token is left out unless it was asked for: nothing here would believe it.
  */
 export const normalize = (
   answer: TokenAnswer,
-  asked: { readonly idToken: boolean } = { idToken: false }
+  asked: { readonly idToken: boolean; readonly bound?: boolean } = { idToken: false }
 ): Response | undefined => {
   const { access_token, expires_in, refresh_token, scope, token_type } = answer.members ?? {}
   if (!isAccessToken(access_token)) return undefined
-  const tokenType = bearer(token_type)
+  const tokenType = usable(token_type, asked.bound === true)
   if (tokenType === undefined) return undefined
   const refreshToken = refresh_token === null || refresh_token === "" ? undefined : refresh_token
   if (refreshToken !== undefined && !isRefreshToken(refreshToken)) return undefined
@@ -97,11 +97,12 @@ export const hasIdToken = ({ members }: TokenAnswer): boolean =>
 export const salvage = (
   answer: TokenAnswer,
   redeemed: Redacted.Redacted,
-  issuedAt: DateTime.Utc
+  issuedAt: DateTime.Utc,
+  bound = false
 ): Credentials | undefined => {
   const { members = {} } = answer
   const { access_token, refresh_token, scope, token_type } = members
-  const tokenType = bearer(token_type)
+  const tokenType = usable(token_type, bound)
   if (isAccessToken(access_token) || tokenType === undefined) return undefined
   if (!isRefreshToken(refresh_token) || refresh_token === Redacted.value(redeemed)) return undefined
   return {
@@ -126,7 +127,7 @@ export const toCredentials = (
 ): Credentials => ({
   accessToken: Redacted.make(response.access_token),
   refreshToken: response.refresh_token === undefined ? undefined : Redacted.make(response.refresh_token),
-  tokenType: "Bearer",
+  tokenType: response.token_type === "dpop" ? "DPoP" : "Bearer",
   scopes: scopes(response.scope),
   issuedAt,
   expiresAt: expiryOf(response.expires_in, issuedAt, dialect?.accessTokenLifetime),
@@ -146,10 +147,12 @@ const isAccessToken = (value: unknown): value is string => typeof value === "str
 
 const isRefreshToken = (value: unknown): value is string => typeof value === "string" && /^[\x20-\x7E]+$/.test(value)
 
-/** The type of a token that can be used. One of another type is not ours to use: no proof of possession was sent. */
-const bearer = (value: unknown): string | undefined => {
+/** The type of a token that can be used: Bearer, or DPoP where a proof was sent (RFC 9449 §5). No other is ours to use. */
+const usable = (value: unknown, bound: boolean): string | undefined => {
   const type = value === undefined || value === null || value === "" ? "Bearer" : value
-  return typeof type === "string" && type.toLowerCase() === "bearer" ? type : undefined
+  return typeof type === "string" && (type.toLowerCase() === "bearer" || bound && type.toLowerCase() === "dpop")
+    ? type
+    : undefined
 }
 
 const members = (contentType: string, text: string): TokenAnswer["members"] => {

@@ -24,6 +24,8 @@ export interface Options {
   /** Resources a token may be asked for; every one when absent. */
   readonly resources?: ReadonlyArray<string>
   readonly requirePushedAuthorizationRequests?: boolean
+  /** Wants its nonce in every proof of possession (RFC 9449 §8). */
+  readonly requireDpopNonce?: boolean
   /** Members of its metadata that say something else than it would. */
   readonly metadata?: Readonly<Record<string, unknown>>
   /** Where a client id metadata document is fetched, by client id: lets an https client id be served from loopback. */
@@ -266,6 +268,11 @@ const configuration = (
       successSource: devicePage
     },
     clientCredentials: { enabled: true },
+    dPoP: {
+      enabled: true,
+      nonceSecret: randomBytes(32),
+      requireNonce: () => options.requireDpopNonce === true
+    },
     pushedAuthorizationRequests: {
       enabled: true,
       requirePushedAuthorizationRequests: options.requirePushedAuthorizationRequests ?? false

@@ -13,6 +13,7 @@ import type { CallbackPlace, FlowOwner } from "../Flows.ts"
 import { type ClaimedFlow, FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
 import type { StoreError } from "../StoreError.ts"
+import { unbind } from "./boundSecrets.ts"
 import { equalInConstantTime } from "./constantTime.ts"
 import { completionCodeOf, nonceOf } from "./derivations.ts"
 import type { Listeners } from "./listeners.ts"
@@ -93,7 +94,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     if (Result.isFailure(accepted)) return undefined
     const code = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), held)
     if (!equalInConstantTime(Redacted.value(code), Redacted.value(accepted.success.code))) return undefined
-    const completionCode = completionCodeOf(entropy, yield* openVerifier(flow))
+    const completionCode = completionCodeOf(entropy, (yield* openVerifier(flow)).secret)
     // A replica of the version before has made up another one.
     return entropy.digest(completionCode) === completionHash
       ? onward(flow, { completion_code: Redacted.value(completionCode) })
@@ -151,7 +152,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
   /** Holds the code, sealed, and gives what the browser takes to the embedding application. */
   const hold = Effect.fnUntraced(function*({ code, flow }: CallbackAccepted) {
     const held = yield* Effect.gen(function*() {
-      const completionCode = completionCodeOf(entropy, yield* openVerifier(flow))
+      const completionCode = completionCodeOf(entropy, (yield* openVerifier(flow)).secret)
       const sealed = yield* cipher.seal(sealContext(flow.key.tenant, flow.id, "authorization_code"), code)
       const completionHash = entropy.digest(completionCode)
       return (yield* flows.hold(flow.id, flow.fence, { code: sealed, completionHash, ttl: holding }))
@@ -222,14 +223,15 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
   }
 
   const openVerifier = ({ authorization: { codeVerifier }, id, key }: ClaimedFlow) =>
-    cipher.open(sealContext(key.tenant, id, "code_verifier"), codeVerifier)
+    Effect.map(cipher.open(sealContext(key.tenant, id, "code_verifier"), codeVerifier), unbind)
 
   const openSecrets = Effect.fnUntraced(function*(flow: ClaimedFlow) {
     const { clientSecret } = flow.authorization
     const { tenant } = flow.key
-    const verifier = yield* openVerifier(flow)
+    const { proofKey, secret: verifier } = yield* openVerifier(flow)
     return {
       codeVerifier: verifier,
+      proofKey,
       nonce: flow.authorization.snapshot.openid === true ? nonceOf(entropy, verifier) : undefined,
       clientSecret: clientSecret === undefined
         ? undefined

@@ -45,10 +45,10 @@ export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork }: 
   }
 
   /** The one request. */
-  const ask = ({ grant }: Connection, { authority, clientSecret, refreshToken }: RefreshSecrets) =>
+  const ask = ({ grant }: Connection, { authority, clientSecret, proofKey, refreshToken }: RefreshSecrets) =>
     refreshToken === undefined
       ? server.obtain(grant, { authority, clientSecret })
-      : server.refresh(grant, { clientSecret, refreshToken })
+      : server.refresh(grant, { clientSecret, proofKey, refreshToken })
 
   const send = ({ connection, secrets }: Redemption) =>
     ask(connection, secrets).pipe(

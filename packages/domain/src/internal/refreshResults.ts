@@ -1,5 +1,5 @@
 import { Effect, Redacted } from "effect"
-import { type AccessToken, type AccessTokenError, destinationOf, TokenError } from "../AccessToken.ts"
+import { type AccessToken, type AccessTokenError, destinationOf, isBound, TokenError } from "../AccessToken.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
 import { type Connection, Generation } from "../Connection.ts"
@@ -82,7 +82,8 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
     const merged = grant.unattended === undefined
       ? mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
       : { ...answer, refreshToken: undefined, scopes: answer.scopes ?? grant.unattended.scopes }
-    const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, merged)
+    const { proofKey } = secrets
+    const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, { ...merged, proofKey })
     const entry = { id: yield* entropy.id, key, epoch, redeemed: generation, credentials, grant, clientSecret }
     const spooled = yield* append(entry)
     yield* Checkpoint.reach("refresh.before_commit")
@@ -92,6 +93,7 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
     const token: AccessToken = {
       accessToken: merged.accessToken,
       tokenType: merged.tokenType,
+      ...(proofKey !== undefined && isBound(merged.tokenType) ? { proofKey } : {}),
       expiresAt: merged.expiresAt,
       scopes: merged.scopes,
       generation: next,

@@ -8,6 +8,7 @@ import { type Connection, isRenewable, sealContext } from "../Connection.ts"
 import { ServerStore } from "../ServerStore.ts"
 import { openAccount } from "./accounts.ts"
 import { makeAuthorities, type Renew } from "./authorities.ts"
+import { unbind } from "./boundSecrets.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
 
 /** What one redemption needs in clear. */
@@ -17,6 +18,8 @@ export interface RefreshSecrets {
   /** On whose word a token is asked for where there is no refresh token. */
   readonly authority: Authority
   readonly clientSecret: Redacted.Redacted | undefined
+  /** The key that the refresh token is bound to, where it is. */
+  readonly proofKey: Redacted.Redacted | undefined
   /** Whose the credentials are, where that is known. */
   readonly account: Account | undefined
 }
@@ -38,11 +41,13 @@ export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
     }
     // Sealing must work as well: a token that cannot be stored must not be redeemed.
     yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
+    const refreshToken = credentials.refreshToken === undefined
+      ? undefined
+      : unbind(yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken))
     return {
       account: yield* openAccount(cipher, connection),
-      refreshToken: credentials.refreshToken === undefined
-        ? undefined
-        : yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken),
+      refreshToken: refreshToken?.secret,
+      proofKey: refreshToken?.proofKey,
       authority: yield* authorityOf(connection),
       clientSecret: yield* clientSecretOf(connection)
     }

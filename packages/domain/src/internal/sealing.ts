@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import type { Cipher, CipherError } from "../Cipher.ts"
 import { type ConnectionKey, type Epoch, sealContext, type SealedCredentials } from "../Connection.ts"
 import type { Credentials } from "../Credentials.ts"
+import { bind } from "./boundSecrets.ts"
 
 /** Seals the secrets of credentials for one generation of a connection. */
 export const sealCredentials = Effect.fnUntraced(function*(
@@ -11,11 +12,14 @@ export const sealCredentials = Effect.fnUntraced(function*(
 ): Effect.fn.Return<SealedCredentials, CipherError> {
   const accessToken = yield* cipher.seal(
     sealContext(row.key, row.epoch, "access_token", row.generation),
-    credentials.accessToken
+    bind(credentials.accessToken, credentials.proofKey)
   )
   const refreshToken = credentials.refreshToken === undefined
     ? undefined
-    : yield* cipher.seal(sealContext(row.key, row.epoch, "refresh_token", row.generation), credentials.refreshToken)
+    : yield* cipher.seal(
+      sealContext(row.key, row.epoch, "refresh_token", row.generation),
+      bind(credentials.refreshToken, credentials.proofKey)
+    )
   return {
     accessToken,
     ...(refreshToken === undefined ? {} : { refreshToken }),

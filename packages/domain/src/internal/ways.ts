@@ -29,6 +29,7 @@ import { RegistrationStore } from "../RegistrationStore.ts"
 import type { Server } from "../Server.ts"
 import { StateTags } from "../StateTags.ts"
 import type { StoreError } from "../StoreError.ts"
+import { bind } from "./boundSecrets.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import { nonceOf } from "./derivations.ts"
@@ -167,6 +168,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     if (authorizationEndpoint === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
+    const proofKey = yield* proofKeyOf(server, metadata)
     const account = accountOf(server, client, scopes)
     const resource = resourceOf(server, metadata)
     const authorizationUrl: Redacted.Redacted = yield* authorizationServer.authorizationUrl({
@@ -179,6 +181,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       state,
       codeVerifier,
       ...(account.openid === true ? { nonce: nonceOf(entropy, codeVerifier) } : {}),
+      proofKey,
       parameters: server.quirks.authorizationParameters ?? {}
     })
     // An embedding application binds the person by itself, with the completion code.
@@ -199,7 +202,10 @@ export const makeWays = Effect.fnUntraced(function*(options: {
         grant: grantOf(server, metadata, client, resource),
         stateHash: entropy.digest(state),
         context,
-        codeVerifier: yield* cipher.seal(sealContext(key.tenant, id, "code_verifier"), codeVerifier),
+        codeVerifier: yield* cipher.seal(
+          sealContext(key.tenant, id, "code_verifier"),
+          bind(codeVerifier, proofKey)
+        ),
         ...(yield* sealedSecret(destination, client))
       },
       ticket: offer && {
@@ -244,7 +250,10 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       frozen: {
         snapshot: { verificationUri, scopes, resource: server.resource, ...accountOf(server, client, scopes) },
         grant: grantOf(server, metadata, client, resource),
-        deviceCode: yield* cipher.seal(sealContext(key.tenant, id, "device_code"), deviceCode),
+        deviceCode: yield* cipher.seal(
+          sealContext(key.tenant, id, "device_code"),
+          bind(deviceCode, yield* proofKeyOf(server, metadata))
+        ),
         ...(yield* sealedSecret(destination, client)),
         interval,
         expiresIn
@@ -253,6 +262,10 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     }
     return way
   })
+
+  /** A key for this connection alone, where its tokens are to be bound to one. */
+  const proofKeyOf = ({ quirks }: Server, { bindsTokens }: AuthorizationServerMetadata) =>
+    quirks.proofOfPossession ?? bindsTokens === true ? entropy.signingKey : Effect.undefined
 
   const sealedSecret = Effect.fnUntraced(function*({ id, key }: Destination, { clientSecret }: Client) {
     return clientSecret === undefined

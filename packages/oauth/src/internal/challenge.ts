@@ -2,6 +2,8 @@ import { processRevocationResponse, WWWAuthenticateChallengeError } from "oauth4
 
 /** What a 401 or 403 says about where to get a token. */
 export interface Challenge {
+  /** Whether no scheme but that of proofs of possession is offered (RFC 9449 §7.1). */
+  readonly bound: boolean
   readonly resourceMetadata: string | undefined
   readonly scope: string | undefined
   /** RFC 6750 §3.1. */
@@ -31,6 +33,7 @@ export const parseChallenge = async (header: string | undefined): Promise<Challe
     return challenge === undefined
       ? undefined
       : {
+        bound: bearer.every(({ scheme }) => scheme === "dpop"),
         resourceMetadata: challenge.parameters.resource_metadata,
         scope: challenge.parameters.scope,
         error: challenge.parameters.error

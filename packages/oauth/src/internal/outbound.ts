@@ -4,6 +4,7 @@ import type { Egress, EgressOptions } from "@valetkey/egress/Egress"
 import { asFetch } from "@valetkey/egress/EgressFetch"
 import type { Duration } from "effect"
 import { allowInsecureRequests, customFetch } from "oauth4webapi"
+import type { Proofs } from "./proofs.ts"
 
 /** The guarded client, with the deadline of each kind of request. */
 export interface Outbound {
@@ -11,6 +12,7 @@ export interface Outbound {
   readonly discovery: Duration.Duration
   readonly token: Duration.Duration
   readonly revocation: Duration.Duration
+  readonly proofs: Proofs
 }
 
 /** Options of one guarded request; `origin` is the URL that led to it and decides what it may reach. */

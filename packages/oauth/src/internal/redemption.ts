@@ -9,6 +9,7 @@ import {
   type AuthorizationServer,
   type Client,
   type ClientAuth,
+  type DPoPHandle,
   getValidatedIdTokenClaims,
   type TokenEndpointRequestOptions,
   type TokenEndpointResponse
@@ -33,6 +34,8 @@ export interface Redemption<Other = never> {
     response: Response,
     hasIdToken: boolean
   ): Promise<TokenEndpointResponse>
+  /** The key whose possession the request proves (RFC 9449 §5). */
+  readonly proofKey?: Redacted.Redacted | undefined
   /** What becomes of an ID token: checked by `process`, read for what it claims, or dropped, which is the default. */
   readonly idToken?: "checked" | "claimed" | undefined
   /** What to keep of a success without a usable access token. */
@@ -48,12 +51,16 @@ export interface Posted {
   readonly answer: TokenAnswer
 }
 
-/** Posts one token request, at most once, and reads the answer, whatever it says. */
+/**
+ * Posts one token request, at most once, and reads the answer, whatever it says. A server that wants its nonce in the proof
+ * has looked at nothing else, and is asked again with it, once (RFC 9449 §8).
+ */
 export const post = (
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  request: Redemption["request"]
+  request: Redemption["request"],
+  proofKey?: Redacted.Redacted
 ): Effect.Effect<Posted, RedemptionError> =>
   Effect.gen(function*() {
     const auth = yield* clientAuthentication(grant.authMethod, clientSecret)
@@ -69,26 +76,29 @@ export const post = (
       id_token_signing_alg_values_supported: [...IdToken.signingAlgorithms]
     }
     const client: Client = { client_id: grant.clientId }
-    const answer = yield* Effect.tryPromise({
-      try: async (signal) =>
-        unwrap(
-          await read(
-            await request(as, client, auth, {
-              ...requestOptions({
-                egress: outbound.egress,
-                endpoint: grant.tokenEndpoint,
-                origin: grant.resource ?? grant.tokenEndpoint,
-                deadline: outbound.token,
-                signal,
-                body: grant.dialect?.requestBody
-              }),
-              ...(grant.resource === undefined ? {} : { additionalParameters: { resource: grant.resource } })
-            })
-          ),
-          grant.dialect
-        ),
+    const handle = yield* handleOf(outbound, proofKey)
+    const { origin } = new URL(grant.tokenEndpoint)
+    const ask = Effect.tryPromise({
+      try: async (signal) => {
+        const response = await request(as, client, auth, {
+          ...requestOptions({
+            egress: outbound.egress,
+            endpoint: grant.tokenEndpoint,
+            origin: grant.resource ?? grant.tokenEndpoint,
+            deadline: outbound.token,
+            signal,
+            body: grant.dialect?.requestBody
+          }),
+          ...(handle === undefined ? {} : { DPoP: handle }),
+          ...(grant.resource === undefined ? {} : { additionalParameters: { resource: grant.resource } })
+        })
+        if (handle !== undefined) outbound.proofs.note(origin, response.headers.get("dpop-nonce"))
+        return unwrap(await read(response), grant.dialect)
+      },
       catch: unanswered
     })
+    const first = yield* ask
+    const answer = handle !== undefined && errorOf(first) === "use_dpop_nonce" ? yield* ask : first
     yield* noteSkew(answer.date)
     return { as, client, answer }
   })
@@ -108,11 +118,12 @@ export const redeem = <Other = never>(
   outbound: Outbound,
   grant: Grant,
   clientSecret: Redacted.Redacted | undefined,
-  { idToken, process, refusal, request, salvage }: Redemption<Other>
+  { idToken, process, proofKey, refusal, request, salvage }: Redemption<Other>
 ): Effect.Effect<Credentials | Other, RedemptionError> =>
   Effect.gen(function*() {
     const issuedAt = yield* DateTime.now
-    const { answer, as, client } = yield* post(outbound, grant, clientSecret, request)
+    const { answer, as, client } = yield* post(outbound, grant, clientSecret, request, proofKey)
+    const kept = proofKey === undefined ? {} : { proofKey }
     const error = errorOf(answer)
     const meaning = error === undefined ? undefined : refusal?.(error, answer)
     if (meaning !== undefined) return meaning
@@ -120,10 +131,10 @@ export const redeem = <Other = never>(
     const isIdentity = grant.keeps === "id_token"
     const isChecked = (idToken === "checked" || isIdentity) && hasIdToken(answer)
     const claimed = idToken === "claimed" ? accountIn(IdToken.claimedAccount(answer.members?.["id_token"])) : {}
-    const strict = isSuccess ? normalize(answer, { idToken: isChecked }) : undefined
+    const strict = isSuccess ? normalize(answer, { idToken: isChecked, bound: proofKey !== undefined }) : undefined
     if (strict === undefined) {
       const saved = isSuccess ? salvage?.(answer, issuedAt) : undefined
-      if (saved !== undefined) return { ...saved, ...claimed }
+      if (saved !== undefined) return { ...saved, ...claimed, ...kept }
       return yield* refusedBy(answer)
     }
     const accepted = yield* Effect.tryPromise({
@@ -140,8 +151,24 @@ export const redeem = <Other = never>(
       ...credentials,
       ...(isIdentity ? IdToken.inPlaceOfAccess(accepted.id_token, claims, issuedAt) : {}),
       ...claimed,
-      ...checked
+      ...checked,
+      ...kept
     }
+  })
+
+/** What signs the proofs of a key. */
+const handleOf = (
+  { proofs }: Outbound,
+  proofKey: Redacted.Redacted | undefined
+): Effect.Effect<DPoPHandle | undefined, RedemptionError> =>
+  proofKey === undefined ? Effect.undefined : Effect.tryPromise({
+    try: () => proofs.handle(proofKey),
+    // What the platform throws may hold the key.
+    catch: () =>
+      new RedemptionError({
+        reason: RedemptionFailure.cases.Configuration.make({ error: "invalid_dpop_proof" }),
+        cause: new Error("The key of the connection cannot sign; nothing was sent")
+      })
   })
 
 const accountIn = (account: Account | undefined) => account === undefined ? {} : { account }

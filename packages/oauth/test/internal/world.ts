@@ -91,6 +91,7 @@ export const consent = (
     readonly redirectUri?: string
     /** Who signs in; asks for an ID token. */
     readonly login?: string
+    readonly proofKey?: Redacted.Redacted
   } = {}
 ) =>
   Effect.gen(function*() {
@@ -112,6 +113,7 @@ export const consent = (
       state,
       codeVerifier,
       nonce,
+      proofKey: client.proofKey,
       parameters: {}
     })
     const callback = yield* UserAgent.make(client).callbackUrl(Redacted.value(url), uri)
