@@ -11,9 +11,9 @@ export const problems = (tarball: Tarball): ReadonlyArray<string> => [
 ]
 
 // Only what a consumer can use: code, declarations, their maps, the sources the maps point to, documents,
-// and the vectors of a published format.
+// the vectors of a published format, and presets, which are data.
 const expected =
-  /^(package\.json|README\.md|FORMAT\.md|LICENSE|CHANGELOG\.md|test\/vectors\/[\w.-]+\.json|src\/[\w./-]+\.ts|(bin|dist)\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
+  /^(package\.json|README\.md|FORMAT\.md|LICENSE|CHANGELOG\.md|test\/vectors\/[\w.-]+\.json|(src|dist)\/presets\/[\w.-]+\.json|src\/[\w./-]+\.ts|(bin|dist)\/[\w./-]+\.(c?js|d\.c?ts)(\.map)?)$/
 const unwanted = /(^|\/)(test(?!\/vectors\/)|tests|fixtures)\/|\.(test|spec)\.|vitest|tsbuildinfo|(^|\/)\.env/
 
 const strangers = ({ files }: Tarball): Array<string> =>
