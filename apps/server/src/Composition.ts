@@ -15,6 +15,7 @@ import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Instance } from "@valetkey/domain/Instance"
 import * as InstanceGuard from "@valetkey/domain/InstanceGuard"
 import { KeyRotation } from "@valetkey/domain/KeyRotation"
+import { Renewer } from "@valetkey/domain/Renewer"
 import { ResourceProxy } from "@valetkey/domain/ResourceProxy"
 import { Revocations } from "@valetkey/domain/Revocations"
 import * as RollbackAlarm from "@valetkey/domain/RollbackAlarm"
@@ -89,9 +90,13 @@ const layerUseCases = (settings: Settings) =>
     Housekeeping.layerSchedule(),
     Tenants.layerSchedule(),
     DevicePoller.layerSchedule(),
+    Renewer.layerSchedule(),
     layerProxy(settings)
   ).pipe(
     Layer.provideMerge(InstanceGuard.layerDevicePoller.pipe(Layer.provide(DevicePoller.layer))),
+    Layer.provideMerge(InstanceGuard.layerRenewer.pipe(
+      Layer.provide(Renewer.layer({ ahead: settings.refreshAhead, usedWithin: settings.refreshUsedWithin }))
+    )),
     Layer.provideMerge(InstanceGuard.layerHousekeeping.pipe(Layer.provide(Housekeeping.layer))),
     Layer.provideMerge(
       Layer.mergeAll(

@@ -2,6 +2,7 @@ import { type Environment, type Home, locate } from "@valetkey/client/Home"
 import { flowTtl } from "@valetkey/domain/Flows"
 import type { RedemptionCap } from "@valetkey/domain/Pacing"
 import { refreshAhead } from "@valetkey/domain/RefreshAhead"
+import { usedWithin } from "@valetkey/domain/Renewal"
 import { receiptRetention } from "@valetkey/domain/Revocations"
 import { parseEndpoints } from "@valetkey/egress/AddressPolicy"
 import { Config, ConfigProvider, Duration, Effect, Option, Redacted, Result, Schema } from "effect"
@@ -83,6 +84,7 @@ interface Common {
   readonly redemptionCaps: ReadonlyArray<RedemptionCap>
   readonly workloadTokens: ReadonlyArray<WorkloadFile>
   readonly refreshAhead: Duration.Duration
+  readonly refreshUsedWithin: Duration.Duration
   readonly flowTtl: Duration.Duration
   /** Whether people may consent on another device. */
   readonly deviceFlow: boolean
@@ -123,6 +125,7 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
       redemptionCaps: (yield* optional("VALETKEY_REDEMPTION_CAPS", parsed(parseCaps))) ?? [],
       workloadTokens: (yield* optional("VALETKEY_WORKLOAD_TOKENS", parsed(parseWorkloads))) ?? [],
       refreshAhead: (yield* optional("VALETKEY_REFRESH_AHEAD", parsed(parseAhead))) ?? refreshAhead,
+      refreshUsedWithin: (yield* optional("VALETKEY_REFRESH_USED_WITHIN", parsed(parsePatience))) ?? usedWithin,
       flowTtl: (yield* optional("VALETKEY_FLOW_TTL", parsed(parseTtl))) ?? flowTtl,
       deviceFlow: (yield* optional("VALETKEY_DEVICE_FLOW", Config.Boolean)) ?? true,
       auditRetention: (yield* optional("VALETKEY_AUDIT_RETENTION", parsed(parseRetention))) ?? Duration.days(365),

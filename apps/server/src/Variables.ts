@@ -171,6 +171,12 @@ export const variables = [
     "How long before its end a token that is asked for is renewed behind the scenes, at most a fifth of its lifetime; 0s: never."
   ),
   define(
+    "VALETKEY_REFRESH_USED_WITHIN",
+    "2d",
+    "a duration of 0 seconds to 30 days, such as 12h or 7d",
+    "How long after its last use a connection is renewed although nobody reads it; 0s: never. A server's refreshAhead decides otherwise."
+  ),
+  define(
     "VALETKEY_FLOW_TTL",
     "10m",
     "a duration of 1 second to 1 hour, such as 600s or 10m",

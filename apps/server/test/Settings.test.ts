@@ -54,6 +54,7 @@ const wrong: Readonly<Record<string, ReadonlyArray<string>>> = {
   ],
   VALETKEY_WORKLOAD_TOKENS: ["hunter2", "hunter2=/a", "a/b=hunter2", "a/B=/hunter2", "a/b=/hunter2,a/b=/c"],
   VALETKEY_REFRESH_AHEAD: ["hunter2", "2h", "-1s", "5"],
+  VALETKEY_REFRESH_USED_WITHIN: ["hunter2", "31d", "-1s", "5"],
   VALETKEY_FLOW_TTL: ["hunter2", "0s", "2h", "-1s"],
   VALETKEY_LOG_FORMAT: ["hunter2"],
   VALETKEY_LOG_LEVEL: ["hunter2"],
@@ -82,6 +83,7 @@ describe("settings", () => {
         VALETKEY_REDEMPTION_CAPS: "https://AS.example/=50, https://b.example/t/token?x=1=3",
         VALETKEY_WORKLOAD_TOKENS: "acme/cluster=/run/secrets/a=b, other/cluster=/run/secrets/c",
         VALETKEY_REFRESH_AHEAD: "90s",
+        VALETKEY_REFRESH_USED_WITHIN: "12h",
         VALETKEY_FLOW_TTL: "90 seconds"
       })
       if (settings.profile !== "server") return assert.fail("not the server profile")
@@ -98,6 +100,7 @@ describe("settings", () => {
         { tenant: "other", name: "cluster", path: "/run/secrets/c" }
       ])
       assert.strictEqual(Duration.toMillis(settings.refreshAhead), 90_000)
+      assert.strictEqual(Duration.toHours(settings.refreshUsedWithin), 12)
       assert.strictEqual(Duration.toMillis(settings.flowTtl), 90_000)
       assert.strictEqual(Redacted.value(settings.databaseUrl), server.DATABASE_URL)
       assert.notInclude(JSON.stringify(settings), "0123456789abcdef")

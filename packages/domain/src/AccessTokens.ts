@@ -47,6 +47,11 @@ export class AccessTokens extends Context.Service<AccessTokens, {
    * that is about to end is handed out all the same, and renewed by the same refresh while nobody waits.
    */
   get(key: ConnectionKey, demand?: TokenDemand): Effect.Effect<AccessToken, AccessTokenError>
+  /**
+   * Renews these very credentials, however long they are good for: a refresh token is kept from idling out by that. Joins
+   * what is under way; when somebody else was faster, that is as good.
+   */
+  renew(connection: Connection): Effect.Effect<AccessToken, AccessTokenError>
   /** Whether `get` would have the stored token of this connection renewed ahead of its end. Costs no query. */
   isDue(connection: Connection, now: DateTime.Utc): boolean
 }>()("@valetkey/domain/AccessTokens") {
@@ -102,7 +107,11 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const flights = new Map<string, Flight>()
         const count = Effect.suspend(() => Metric.update(Instruments.refreshesInFlight, flights.size))
 
-        const join = Effect.fnUntraced(function*(connection: Connection, minValidity: Duration.Duration) {
+        const join = Effect.fnUntraced(function*(
+          connection: Connection,
+          minValidity: Duration.Duration,
+          renewing?: Connection
+        ) {
           const name = flightOf(connection)
           const running = flights.get(name)
           if (running !== undefined) return running
@@ -111,7 +120,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           yield* count
           yield* FiberSet.run(
             fibers,
-            refresher.refresh(connection.key, minValidity, connection).pipe(
+            refresher.refresh(connection.key, minValidity, { seen: connection, renewing }).pipe(
               Effect.onExit((exit) =>
                 Effect.suspend(() => {
                   flights.delete(name)
@@ -234,7 +243,10 @@ export class AccessTokens extends Context.Service<AccessTokens, {
 
         const open = (connection: Connection) => openAccessToken(cipher, connection)
 
-        return AccessTokens.of({ get, isDue: renewals.isDue })
+        const renewNow = (connection: Connection) =>
+          Effect.flatMap(join(connection, Duration.zero, connection), ({ token }) => Deferred.await(token))
+
+        return AccessTokens.of({ get, renew: renewNow, isDue: renewals.isDue })
       })
     )
 }

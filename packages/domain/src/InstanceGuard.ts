@@ -5,6 +5,7 @@ import { DevicePoller } from "./DevicePoller.ts"
 import { Flows } from "./Flows.ts"
 import { Housekeeping } from "./Housekeeping.ts"
 import { Instance } from "./Instance.ts"
+import { Renewer } from "./Renewer.ts"
 import type { StoreError } from "./StoreError.ts"
 import { Tenants } from "./Tenants.ts"
 
@@ -83,6 +84,20 @@ export const layerDevicePoller: Layer.Layer<DevicePoller, never, DevicePoller | 
         onFailure: () => Effect.succeed({ taken: 0, done: Effect.void }),
         onSuccess: () => poller.begin
       })
+    }))
+)
+
+/** Layer of a Renewer that leaves another instance's connections alone. */
+export const layerRenewer: Layer.Layer<Renewer, never, Instance | Renewer> = Layer.effect(
+  Renewer,
+  Effect.map(Effect.all([Renewer, Instance]), ([renewer, { admitted }]) =>
+    Renewer.of({
+      ...renewer,
+      round: (over) =>
+        Effect.matchEffect(admitted, {
+          onFailure: () => Effect.succeed({ taken: 0, renewed: 0 }),
+          onSuccess: () => renewer.round(over)
+        })
     }))
 )
 

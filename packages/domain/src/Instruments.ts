@@ -12,6 +12,7 @@ const refreshes = counter("refreshes", "Redemptions of refresh tokens")
 const claims = counter("lease_claims", "Claims of the right to redeem")
 const reads = counter("token_reads", "Access tokens that were handed out")
 const pauses = counter("paced_refreshes", "Refreshes that were put off for the sake of their token endpoint")
+const renewals = counter("renewals", "Renewals of credentials before anybody asked")
 const rounds = counter("housekeeping_rounds", "Rounds of housekeeping")
 const dropped = counter("callbacks_dropped", "Callbacks that were answered without a look at the store")
 const rowsPutAside = counter("rows_put_aside", "Stored rows that cannot be read and were put aside")
@@ -51,6 +52,10 @@ export const paced = (reason: "asked" | "open"): Metric.Counter<number> => pause
 export const refreshesInFlight: Metric.Gauge<number> = Metric.gauge("valetkey_refreshes_in_flight", {
   description: "Refreshes that are under way in this process"
 })
+
+/** Counts a renewal that nobody asked for, by what it was for and whether it failed. */
+export const renewed = (cause: "ahead" | "keep_alive", outcome: "ok" | "failed"): Metric.Counter<number> =>
+  renewals({ cause, outcome })
 
 /** Counts a round of housekeeping, by its piece and whether it failed. */
 export const housekeepingRound = (piece: string, outcome: "ok" | "failed"): Metric.Counter<number> =>

@@ -35,7 +35,7 @@ export const isDue = (
 }
 
 /** A number of [0, 1) that looks like chance and is the same for the same name (FNV-1a). */
-const fractionOf = (name: string): number => {
+export const fractionOf = (name: string): number => {
   let hash = 0x811c9dc5
   for (let index = 0; index < name.length; index++) hash = Math.imul(hash ^ name.charCodeAt(index), 0x01000193)
   // The last characters must count as much as the first ones.

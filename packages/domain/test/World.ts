@@ -291,7 +291,10 @@ const layerPorts = Layer.mergeAll(
   )
 
 /** Every use case over the memory store, a scripted provider and a scripted browser. */
-export const layerWith = (options?: Parameters<typeof AccessTokens.layer>[0]) =>
+export const layerWith = (
+  options?: Parameters<typeof AccessTokens.layer>[0],
+  trail?: Parameters<typeof AuditTrail.layer>[0]
+) =>
   Layer.merge(Housekeeping.layer, DevicePoller.layer).pipe(
     Layer.provideMerge(
       Layer.mergeAll(
@@ -301,7 +304,7 @@ export const layerWith = (options?: Parameters<typeof AccessTokens.layer>[0]) =>
         Servers.layer
       )
     ),
-    Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(), Audit.layer)),
+    Layer.provideMerge(Layer.mergeAll(AuditTrail.layer(trail), Audit.layer)),
     Layer.provideMerge(layerPorts)
   )
 

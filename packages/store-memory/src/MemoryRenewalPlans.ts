@@ -22,7 +22,9 @@ export const layer: Layer.Layer<RenewalPlans, never, MemoryWorld> = Layer.effect
 
       nextDue: atomically((now) => {
         const [first] = planned()
-        return first === undefined ? Option.none() : Option.some(Duration.millis(Math.max(0, first.renewAt - now)))
+        return first === undefined
+          ? Option.none()
+          : Option.some(Duration.millis(Math.max(0, Math.ceil(first.renewAt - now))))
       }),
 
       plan: (plans) =>

@@ -35,6 +35,7 @@ interface Bounds {
   readonly claimFor: Duration.Duration
   readonly giveUpAt: bigint
   readonly patientUntil: bigint
+  readonly renewing: Connection | undefined
 }
 
 /** Builds the refresh of one connection: claim, send, store, all fenced. Meant to run in a fiber that the application owns. */
@@ -63,7 +64,12 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const refresh = Effect.fn("AccessTokens.refresh")(function*(
     key: ConnectionKey,
     minValidity: Duration.Duration,
-    seen?: Connection
+    { renewing, seen }: {
+      /** What was read already. */
+      readonly seen?: Connection
+      /** Credentials that are to be replaced, however fresh they are. */
+      readonly renewing?: Connection | undefined
+    } = {}
   ): Effect.fn.Return<AccessToken, AccessTokenError> {
     yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
     const begun = yield* Clock.monotonicTimeNanos
@@ -72,7 +78,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     let claimFor = deadlines.claim
     let known = seen
     while ((yield* Clock.monotonicTimeNanos) < giveUpAt) {
-      const step: Step = yield* round(key, known, minValidity, { claimFor, giveUpAt, patientUntil })
+      const step: Step = yield* round(key, known, minValidity, { claimFor, giveUpAt, patientUntil, renewing })
       if (step._tag === "Done") return step.token
       known = undefined
       // Replicas on a store that is slower than their claims would take turns for ever without one that gets to send.
@@ -86,12 +92,13 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     key: ConnectionKey,
     known: Connection | undefined,
     minValidity: Duration.Duration,
-    { claimFor, giveUpAt, patientUntil }: Bounds
+    { claimFor, giveUpAt, patientUntil, renewing }: Bounds
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
     const connection = known ?? (yield* activeConnection(yield* connections.get(key)))
     const now = yield* DateTime.now
-    if (isFresh(connection.credentials, minValidity, now)) {
+    const isRenewed = renewing?.epoch !== connection.epoch || renewing.generation !== connection.generation
+    if (isRenewed && isFresh(connection.credentials, minValidity, now)) {
       if (!connection.rejected) return done(yield* openAccessToken(cipher, connection))
       const braked = brakeOf(connection, now)
       if (braked !== undefined) return yield* braked

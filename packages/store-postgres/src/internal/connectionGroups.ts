@@ -4,7 +4,7 @@ import { DateTime, Duration } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
 import { channel, payloadOf } from "../PostgresSignals.ts"
-import { connectionColumns, ofKey, refreshColumns } from "./connectionRows.ts"
+import { connectionColumns, dateOf, ofKey, plannedAt, refreshColumns } from "./connectionRows.ts"
 import type { OfRow, Placed } from "./groupedRows.ts"
 
 /** A generation in one life of a connection. */
@@ -103,7 +103,8 @@ export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => 
       ["token_type", "text", column(({ tokenType }) => tokenType)],
       ["scopes", "text", column(({ scopes }) => scopes === undefined ? null : JSON.stringify(scopes))],
       ["issued_at", "timestamptz", column(({ issuedAt }) => DateTime.toDateUtc(issuedAt))],
-      ["expires_at", "timestamptz", column(({ expiresAt }) => expiresAt ? DateTime.toDateUtc(expiresAt) : null)]
+      ["expires_at", "timestamptz", column(({ expiresAt }) => dateOf(expiresAt))],
+      ["refresh_expires_at", "timestamptz", column(({ refreshExpiresAt }) => dateOf(refreshExpiresAt))]
     ])
   } ${locked(sql, "status IN ('active', 'needs_reauth')")}
     ), stored AS (
@@ -113,8 +114,10 @@ export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => 
         access_token = held.access_token, refresh_token = held.refresh_token, token_type = held.token_type,
         scopes = CASE WHEN held.scopes IS NOT NULL
           THEN ARRAY(SELECT jsonb_array_elements_text(held.scopes::jsonb)) END,
-        issued_at = held.issued_at, expires_at = held.expires_at, status = 'active', reauth_reason = NULL,
-        phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL, updated_at = clock_timestamp()
+        issued_at = held.issued_at, expires_at = held.expires_at,
+        refresh_expires_at = held.refresh_expires_at,
+        renew_at = ${plannedAt(sql, sql`held.expires_at`, sql`held.refresh_expires_at`)},
+        status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL, updated_at = clock_timestamp()
       FROM held WHERE ${ofHeld(sql)}
       RETURNING place, topic
     )

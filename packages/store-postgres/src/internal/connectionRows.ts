@@ -79,17 +79,24 @@ export type KeyColumns = Pick<ConnectionKey, "tenant" | "subject" | "server">
 export const ofKey = (sql: Sql, key: KeyColumns) =>
   sql`tenant = ${key.tenant} AND subject = ${key.subject} AND server = ${key.server}`
 
+/** When a connection is looked at next whose new credentials end then: `RenewalPlans.planOf`. */
+export const plannedAt = (sql: Sql, expiresAt: Statement.Fragment, refreshExpiresAt: Statement.Fragment) =>
+  sql`CASE WHEN renew_at <= coalesce(least(${expiresAt}, ${refreshExpiresAt}), 'infinity') THEN renew_at
+      ELSE clock_timestamp() + ${Duration.toMillis(soon)}::float8 * interval '1 millisecond' END`
+
 /** Assignments of new credentials, with a refresh that starts from nothing. */
 const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
   sql`access_token = ${credentials.accessToken}, refresh_token = ${credentials.refreshToken ?? null},
     token_type = ${credentials.tokenType}, scopes = ${scopesOf(credentials)}::text[],
-    issued_at = ${DateTime.toDateUtc(credentials.issuedAt)}, expires_at = ${expiryOf(credentials)},
+    issued_at = ${DateTime.toDateUtc(credentials.issuedAt)}, expires_at = ${dateOf(credentials.expiresAt)},
     refresh_expires_at = ${dateOf(credentials.refreshExpiresAt)},
-    renew_at = CASE
-      WHEN renew_at <= coalesce(least(${expiryOf(credentials)}::timestamptz, ${
-    dateOf(credentials.refreshExpiresAt)
-  }::timestamptz), 'infinity') THEN renew_at
-      ELSE clock_timestamp() + ${Duration.toMillis(soon)}::float8 * interval '1 millisecond' END,
+    renew_at = ${
+    plannedAt(
+      sql,
+      sql`${dateOf(credentials.expiresAt)}::timestamptz`,
+      sql`${dateOf(credentials.refreshExpiresAt)}::timestamptz`
+    )
+  },
     status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL,
     updated_at = clock_timestamp()`
 
@@ -114,7 +121,7 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
       SELECT owner.tenant, owner.subject, owner.server, ${write.epoch}, 1, ${sql.json(write.grant)},
         ${write.clientSecret ?? null}::bytea, ${credentials.accessToken}, ${credentials.refreshToken ?? null}::bytea,
         ${credentials.tokenType}, ${scopesOf(credentials)}::text[], ${DateTime.toDateUtc(credentials.issuedAt)},
-        ${expiryOf(credentials)}::timestamptz, ${dateOf(credentials.refreshExpiresAt)}::timestamptz,
+        ${dateOf(credentials.expiresAt)}::timestamptz, ${dateOf(credentials.refreshExpiresAt)}::timestamptz,
         ${write.account ?? null}::bytea, coalesce(${dateOf(write.grantedAt)}::timestamptz, now), now, now
       FROM ${owner}, (SELECT clock_timestamp() AS now) AS moment
       ON CONFLICT (tenant, subject, server) DO NOTHING
@@ -192,6 +199,6 @@ const statusOf = (row: {
 
 const scopesOf = ({ scopes }: SealedCredentials): ReadonlyArray<string> | null => scopes ?? null
 
-const expiryOf = ({ expiresAt }: SealedCredentials): Date | null => dateOf(expiresAt)
-
-const dateOf = (date: DateTime.Utc | undefined): Date | null => date === undefined ? null : DateTime.toDateUtc(date)
+/** A date as a parameter. */
+export const dateOf = (date: DateTime.Utc | undefined): Date | null =>
+  date === undefined ? null : DateTime.toDateUtc(date)
