@@ -1,7 +1,15 @@
 import { type DateTime, Duration, Effect, Option, type Redacted, Schema } from "effect"
 import type { Cipher, CipherError } from "./Cipher.ts"
-import { type Connection, type Generation, type Grant, ReauthReason, sealContext } from "./Connection.ts"
+import {
+  type Connection,
+  type ConnectionKey,
+  type Generation,
+  type Grant,
+  ReauthReason,
+  sealContext
+} from "./Connection.ts"
 import { unbind } from "./internal/boundSecrets.ts"
+import { ownRow } from "./internal/ownRow.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** Error of asking for an access token, by what the caller can do next. */
@@ -78,8 +86,13 @@ export const defaultValidity = Duration.seconds(30)
 /** Errors of asking for an access token. */
 export type AccessTokenError = TokenError | CipherError | StoreError
 
-/** The connection if it may hand out tokens, or the error that says why not. */
-export const activeConnection = (found: Option.Option<Connection>): Effect.Effect<Connection, TokenError> => {
+/** The connection that was read for a key if it may hand out tokens, or the error that says why not. Dies of the row of another key. */
+export const activeConnection = (
+  key: ConnectionKey,
+  found: Option.Option<Connection>
+): Effect.Effect<Connection, TokenError> => Effect.flatMap(ownRow(key, found), activeOf)
+
+const activeOf = (found: Option.Option<Connection>): Effect.Effect<Connection, TokenError> => {
   if (Option.isNone(found)) return Effect.fail(new TokenError({ code: "connection_not_found" }))
   const { status } = found.value
   switch (status._tag) {

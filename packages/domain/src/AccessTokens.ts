@@ -149,7 +149,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
 
         const read = (key: ConnectionKey) =>
           Effect.filterOrFail(
-            Effect.flatMap(connections.get(key), activeConnection),
+            Effect.flatMap(connections.get(key), (found) => activeConnection(key, found)),
             ({ grant }) => grant.keeps === undefined,
             () => new TokenError({ code: "token_not_handed_out" })
           )

@@ -9,6 +9,7 @@ import type { Credentials } from "./Credentials.ts"
 import { Entropy } from "./Entropy.ts"
 import { openAccount, sealAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
+import { ownRow, ownRows } from "./internal/ownRow.ts"
 import { sealCredentials } from "./internal/sealing.ts"
 import type { ServerSlug } from "./Server.ts"
 import { connectionTopic, Signals } from "./Signals.ts"
@@ -95,12 +96,12 @@ export class Connections extends Context.Service<Connections, {
 
           return Connections.of({
             get: Effect.fnUntraced(function*(key) {
-              const connection = yield* store.get(key)
+              const connection = yield* ownRow(key, yield* store.get(key))
               return Option.isNone(connection)
                 ? yield* new TokenError({ code: "connection_not_found" })
                 : connection.value
             }),
-            list: store.list,
+            list: (input) => Effect.flatMap(store.list(input), (found) => ownRows(input, found)),
             account: (connection) =>
               Effect.catch(openAccount(cipher, connection), (error) =>
                 error.code === "encryption_key_missing"

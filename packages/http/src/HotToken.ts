@@ -67,7 +67,7 @@ export const make = (
         servers.rulesOf(tenant, server),
         (rules) =>
           rules.tokens === "proxied" ? Effect.undefined : connections.get(key).pipe(
-            Effect.flatMap(activeConnection),
+            Effect.flatMap((found) => activeConnection(key, found)),
             Effect.flatMap((connection) =>
               Effect.flatMap(DateTime.now, (now) => {
                 if (connection.grant.keeps !== undefined) return Effect.undefined

@@ -95,7 +95,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     { claimFor, giveUpAt, patientUntil, renewing }: Bounds
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
-    const connection = known ?? (yield* activeConnection(yield* connections.get(key)))
+    const connection = known ?? (yield* activeConnection(key, yield* connections.get(key)))
     const now = yield* DateTime.now
     const isRenewed = renewing?.epoch !== connection.epoch || renewing.generation !== connection.generation
     if (isRenewed && isFresh(connection.credentials, minValidity, now)) {
