@@ -97,11 +97,21 @@ export const AddServer = Command.make("add", {
     if (preset !== undefined && Option.isNone(input.clientId)) yield* refuseWithoutClient(preset, input.name, isLocal)
     const description = yield* descriptionOf(input, preset, isLocal)
     const remote = yield* reach({ start: true })
-    const { created } = yield* remote.call(operations.putServer, { server: input.name, description })
+    const { created, server } = yield* remote.call(operations.putServer, { server: input.name, description })
+    const { gatewayRedirectUri } = server
     yield* output.result(
-      { ok: true, server: input.name, created, ...(preset === undefined ? {} : { preset: preset.preset.id }) },
+      {
+        ok: true,
+        server: input.name,
+        created,
+        ...(preset === undefined ? {} : { preset: preset.preset.id }),
+        ...(gatewayRedirectUri === undefined ? {} : { gatewayRedirectUri })
+      },
       `${created ? "Added" : "Replaced"} ${input.name}`
     )
+    if (description.client !== undefined && gatewayRedirectUri !== undefined) {
+      yield* output.say(`Over the gateway the client's redirect URI is ${plain(gatewayRedirectUri)}`)
+    }
     for (const sentence of preset === undefined ? [] : sentencesOf(preset.preset)) yield* output.say(plain(sentence))
     if (Option.contains(input.authMethod, "private_key_jwt")) {
       const { client } = yield* remote.call(operations.server, input.name)

@@ -60,7 +60,7 @@ export const refuseWithoutClient = (
     ? `with the redirect URI ${redirectUri}`
     : isLocal
     ? "and connect through a server with VALETKEY_PUBLIC_URL, for it takes https redirect URIs alone"
-    : "with the redirect URI of your server, which is the redirect_uri of the page that a connect leads to"
+    : "whose redirect URI this command tells once the server is there"
   return Effect.fail(failure(
     "client_needed",
     `${preset.name} registers no clients by itself. Create one at ${registrationUrl}, ${back}; then: valetkey servers add ${name}${

@@ -205,12 +205,13 @@ export const operations = {
   }),
   putServer: operation<
     { readonly server: string; readonly description: typeof ServerPayload.Encoded },
-    { readonly created: boolean }
+    { readonly created: boolean; readonly server: Server }
   >({
     method: "PUT",
     path: ({ server }) => `/v1/servers/${encodeURIComponent(server)}`,
     body: ({ description }) => description,
-    accepts: (answer): answer is { created: boolean } => has(answer, { created: "boolean" })
+    accepts: (answer): answer is { created: boolean; server: Server } =>
+      has(answer, { created: "boolean", server: "object" })
   }),
   removeServer: operation<string, undefined>({
     method: "DELETE",

@@ -49,7 +49,9 @@ export const ServerView = Schema.Struct({
     publicKey: Schema.optionalKey(PublicKey),
     redirectUri: Schema.optionalKey(Schema.String)
   })),
-  quirks: Quirks
+  quirks: Quirks,
+  /** Where browsers come back over the gateway: what to register with a provider by hand. Not in lists. */
+  gatewayRedirectUri: Schema.optionalKey(Schema.String)
 }).annotate({ identifier: "Server" })
 export type ServerView = typeof ServerView.Type
 

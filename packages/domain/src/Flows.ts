@@ -28,6 +28,7 @@ import { makeWaiters } from "./internal/waiters.ts"
 import { makeWays } from "./internal/ways.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
 import type { RevocationOutbox } from "./RevocationOutbox.ts"
+import type { ServerSlug } from "./Server.ts"
 import type { ServerStore } from "./ServerStore.ts"
 import { type ServerNotFound } from "./ServerStore.ts"
 import { flowTopic, Signals } from "./Signals.ts"
@@ -123,6 +124,11 @@ export class Flows extends Context.Service<Flows, {
    * first as for every later one.
    */
   start(key: ConnectionKey, options?: StartOptions): Effect.Effect<Started, StartError>
+  /**
+   * Where browsers come back over the gateway, for a server of a tenant: what a person registers with a provider. The server
+   * need not be there yet. Undefined where this installation has no https public URL.
+   */
+  redirectUri(tenant: TenantId, server: ServerSlug): Effect.Effect<string | undefined>
   /** What a connect ticket offers to the browser that opens it; none when it leads nowhere. Reading changes nothing. */
   offer(ticket: Redacted.Redacted, browser: BrowserSecret): Effect.Effect<Option.Option<ConnectOffer>, StoreError>
   /**
@@ -267,6 +273,7 @@ export class Flows extends Context.Service<Flows, {
 
         return Flows.of({
           start: starter.start,
+          redirectUri: ways.redirectUri,
           offer: tickets.offer,
           depart: tickets.depart,
           status,

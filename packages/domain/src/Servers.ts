@@ -8,6 +8,7 @@ import {
   Server,
   type ServerSlug,
   type TokenCustody,
+  type TokenDialect,
   type TokenEndpointAuthMethod,
   type UnattendedGrant
 } from "./Server.ts"
@@ -33,6 +34,8 @@ export interface ServerRules {
   readonly resource: string | undefined
   readonly tokens: TokenCustody
   readonly refresh: RefreshTerms
+  /** How its authorization server is spoken to; undefined where it speaks the standards. */
+  readonly dialect?: TokenDialect | undefined
 }
 
 /** Use case: the servers of a tenant. */

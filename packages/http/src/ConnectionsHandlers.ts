@@ -99,10 +99,10 @@ export const layer = HttpApiBuilder.group(
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
-        const { resource, tokens: custody } = yield* orProblem(servers.rulesOf(key.tenant, key.server))
+        const { dialect, resource, tokens: custody } = yield* orProblem(servers.rulesOf(key.tenant, key.server))
         const deposit = depositOf(
           payload,
-          { ...endpoints, destination: payload.resource ?? resource, custody },
+          { ...endpoints, destination: payload.resource ?? resource, custody, dialect },
           yield* DateTime.now
         )
         const store = orProblem(connections.deposit(key, deposit, conditionOf(payload, headers["if-match"])))

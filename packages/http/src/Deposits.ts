@@ -2,7 +2,7 @@ import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
 import { type Account, labelOf } from "@valetkey/domain/Account"
 import type { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
-import { Server, type TokenCustody } from "@valetkey/domain/Server"
+import { Server, type TokenCustody, type TokenDialect } from "@valetkey/domain/Server"
 import { DateTime, Redacted } from "effect"
 
 /** Where a deposit will be refreshed and revoked. */
@@ -40,10 +40,11 @@ const accountOf = ({ id, issuer, label: text }: NonNullable<DepositPayload["acco
  */
 export const depositOf = (
   payload: DepositPayload,
-  { custody, destination, ...endpoints }: Endpoints & {
+  { custody, destination, dialect, ...endpoints }: Endpoints & {
     readonly destination?: string | undefined
     /** With `identity` the access token of the deposit is an ID token. */
     readonly custody?: TokenCustody | undefined
+    readonly dialect?: TokenDialect | undefined
   },
   now: DateTime.Utc
 ): Deposit => ({
@@ -55,7 +56,8 @@ export const depositOf = (
     authMethod: payload.authMethod ?? (payload.clientSecret === undefined ? "none" : "client_secret_basic"),
     ...(payload.resource === undefined || endpoints.resource !== undefined ? {} : { resource: payload.resource }),
     redemptionPolicy: payload.redemptionPolicy ?? "retry-once",
-    ...(custody === "identity" ? { keeps: "id_token" } : {})
+    ...(custody === "identity" ? { keeps: "id_token" } : {}),
+    ...(dialect === undefined ? {} : { dialect })
   },
   clientSecret: payload.clientSecret,
   ...(payload.grantedAt === undefined ? {} : { grantedAt: payload.grantedAt }),

@@ -1,6 +1,8 @@
 import { CurrentPrincipal } from "@valetkey/api/Principal"
 import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
+import { Flows } from "@valetkey/domain/Flows"
 import { ResourceServer } from "@valetkey/domain/ResourceServer"
+import type { Server } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
@@ -17,11 +19,17 @@ export const layer = HttpApiBuilder.group(
     const resources = yield* ResourceServer
     const operating = yield* makeOperating
     const operations = yield* Operations.make
+    const flows = yield* Flows
+    const withRedirectUri = (server: Server) =>
+      Effect.map(flows.redirectUri(server.tenant, server.slug), (gatewayRedirectUri) => ({
+        ...Operations.serverView(server),
+        ...(gatewayRedirectUri === undefined ? {} : { gatewayRedirectUri })
+      }))
     return handlers.handleAll({
       list: ({ query }) => operations.servers(query),
       get: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal
-        return Operations.serverView(yield* orProblem(servers.get(tenant, params.server)))
+        return yield* withRedirectUri(yield* orProblem(servers.get(tenant, params.server)))
       }),
       put: Effect.fnUntraced(function*({ params, payload }) {
         const { tenant } = yield* CurrentPrincipal
@@ -33,7 +41,7 @@ export const layer = HttpApiBuilder.group(
             servers.put(tenant, params.server, { ...payload, quirks: payload.quirks ?? {} })
           ))
         )
-        return { created: stored.created, server: Operations.serverView(stored.server) }
+        return { created: stored.created, server: yield* withRedirectUri(stored.server) }
       }),
       remove: Effect.fnUntraced(function*({ params }) {
         const { tenant } = yield* CurrentPrincipal

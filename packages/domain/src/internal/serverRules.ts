@@ -28,7 +28,8 @@ export const makeRules = (store: ServerStore["Service"]) =>
             : {
               resource: server.value.resource,
               tokens: server.value.tokens ?? "handed_out",
-              refresh: refreshTermsOf(server.value)
+              refresh: refreshTermsOf(server.value),
+              dialect: server.value.quirks.tokenDialect
             }
           if (known.size >= capacity) known.delete(known.keys().next().value!)
           // What was read while somebody wrote may be the former one.

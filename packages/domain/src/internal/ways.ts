@@ -26,9 +26,10 @@ import {
 } from "../Flow.ts"
 import type { CallbackPlace, Ready } from "../Flows.ts"
 import { RegistrationStore } from "../RegistrationStore.ts"
-import type { Server } from "../Server.ts"
+import type { Server, ServerSlug } from "../Server.ts"
 import { StateTags } from "../StateTags.ts"
 import type { StoreError } from "../StoreError.ts"
+import type { TenantId } from "../Tenant.ts"
 import { bind } from "./boundSecrets.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
@@ -66,6 +67,8 @@ export interface Ways {
    * Undefined when that takes more, which comes after the reservation.
    */
   foresee(destination: Destination, transport: Transport): Effect.Effect<Way<FrozenAuthorization> | undefined>
+  /** Where browsers come back over the gateway, as it publishes; undefined where it has no https URL. */
+  redirectUri(tenant: TenantId, server: ServerSlug): Effect.Effect<string | undefined>
   /** Opens a way. What a transport opens ends with the scope, which a stateless one needs not; nothing is durable yet. */
   open(
     destination: Destination,
@@ -99,6 +102,12 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     }
     return device
   })
+
+  const redirectUri = (tenant: TenantId, server: ServerSlug): Effect.Effect<string | undefined> =>
+    Effect.match(transports.get("gateway"), {
+      onFailure: () => undefined,
+      onSuccess: (gateway) => gateway.describe?.(callbackContext(entropy, { tenant, server })).redirectUri
+    })
 
   const foresee: Ways["foresee"] = Effect.fnUntraced(function*(destination, transport) {
     const { key, server } = destination
@@ -273,7 +282,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       : { clientSecret: yield* cipher.seal(sealContext(key.tenant, id, "client_secret"), clientSecret) }
   })
 
-  return { foresee, open, transport } satisfies Ways
+  return { foresee, open, redirectUri, transport } satisfies Ways
 })
 
 const device = { kind: "device", stateless: true } as const
