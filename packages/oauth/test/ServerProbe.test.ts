@@ -159,6 +159,16 @@ describe("ServerProbe", () => {
       }).pipe(Effect.scoped, Effect.provide(layer)))
   }
 
+  it.live("tells whether a demand for bound tokens can be met", () =>
+    Effect.gen(function*() {
+      const provider = yield* FakeProvider.make()
+      assert.notProperty(told(yield* ServerProbe.probe(provider.resource)), "DPoP")
+      provider.always("resourceMetadata", Reply.patch({ dpop_bound_access_tokens_required: true }))
+      assert.match(String(told(yield* ServerProbe.probe(provider.resource))["DPoP"]), /^ok: /)
+      provider.always("serverMetadata", Reply.patch({ dpop_signing_alg_values_supported: ["RS256"] }))
+      assert.match(String(told(yield* ServerProbe.probe(provider.resource))["DPoP"]), /^fail: /)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
   it.live("drafts what silence about PKCE leaves to be known, and nothing for a refusal of it", () =>
     Effect.gen(function*() {
       const silent = yield* saying({ code_challenge_methods_supported: undefined })

@@ -33,6 +33,7 @@ export const judge = (evidence: Evidence): ReadonlyArray<Finding> => {
     registration(document),
     authentication(document),
     ...scopes(protectedResource, document),
+    ...possession(protectedResource, document),
     refreshing(document),
     sender(document),
     revocation(document),
@@ -184,6 +185,17 @@ const scopes = ({ scopes: wanted }: ProtectedResource, document: Members): Reado
       "you",
       "name them with --scope if a token without any is good for nothing"
     )
+  ]
+}
+
+/** Whether tokens are bound to a key, and whether ours can be such a key (RFC 9449 §5.1). */
+const possession = ({ bindsTokens }: ProtectedResource, document: Members): ReadonlyArray<Finding> => {
+  if (!bindsTokens) return []
+  const algorithms = listIn(document, "dpop_signing_alg_values_supported")
+  return [
+    algorithms === undefined || algorithms.includes("ES256")
+      ? ok("DPoP", "tokens are bound to a key of the connection")
+      : fail("DPoP", "is demanded, and not with ES256", "operator", "accept proofs that are signed with ES256")
   ]
 }
 
