@@ -1,3 +1,4 @@
+import { assert } from "@effect/vitest"
 import * as Canary from "@valetkey/testing/Canary"
 import * as Emitted from "@valetkey/testing/Emitted"
 import { Deferred, Effect, Redacted, type Scope } from "effect"
@@ -9,6 +10,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Readable } from "node:stream"
 import { fileURLToPath } from "node:url"
+import * as SocketWatch from "./SocketWatch.ts"
 
 /** The environment of a process. */
 export type Env = Readonly<Record<string, string | undefined>>
@@ -161,15 +163,31 @@ const launch = (env: Env, inherited: ReadonlyArray<number> = []) =>
       Effect.sync(() => mkdtempSync(join(tmpdir(), "vks-"))),
       (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
     )
+    const sockets = SocketWatch.make(directory, env)
     return yield* Effect.acquireRelease(
-      Effect.sync(() => watch(env, directory, inherited)),
-      (process) => Effect.andThen(Effect.sync(() => process.signal("SIGKILL")), process.ended)
+      Effect.sync(() => watch(env, directory, inherited, sockets)),
+      (process) =>
+        Effect.sync(() => process.signal("SIGKILL")).pipe(
+          Effect.andThen(process.ended),
+          Effect.andThen(Effect.sync(() => assert.deepStrictEqual(sockets.strays(), [], "connections of a server")))
+        )
     )
   })
 
-const watch = (env: Env, directory: string, inherited: ReadonlyArray<number>) => {
-  const child = spawn(process.execPath, [main], {
-    env: { PATH: process.env["PATH"], HOME: directory, VALETKEY_HOME: join(directory, "home"), ...env },
+const watch = (
+  env: Env,
+  directory: string,
+  inherited: ReadonlyArray<number>,
+  sockets: SocketWatch.SocketWatch
+) => {
+  const child = spawn(process.execPath, [...sockets.nodeOptions, main], {
+    env: {
+      PATH: process.env["PATH"],
+      HOME: directory,
+      VALETKEY_HOME: join(directory, "home"),
+      ...sockets.env,
+      ...env
+    },
     stdio: ["ignore", "pipe", "pipe", ...inherited]
   }) as ChildProcessByStdio<null, Readable, Readable>
   let stdout = ""
