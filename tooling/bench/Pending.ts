@@ -2,6 +2,7 @@ import { Flows } from "@valetkey/domain/Flows"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Servers } from "@valetkey/domain/Servers"
+import type { Signals } from "@valetkey/domain/Signals"
 import { Database } from "@valetkey/store-postgres/Database"
 import * as SqliteStore from "@valetkey/store-sqlite/SqliteStore"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
@@ -42,7 +43,7 @@ export const pending = (options: PendingOptions): Promise<ReadonlyArray<Section>
       )
   ).pipe(Effect.map((sections) => sections.flat()), Effect.runPromise)
 
-const withHousekeeping = <A, E, R>(layer: Layer.Layer<A | Housekeeping, E, R>) =>
+const withHousekeeping = <A, E, R>(layer: Layer.Layer<A | Housekeeping | Signals, E, R>) =>
   Layer.provideMerge(Housekeeping.layerSchedule(), layer)
 
 const onPostgres = Effect.fnUntraced(function*(flows: number) {

@@ -1,4 +1,4 @@
-import { Cause, Context, Duration, Effect, Exit, Layer, Metric, Redacted, Schedule } from "effect"
+import { Cause, Context, Duration, Effect, Exit, Layer, Metric, Redacted } from "effect"
 import type { AuditTrail } from "./AuditTrail.ts"
 import { AuthorizationServer, RevocationError } from "./AuthorizationServer.ts"
 import { Cipher, CipherError } from "./Cipher.ts"
@@ -10,6 +10,7 @@ import * as Instruments from "./Instruments.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { unbind } from "./internal/boundSecrets.ts"
 import { makeLateResults } from "./internal/lateResults.ts"
+import { type Found, makeRounds } from "./internal/rounds.ts"
 import { type OutboxSecret, type Revocation, RevocationOutbox } from "./RevocationOutbox.ts"
 import { outcomeOf, type RevocationProgress } from "./RevocationReceipt.ts"
 import type { RevocationReceipts } from "./RevocationReceipts.ts"
@@ -163,34 +164,39 @@ export class Housekeeping extends Context.Service<Housekeeping, {
     })
   )
 
-  /** Layer that runs each piece at its pace until the scope ends; a failed round is logged and the next one comes. */
+  /**
+   * Layer that runs each piece until the scope ends: `every` 2 seconds while there is something to do or a signal tells that
+   * something goes on, and less and less often, down to once in `idle` 8 seconds, while there is nothing. A failed round is
+   * logged and the next one comes.
+   */
   static readonly layerSchedule = (
-    options?: { readonly every?: Duration.Input }
-  ): Layer.Layer<never, never, Housekeeping> =>
+    options?: { readonly every?: Duration.Input; readonly idle?: Duration.Input }
+  ): Layer.Layer<never, never, Housekeeping | Signals> =>
     Layer.effectDiscard(Effect.gen(function*() {
       const housekeeping = yield* Housekeeping
-      const every = Schedule.jittered(Schedule.spaced(options?.every ?? "2 seconds"))
+      const rounds = yield* makeRounds({ every: options?.every ?? "2 seconds", idle: options?.idle ?? "8 seconds" })
       for (const [name, piece] of Object.entries(pieces(housekeeping))) {
-        yield* piece.pipe(
-          Effect.tap(() => Metric.update(Instruments.housekeepingRound(name, "ok"), 1)),
-          Effect.catchCause((cause) =>
+        const round = Effect.matchCauseEffect(piece, {
+          onSuccess: (found) => Effect.as(Metric.update(Instruments.housekeepingRound(name, "ok"), 1), found),
+          onFailure: (cause) =>
             Effect.andThen(
               Metric.update(Instruments.housekeepingRound(name, "failed"), 1),
-              Effect.logWarning(`housekeeping failed: ${name}`, cause)
+              Effect.as(Effect.logWarning(`housekeeping failed: ${name}`, cause), "failure" as const)
             )
-          ),
-          Effect.repeat(every),
-          Effect.forkScoped
-        )
+        })
+        yield* Effect.forkScoped(rounds(round))
       }
     }))
 }
 
 const pieces = (housekeeping: Housekeeping["Service"]) => ({
-  sweep: housekeeping.sweep,
-  revoke: housekeeping.revoke,
-  replay: housekeeping.replay
+  sweep: Effect.map(housekeeping.sweep, found),
+  revoke: Effect.map(housekeeping.revoke, found),
+  // What lies there waits for a store that may be back at any moment, and nobody would say so. Looking is no query.
+  replay: Effect.as(housekeeping.replay, "something" as const)
 })
+
+const found = (count: number): Found => count > 0 ? "something" : "nothing"
 
 const kinds = ["refreshToken", "accessToken"] as const
 
