@@ -12,6 +12,8 @@ import type { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import type { PacingStore } from "@valetkey/domain/PacingStore"
 import type { RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import type { RenewalPlans } from "@valetkey/domain/RenewalPlans"
+import { Renewer } from "@valetkey/domain/Renewer"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { ServerSlug } from "@valetkey/domain/Server"
@@ -42,6 +44,7 @@ export type Stores =
   | PacingStore
   | FlowStore
   | RegistrationStore
+  | RenewalPlans
   | RevocationOutbox
   | RevocationReceipts
   | ServerStore
@@ -68,7 +71,7 @@ export const layer = <E, R>(
   loopback: LoopbackTransport.LoopbackOptions = {},
   refreshing?: Parameters<typeof AccessTokens.layer>[0]
 ) =>
-  Housekeeping.layer.pipe(
+  Layer.merge(Housekeeping.layer, Renewer.layer({ ahead: refreshing?.ahead })).pipe(
     Layer.provideMerge(
       Layer.mergeAll(
         Flows.layer({ returnUrls: [returnTo] }),

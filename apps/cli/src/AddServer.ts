@@ -1,3 +1,4 @@
+import { spanOf } from "@valetkey/domain/RefreshTerms"
 import type { Expanded } from "@valetkey/providers/Expansion"
 import { Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
@@ -9,6 +10,15 @@ import { expand, refuseWithoutClient, sentencesOf, usualRedirectUri } from "./Se
 import { reach, resolve } from "./Target.ts"
 import { operations } from "./Wire.ts"
 import { Name } from "./Words.ts"
+
+/** A length of time; that it is one is said here, beside its flag. */
+const spanFlag = (name: string) =>
+  Flag.String(name).pipe(
+    Flag.filter(
+      (text) => spanOf(text) !== undefined,
+      () => "expected a number of minutes, hours, days or years, such as '60 days'"
+    )
+  )
 
 /** `valetkey servers add`: describes a server, by itself or from a preset. */
 export const AddServer = Command.make("add", {
@@ -56,11 +66,11 @@ export const AddServer = Command.make("add", {
     Flag.withDescription("Get tokens by the client's own authority, without a person; a person consents by default"),
     Flag.optional
   ),
-  refreshTokenIdleLimit: Flag.String("refresh-token-idle-limit").pipe(
+  refreshTokenIdleLimit: spanFlag("refresh-token-idle-limit").pipe(
     Flag.withDescription("How long the provider lets a refresh token lie unused, such as '60 days'"),
     Flag.optional
   ),
-  refreshTokenLifetime: Flag.String("refresh-token-lifetime").pipe(
+  refreshTokenLifetime: spanFlag("refresh-token-lifetime").pipe(
     Flag.withDescription("How long after a consent the provider ends the grant, such as '1 year'"),
     Flag.optional
   ),

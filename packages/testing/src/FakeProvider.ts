@@ -231,6 +231,7 @@ const plain = (secret: string | Redacted.Redacted): string =>
 const behaviourOf = (options: Options): Behaviour => ({
   rotation: options.rotation ?? "rotate-refuse-old",
   accessTokenTtlSeconds: options.accessTokenTtlSeconds ?? 3600,
+  refreshTokenIdleSeconds: options.refreshTokenIdleSeconds,
   refreshTokens: options.refreshTokens ?? true,
   requirePkce: options.requirePkce ?? true,
   iss: options.iss ?? "on",

@@ -24,6 +24,8 @@ export interface Issued {
 /** What a refresh token or an access token belongs to, and since when it is used or until when it is valid. */
 interface RefreshRow {
   readonly family: Family
+  /** When it was issued, or redeemed where it stays. */
+  touchedAt: number
   usedAt?: number
 }
 
@@ -54,10 +56,18 @@ export class FakeGrants {
   }
 
   /** Redeems a refresh token; `undefined` is `invalid_grant`. */
-  redeem(token: string, clientId: string, rotation: Rotation, ttlSeconds: number): Issued | undefined {
+  redeem(
+    token: string,
+    clientId: string,
+    rotation: Rotation,
+    ttlSeconds: number,
+    idleSeconds?: number
+  ): Issued | undefined {
     const row = this.refresh.get(token)
     if (row === undefined || row.family.clientId !== clientId || row.family.revoked) return undefined
+    if (idleSeconds !== undefined && this.now() - row.touchedAt >= idleSeconds * 1000) return undefined
     if (rotation === "none") {
+      row.touchedAt = this.now()
       return { ...this.issue(row.family, ttlSeconds, false), refreshToken: token }
     }
     if (row.usedAt !== undefined) {
@@ -92,7 +102,7 @@ export class FakeGrants {
     if (!refreshable) return { accessToken, refreshToken: undefined, family }
     const refreshToken = Canary.makeText("refresh_token")
     family.refreshTokens.push(refreshToken)
-    this.refresh.set(refreshToken, { family })
+    this.refresh.set(refreshToken, { family, touchedAt: this.now() })
     return { accessToken, refreshToken, family }
   }
 }

@@ -22,6 +22,8 @@ export type Endpoint =
 export interface Behaviour {
   rotation: Rotation
   accessTokenTtlSeconds: number
+  /** How long a refresh token may lie unused, which every answer says; undefined for as long as anybody likes. */
+  refreshTokenIdleSeconds: number | undefined
   /** Issues refresh tokens. */
   refreshTokens: boolean
   /** Refuses a request without PKCE S256. */
@@ -267,12 +269,13 @@ export class FakeServer {
       case "authorization_code":
         return this.redeemCode(client, form)
       case "refresh_token": {
-        const { accessTokenTtlSeconds, quirks, rotation } = this.behaviour
+        const { accessTokenTtlSeconds, quirks, refreshTokenIdleSeconds, rotation } = this.behaviour
         const issued = this.grants.redeem(
           form.get("refresh_token") ?? "",
           client.clientId,
           rotation,
-          accessTokenTtlSeconds
+          accessTokenTtlSeconds,
+          refreshTokenIdleSeconds
         )
         if (issued === undefined) return refuse("invalid_grant")
         if (quirks.includes("former_access_token_ends")) {
@@ -327,6 +330,9 @@ export class FakeServer {
       token_type: "Bearer",
       expires_in: this.behaviour.accessTokenTtlSeconds,
       ...(refreshToken === undefined ? {} : { refresh_token: refreshToken }),
+      ...(this.behaviour.refreshTokenIdleSeconds === undefined || refreshToken === undefined
+        ? {}
+        : { refresh_token_expires_in: this.behaviour.refreshTokenIdleSeconds }),
       ...(family.scopes.length === 0 ? {} : { scope: family.scopes.join(" ") })
     }
     return json(200, FakeQuirks.issued(tokens, again, this.behaviour.quirks))
