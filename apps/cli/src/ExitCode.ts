@@ -59,6 +59,8 @@ export const exitCode = {
   console_port_unavailable: ExitCode.failure,
   deposit_refused: ExitCode.failure,
   device_refused: ExitCode.failure,
+  authorization_request_refused: ExitCode.failure,
+  client_refused: ExitCode.failure,
   device_unconfirmable: ExitCode.failure,
   device_unsupported: ExitCode.failure,
   doctor_found_problems: ExitCode.failure,

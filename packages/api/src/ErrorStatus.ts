@@ -86,6 +86,8 @@ export const errorStatus = {
   console_port_unavailable: 503,
   deposit_refused: 422,
   device_refused: 502,
+  authorization_request_refused: 502,
+  client_refused: 502,
   device_unconfirmable: 422,
   device_unsupported: 422,
   egress_refused: 422,

@@ -18,6 +18,9 @@ export const AuthorizationServerMetadata = Schema.Struct({
   readsClientMetadata: Schema.optionalKey(Schema.Boolean),
   /** RFC 8628 §4. */
   deviceAuthorizationEndpoint: Schema.optionalKey(HttpUrl),
+  /** Where authorization requests are pushed to, and whether no others are taken (RFC 9126 §5). */
+  pushedAuthorizationEndpoint: Schema.optionalKey(HttpUrl),
+  requiresPush: Schema.optionalKey(Schema.Boolean),
   /** RFC 9207 §3. */
   issRequired: Schema.Boolean,
   /** RFC 8414 §2; what a registration may ask for. */
@@ -47,7 +50,9 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
     "registration_refused",
     "client_secret_missing",
     "device_unsupported",
-    "device_refused"
+    "device_refused",
+    "authorization_request_refused",
+    "client_refused"
   ]),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
@@ -77,6 +82,10 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
         return "The authorization server offers no device authorization (RFC 8628); use another transport, or give the endpoint in the server's configuration if it has one"
       case "device_refused":
         return "The authorization server refused the device authorization or answered it with something else; check that the client may use the device grant, and the scopes, or use another transport"
+      case "authorization_request_refused":
+        return "The authorization server refused the authorization request that was pushed to it, or answered it with something else; check the scopes, the redirect URI of the client and authorizationParameters"
+      case "client_refused":
+        return "The authorization server does not know the client, or not as it proves itself; check the client in the server's description, or start again, which registers a new one"
     }
   }
 }
@@ -182,6 +191,20 @@ export interface AuthorizationRequest {
   readonly parameters: { readonly [name: string]: string }
 }
 
+/** An authorization request that is not to go through the browser, and how its client proves itself (RFC 9126 §2). */
+export interface PushRequest {
+  readonly endpoint: string
+  readonly issuer: string
+  /** The URL that led to the endpoint. */
+  readonly origin: string
+  readonly authorizationEndpoint: string
+  readonly clientId: string
+  readonly authMethod: TokenEndpointAuthMethod
+  readonly clientSecret?: Redacted.Redacted | undefined
+  /** What is asked for, as a URL that nobody opens. */
+  readonly authorizationUrl: Redacted.Redacted
+}
+
 /** Port: what an authorization server is asked, in the messages of RFC 6749 and its extensions. Every request has a deadline of its own. */
 export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   /**
@@ -203,6 +226,11 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
   }): Effect.Effect<RegisteredClient, DiscoveryError>
   /** The authorization URL with PKCE S256 (RFC 7636 §4.3). It holds `state` and is therefore a secret. */
   authorizationUrl(request: AuthorizationRequest): Effect.Effect<Redacted.Redacted>
+  /**
+   * Pushes an authorization request and returns the URL that refers to it (RFC 9126 §4). It is good for one visit, for as
+   * long as the server says, which may be less than a minute; pushing again makes another.
+   */
+  push(request: PushRequest): Effect.Effect<Redacted.Redacted, DiscoveryError>
   /**
    * Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. With a nonce the answer's ID
    * token is checked and says whose the credentials are; without one it is dropped unread. With a proof key the request

@@ -134,11 +134,12 @@ export class Flows extends Context.Service<Flows, {
   /**
    * Binds the flow of a ticket to the browser that holds the secret, and gives that browser the way to the provider. One
    * browser gets it, as often as it asks while the flow is pending; for every other one nothing changes and there is none.
+   * Where the request is pushed to the provider, each asking pushes it anew; when that fails the browser may ask again.
    */
   depart(
     ticket: Redacted.Redacted,
     secret: Redacted.Redacted
-  ): Effect.Effect<Option.Option<Departure>, CipherError | StoreError>
+  ): Effect.Effect<Option.Option<Departure>, CipherError | DiscoveryError | StoreError>
   /** The flow as it is now. */
   status(owner: FlowOwner): Effect.Effect<Flow, FlowNotFound | StoreError>
   /** The flow of a delivery's receipt, as soon as its browser can do no more, or when `atMost` has passed; none when it names none. */

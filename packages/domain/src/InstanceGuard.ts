@@ -36,6 +36,7 @@ export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, A
         discover: (one) => Effect.andThen(undiscovered, server.discover(one)),
         register: (metadata, input) => Effect.andThen(undiscovered, server.register(metadata, input)),
         authorizationUrl: (request) => server.authorizationUrl(request),
+        push: (request) => Effect.andThen(undiscovered, server.push(request)),
         exchange: (accepted, secrets) => Effect.andThen(unredeemed, server.exchange(accepted, secrets)),
         authorizeDevice: (metadata, request) => Effect.andThen(undiscovered, server.authorizeDevice(metadata, request)),
         poll: (grant, secrets) => Effect.andThen(unredeemed, server.poll(grant, secrets)),

@@ -137,6 +137,8 @@ export const Quirks = Schema.Struct({
    * resource takes no other tokens.
    */
   proofOfPossession: Schema.optionalKey(Schema.Boolean),
+  /** Push authorization requests where that is offered (RFC 9126). Where it is required they always are. Default false. */
+  pushedAuthorization: Schema.optionalKey(Schema.Boolean),
   /** Use our client id metadata document where the authorization server reads such documents. Default true. */
   clientMetadataDocument: Schema.optionalKey(Schema.Boolean),
   /** Extra parameters of the authorization request, such as `prompt` or `access_type`. */

@@ -132,6 +132,7 @@ const layerAuthorizationServer = Layer.effect(
           provider.registrations.push(input.redirectUri ?? "device")
           return { clientId: `client-${provider.registrations.length}`, authMethod: "none" }
         }),
+      push: ({ authorizationUrl }) => Effect.succeed(authorizationUrl),
       authorizationUrl: (request) =>
         Effect.sync(() => {
           const url = new URL(request.authorizationEndpoint)

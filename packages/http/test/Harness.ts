@@ -132,6 +132,7 @@ const layerAuthorizationServer = Layer.effect(
             : Effect.fail(script.discovery)
         }),
       register: () => Effect.sync(() => (count("register"), { clientId: "client-1", authMethod: "none" as const })),
+      push: ({ authorizationUrl }) => Effect.succeed(authorizationUrl),
       authorizationUrl: (request) =>
         Effect.sync(() => {
           script.stateOf = Redacted.value(request.state)

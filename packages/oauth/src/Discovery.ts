@@ -58,6 +58,10 @@ export const discover = (
       ...(found.device_authorization_endpoint === undefined
         ? {}
         : { deviceAuthorizationEndpoint: found.device_authorization_endpoint }),
+      ...(found.pushed_authorization_request_endpoint === undefined
+        ? {}
+        : { pushedAuthorizationEndpoint: found.pushed_authorization_request_endpoint }),
+      ...(found.require_pushed_authorization_requests === true ? { requiresPush: true } : {}),
       issRequired: found.authorization_response_iss_parameter_supported === true,
       authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
       ...(found.token_endpoint_auth_signing_alg_values_supported === undefined
@@ -72,6 +76,12 @@ export const discover = (
 /** What keeps a server from sending anybody back with a code; tokens that nobody consents to need none of it. */
 const missingForPeople = (found: IssuerMetadata.IssuerMetadata, quirks: Quirks): DiscoveryError["code"] | undefined => {
   if (found.authorization_endpoint === undefined) return "metadata_invalid"
+  // RFC 9126 §5: what is required has a place.
+  if (
+    found.require_pushed_authorization_requests === true && found.pushed_authorization_request_endpoint === undefined
+  ) {
+    return "metadata_invalid"
+  }
   // Methods that are named without S256 are a refusal; a quirk can only fill in for silence.
   const methods = found.code_challenge_methods_supported
   return (methods === undefined ? quirks.assumePkceSupport === true : methods.includes("S256"))
@@ -130,7 +140,8 @@ const checkEndpoints = (
     metadata.tokenEndpoint,
     metadata.revocationEndpoint,
     metadata.registrationEndpoint,
-    metadata.deviceAuthorizationEndpoint
+    metadata.deviceAuthorizationEndpoint,
+    metadata.pushedAuthorizationEndpoint
   ]
   return named.every((endpoint) => endpoint === undefined || isAcceptable(endpoint, metadata.resource, voucher))
     ? Effect.succeed(metadata)

@@ -14,6 +14,8 @@ export const IssuerMetadata = Schema.Struct({
   revocation_endpoint: Schema.optionalKey(HttpUrl),
   registration_endpoint: Schema.optionalKey(HttpUrl),
   device_authorization_endpoint: Schema.optionalKey(HttpUrl),
+  pushed_authorization_request_endpoint: Schema.optionalKey(HttpUrl),
+  require_pushed_authorization_requests: Schema.optionalKey(Schema.Boolean),
   authorization_response_iss_parameter_supported: Schema.optionalKey(Schema.Boolean),
   token_endpoint_auth_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   token_endpoint_auth_signing_alg_values_supported: Schema.optionalKey(Schema.Array(Schema.String)),

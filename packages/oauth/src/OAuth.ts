@@ -7,6 +7,7 @@ import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import { makeProofs } from "./internal/proofs.ts"
+import * as PushedAuthorization from "./PushedAuthorization.ts"
 import * as Refreshing from "./Refreshing.ts"
 import * as Registration from "./Registration.ts"
 import * as Revocation from "./Revocation.ts"
@@ -38,6 +39,7 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         discover: Effect.fn("OAuth.discover")((server) => Discovery.discover(outbound, server)),
         register: Effect.fn("OAuth.register")((metadata, input) => Registration.register(outbound, metadata, input)),
         authorizationUrl: (request) => Effect.sync(() => AuthorizationUrl.make(request)),
+        push: Effect.fn("OAuth.push")((request) => PushedAuthorization.push(outbound, request)),
         exchange: Effect.fn("OAuth.exchange")((accepted, secrets) => Exchange.exchange(outbound, accepted, secrets)),
         authorizeDevice: Effect.fn("OAuth.authorizeDevice")((metadata, request) =>
           DeviceFlow.authorize(outbound, metadata, request)

@@ -127,7 +127,14 @@ describe("ServerProbe", () => {
       "metadata_invalid"
     ],
     [{ revocation_endpoint: undefined }, "revocation", /^warn: there is no endpoint/, undefined, undefined],
-    [{ require_pushed_authorization_requests: true }, "PAR", /^fail: is demanded/, "operator", undefined],
+    [{ require_pushed_authorization_requests: true }, "PAR", /^ok: requests are pushed/, undefined, undefined],
+    [
+      { require_pushed_authorization_requests: true, pushed_authorization_request_endpoint: undefined },
+      "PAR",
+      /^fail: is demanded/,
+      "operator",
+      "metadata_invalid"
+    ],
     [{ require_signed_request_object: true }, "request objects", /^fail: are demanded/, "operator", undefined],
     [
       { token_endpoint: undefined },

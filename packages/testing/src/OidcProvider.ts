@@ -83,6 +83,8 @@ export interface OidcProvider {
   readonly expireAccessTokens: Effect.Effect<void>
   /** Ends the life of every refresh token now: the next refresh is answered `invalid_grant`. */
   readonly expireRefreshTokens: Effect.Effect<void>
+  /** Ends the life of every pushed authorization request now. */
+  readonly expirePushedRequests: Effect.Effect<void>
   /** Forgets everything, as a restart with memory storage does. */
   readonly forget: Effect.Effect<void>
 }
@@ -148,6 +150,7 @@ export const make = (options: Options = {}): Effect.Effect<OidcProvider, never, 
       revocations: () => log.filter((entry) => entry.kind === "revocation" && entry.outcome === "ok").length,
       expireAccessTokens: Effect.sync(() => storage.expire("AccessToken")),
       expireRefreshTokens: Effect.sync(() => storage.expire("RefreshToken")),
+      expirePushedRequests: Effect.sync(() => storage.expire("PushedAuthorizationRequest")),
       forget: Effect.sync(() => storage.clear())
     }
   })

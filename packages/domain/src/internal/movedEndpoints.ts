@@ -36,16 +36,17 @@ export const refuseMoved = Effect.fnUntraced(function*(
 })
 
 /**
- * Refuses to show a client's secret to a device authorization endpoint that is on neither the issuer's nor the token
+ * Refuses to show a client's secret to a device authorization or pushed authorization endpoint that is on neither the issuer's nor the token
  * endpoint's origin: no consent comes before it, and nothing else vouches for it.
  */
-export const refuseForeignDevice = (
+export const refuseForeign = (
   server: Server,
-  { deviceAuthorizationEndpoint, issuer, tokenEndpoint }: AuthorizationServerMetadata,
+  { issuer, tokenEndpoint }: AuthorizationServerMetadata,
+  endpoint: string | undefined,
   hasSecret: boolean
 ): Effect.Effect<void, DiscoveryError> =>
-  hasSecret && server.endpoints === undefined && isElsewhere(issuer, deviceAuthorizationEndpoint) &&
-    isElsewhere(tokenEndpoint, deviceAuthorizationEndpoint)
+  hasSecret && server.endpoints === undefined && isElsewhere(issuer, endpoint) &&
+    isElsewhere(tokenEndpoint, endpoint)
     ? Effect.fail(new DiscoveryError({ code: "authorization_server_moved" }))
     : Effect.void
 

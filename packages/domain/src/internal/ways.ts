@@ -34,7 +34,8 @@ import { bind } from "./boundSecrets.ts"
 import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import { nonceOf } from "./derivations.ts"
-import { refuseForeignDevice, refuseMoved } from "./movedEndpoints.ts"
+import { refuseForeign, refuseMoved } from "./movedEndpoints.ts"
+import { pushOf, written } from "./pushing.ts"
 
 /** How the consent of a flow arrives: by a browser that comes back, or by asking what became of a device code. */
 export type Transport = CallbackTransport | { readonly kind: "device"; readonly stateless: true }
@@ -147,7 +148,18 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const client = registered !== undefined && suits(registered, wanted)
       ? registered
       : yield* clients.obtain(destination.server, metadata, transport, context, wanted)
-    return yield* decide(destination, { metadata, context, client, opened, scopes })
+    const found = { metadata, context, client, opened, scopes }
+    return yield* Effect.catchIf(
+      decide(destination, found),
+      // A registration that the server does not know any more is replaced, once.
+      (error) => error._tag === "DiscoveryError" && error.code === "client_refused" && !client.needsNoRegistration,
+      () =>
+        Effect.gen(function*() {
+          yield* clients.forget(destination.server, metadata, transport.kind, client)
+          const another = yield* clients.obtain(destination.server, metadata, transport, context, wanted)
+          return yield* decide(destination, { ...found, client: another })
+        })
+    )
   })
 
   const openOf = (
@@ -163,7 +175,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       deliver: (received) => options.complete(received, { context })
     })
 
-  /** Makes what only this way has: state, verifier, ticket. Asks nobody. */
+  /** Makes what only this way has: state, verifier, ticket. Asks nobody but a server that wants the request pushed. */
   const decide = Effect.fnUntraced(function*(destination: Destination, found: {
     readonly metadata: AuthorizationServerMetadata
     readonly context: string
@@ -193,10 +205,18 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       proofKey,
       parameters: server.quirks.authorizationParameters ?? {}
     })
+    const pushed = pushOf(server, metadata, client, authorizationUrl)
+    if (pushed !== undefined) {
+      yield* refuseForeign(server, metadata, pushed.endpoint, client.clientSecret !== undefined)
+    }
     // An embedding application binds the person by itself, with the completion code.
     const offer = connectUrl === undefined || confirmation === "finalize"
       ? undefined
       : { connectUrl, ticket: yield* entropy.secret }
+    // Whoever is handed the URL opens it now; a ticket waits for its browser.
+    const departure = pushed === undefined || offer !== undefined
+      ? authorizationUrl
+      : yield* authorizationServer.push(pushed)
     const way: Way<FrozenAuthorization> = {
       frozen: {
         snapshot: {
@@ -219,11 +239,14 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       },
       ticket: offer && {
         ticketHash: entropy.digest(offer.ticket),
-        authorizationUrl: yield* cipher.seal(sealContext(key.tenant, id, "authorization_url"), authorizationUrl)
+        authorizationUrl: yield* cipher.seal(
+          sealContext(key.tenant, id, "authorization_url"),
+          pushed === undefined ? authorizationUrl : yield* written(pushed)
+        )
       },
       ready: (flow) =>
         offer === undefined
-          ? { _tag: "Started", flow, authorizationUrl }
+          ? { _tag: "Started", flow, authorizationUrl: departure }
           : {
             _tag: "Offered",
             flow,
@@ -243,7 +266,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       const wanted = { redirectUri: undefined, scopes }
       const client = yield* clients.obtain(server, metadata, device, callbackContext(entropy, key), wanted)
       const { authMethod, clientId, clientSecret } = client
-      yield* refuseForeignDevice(server, metadata, clientSecret !== undefined)
+      yield* refuseForeign(server, metadata, metadata.deviceAuthorizationEndpoint, clientSecret !== undefined)
       const request = { clientId, authMethod, clientSecret, scopes, resource }
       return { client, answer: yield* Effect.result(authorizationServer.authorizeDevice(metadata, request)) }
     })

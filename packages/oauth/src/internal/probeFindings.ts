@@ -225,9 +225,11 @@ const revocation = (document: Members): Finding =>
 
 /** What a server may demand that Valetkey does not do. */
 const demands = (document: Members): ReadonlyArray<Finding> => [
-  ...(document["require_pushed_authorization_requests"] === true
-    ? [fail("PAR", "is demanded (RFC 9126)", "operator", "accept authorization requests that were not pushed")]
-    : []),
+  ...(document["require_pushed_authorization_requests"] !== true
+    ? []
+    : document["pushed_authorization_request_endpoint"] === undefined
+    ? [fail("PAR", "is demanded (RFC 9126) and has no endpoint", "operator", "name its endpoint in the metadata")]
+    : [ok("PAR", "requests are pushed, as demanded")]),
   ...(document["require_signed_request_object"] === true
     ? [fail("request objects", "are demanded (RFC 9101)", "operator", "accept requests that are not signed")]
     : [])
