@@ -1,7 +1,8 @@
 import type { Epoch, Generation } from "@valetkey/domain/Connection"
+import { makeGrouping } from "@valetkey/domain/Grouping"
 import { Spool, type SpoolEntry } from "@valetkey/domain/Spool"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Effect, Layer } from "effect"
+import { Deferred, Effect, Layer } from "effect"
 import {
   type CredentialColumns,
   credentialNames,
@@ -14,38 +15,54 @@ import {
 } from "./internal/columns.ts"
 import { valuesOf } from "./internal/connectionRows.ts"
 import { spoolMigrations } from "./internal/migrations.ts"
-import { openDatabase } from "./internal/openDatabase.ts"
+import { openDatabase, type Session } from "./internal/openDatabase.ts"
 
 /**
  * Layer of `Spool` in a file of its own, with the same lock and modes as the store's. An entry survives the machine too:
- * every append reaches the disk before it returns.
+ * every append reaches the disk before it returns. What is written in one turn of the event loop reaches it together.
  */
 export const layer = (options: { readonly path: string }): Layer.Layer<Spool, StoreError> =>
   Layer.effect(
     Spool,
-    Effect.map(openDatabase(options.path, spoolMigrations), (database) =>
-      Spool.of({
-        append: (entry) =>
-          database.write("append", (session) => {
-            session.run(
-              `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames},
-                 grant_json, client_secret)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-              ...valuesOf(entry.key),
-              entry.id,
-              entry.epoch,
-              entry.redeemed,
-              ...credentialValues(entry.credentials),
-              entry.grant === undefined ? null : JSON.stringify(entry.grant),
-              entry.clientSecret ?? null
-            )
-          }),
+    Effect.gen(function*() {
+      const database = yield* openDatabase(options.path, spoolMigrations)
+      const write = yield* makeGrouping<Write, void, StoreError>({
+        lanes: 1,
+        size: 256,
+        run: (members) =>
+          Effect.map(
+            database.write("write", (session) => {
+              for (const { input } of members) input(session)
+            }),
+            () => {
+              for (const { done } of members) Deferred.doneUnsafe(done, Effect.void)
+            }
+          )
+      })
 
-        remove: (id) => database.write("remove", (session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
-
+      return Spool.of({
+        append: (entry) => write((session) => append(session, entry)),
+        remove: (id) => write((session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
         list: database.read("list", (session) =>
           session.all<SpoolColumns>("SELECT * FROM spool ORDER BY seq").map(entryOf))
-      }))
+      })
+    })
+  )
+
+type Write = (session: Session) => void
+
+const append = (session: Session, entry: SpoolEntry): void =>
+  void session.run(
+    `INSERT OR REPLACE INTO spool (tenant, subject, server, id, epoch, redeemed, ${credentialNames},
+       grant_json, client_secret)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ...valuesOf(entry.key),
+    entry.id,
+    entry.epoch,
+    entry.redeemed,
+    ...credentialValues(entry.credentials),
+    entry.grant === undefined ? null : JSON.stringify(entry.grant),
+    entry.clientSecret ?? null
   )
 
 interface SpoolColumns extends KeyColumns, CredentialColumns {

@@ -117,7 +117,8 @@ export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => 
         issued_at = held.issued_at, expires_at = held.expires_at,
         refresh_expires_at = held.refresh_expires_at,
         renew_at = ${plannedAt(sql, sql`held.expires_at`, sql`held.refresh_expires_at`)},
-        status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL, updated_at = clock_timestamp()
+        status = 'active', reauth_reason = NULL, phase = 'idle', attempts = 0, lease_until = NULL, not_before = NULL,
+        updated_at = clock_timestamp()
       FROM held WHERE ${ofHeld(sql)}
       RETURNING place, topic
     )

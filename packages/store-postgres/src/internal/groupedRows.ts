@@ -1,10 +1,10 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
+import { makeGrouping, type Member } from "@valetkey/domain/Grouping"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Array, Clock, Deferred, Duration, Effect, Random, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Database, Operations, Sql } from "../Database.ts"
 import { isFaultOfRow, tooLate } from "./failure.ts"
-import { makeGrouping, type Member } from "./grouping.ts"
 
 /** What is asked of one connection's row. */
 export interface OfRow {

@@ -1,6 +1,7 @@
 import type { Flow } from "@valetkey/domain/Flow"
 import { FlowId } from "@valetkey/domain/Flow"
 import { FlowConflict, type FlowStore, type Frozen, type Reservation } from "@valetkey/domain/FlowStore"
+import { makeGrouping, type Member } from "@valetkey/domain/Grouping"
 import { StoreError } from "@valetkey/domain/StoreError"
 import { DateTime, Deferred, Duration, Effect, Option, type Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -9,7 +10,6 @@ import { ofKey } from "./connectionRows.ts"
 import { isFaultOfRow, storeError } from "./failure.ts"
 import { decodeFlow, flowColumns, openCondition, overdueCondition, overdueState } from "./flowRows.ts"
 import { notLater } from "./groupedRows.ts"
-import { makeGrouping, type Member } from "./grouping.ts"
 import { rememberedTenant } from "./migration20.ts"
 
 type Reserve = FlowStore["Service"]["reserve"]

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { makeGrouping, type Member } from "@valetkey/domain/Grouping"
 import { Deferred, Effect, Exit, Fiber, Latch, Scope } from "effect"
-import { makeGrouping, type Member } from "../src/internal/grouping.ts"
 
 const letters = ["a", "b", "c"]
 
