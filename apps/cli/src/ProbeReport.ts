@@ -64,8 +64,8 @@ const plainJson = (value: unknown): string =>
   JSON.stringify(value, (_, member: unknown) => typeof member === "string" ? plain(member) : member, 2)
 
 /**
- * A preset of what the metadata tells. Whether refresh tokens rotate, and where a person creates a client, no metadata
- * says: the issuer stands for the latter, and a server that rotates is the careful guess.
+ * A preset of what the metadata tells. Whether refresh tokens rotate no metadata says, and it is left out; nor where a
+ * person creates a client, for which the issuer stands.
  */
 const draft = ({ documentation, failure, metadata, url }: ServerProbe.ProbeReport): Preset | undefined => {
   if (metadata === undefined) return undefined
@@ -81,7 +81,6 @@ const draft = ({ documentation, failure, metadata, url }: ServerProbe.ProbeRepor
     ...(scopes === undefined ? {} : { scopes: scopes.slice(0, 100) }),
     registration: isDynamic ? { kind: "dynamic" } : { kind: "console", url: issuer },
     authMethod: isDynamic ? "none" : methods.find((method) => authMethods.includes(method)) ?? "client_secret_basic",
-    refreshTokens: { kind: "rotating" },
     ...(failure === "pkce_unsupported" ? { quirks: { assumePkceSupport: true } } : {})
   }
 }

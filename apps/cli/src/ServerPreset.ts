@@ -71,14 +71,17 @@ export const refuseWithoutClient = (
 }
 
 /** What a person should know of a provider once it is there. */
-export const sentencesOf = (
-  { note, refreshTokens: { absoluteDays, idleDays, kind } }: Preset
-): ReadonlyArray<string> => [
-  ...(kind === "none" ? ["There are no refresh tokens: when a token ends, the person consents again."] : []),
-  ...(idleDays === undefined ? [] : [`A connection that nobody uses for ${idleDays} days must be consented to again.`]),
-  ...(absoluteDays === undefined ? [] : [`After ${absoluteDays} days the person consents again in any case.`]),
-  ...(note === undefined ? [] : [note])
-]
+export const sentencesOf = ({ note, refreshTokens }: Preset): ReadonlyArray<string> => {
+  const { absoluteDays, idleDays, kind } = refreshTokens ?? {}
+  return [
+    ...(kind === "none" ? ["There are no refresh tokens: when a token ends, the person consents again."] : []),
+    ...(idleDays === undefined
+      ? []
+      : [`A connection that nobody uses for ${idleDays} days must be consented to again.`]),
+    ...(absoluteDays === undefined ? [] : [`After ${absoluteDays} days the person consents again in any case.`]),
+    ...(note === undefined ? [] : [note])
+  ]
+}
 
 const ofFile = (file: string): Effect.Effect<Preset, CliFailure> =>
   Effect.gen(function*() {

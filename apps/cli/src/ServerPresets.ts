@@ -58,7 +58,7 @@ const describe = (preset: Preset): string => {
       ["client", registration.kind === "dynamic" ? "registered on first use" : registration.url],
       ["secret", authMethod],
       ["scopes", formatScopes(preset.scopes)],
-      ["refresh tokens", preset.refreshTokens.kind],
+      ["refresh tokens", preset.refreshTokens?.kind ?? "not documented"],
       ["documentation", documentation],
       ["compared with it", preset.verified ?? "on no day that was written down"]
     ]),

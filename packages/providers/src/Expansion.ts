@@ -64,7 +64,7 @@ export const expand = (
 }
 
 const describe = (preset: Preset, filled: (template: string) => string): Description => {
-  const { endpoints, issuer, name, refreshTokens: { absoluteDays, idleDays }, resource, scopes } = preset
+  const { endpoints, issuer, name, refreshTokens: { absoluteDays, idleDays } = {}, resource, scopes } = preset
   return {
     name,
     resource: filled(resource),
@@ -91,6 +91,6 @@ const isValue = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::\d{1,5})?$/
 
 /** A refresh token whose second use ends the grant is never sent twice, unless the preset says so itself. */
 const quirksOf = ({ quirks = {}, refreshTokens }: Preset) => ({
-  ...(refreshTokens.reuse === "ends_grant" ? { redemptionPolicy: "strict" as const } : {}),
+  ...(refreshTokens?.reuse === "ends_grant" ? { redemptionPolicy: "strict" as const } : {}),
   ...quirks
 })

@@ -100,7 +100,7 @@ export const Preset = Schema.Struct({
   registration: Registration,
   /** How a client with a secret proves itself (RFC 7591 §2). */
   authMethod: TokenEndpointAuthMethod,
-  refreshTokens: RefreshTokens,
+  refreshTokens: Schema.optionalKey(RefreshTokens),
   quirks: Schema.optionalKey(Quirks),
   answers: Schema.optionalKey(Schema.Array(Answer)),
   /** What a person has to know or do besides. */

@@ -141,7 +141,7 @@ const realDay: Rule = ({ verified }) =>
     ? []
     : [{ path: ["verified"], message: "expected a day of the calendar" }]
 
-const refreshTokensThatAre: Rule = ({ refreshTokens: { kind, ...rest } }) =>
+const refreshTokensThatAre: Rule = ({ refreshTokens: { kind, ...rest } = {} }) =>
   kind === "none" && Object.keys(rest).length > 0
     ? [{ path: ["refreshTokens"], message: "says how refresh tokens live, and that there are none" }]
     : []
