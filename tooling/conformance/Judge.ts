@@ -34,12 +34,17 @@ export const scenarios = async (judge: Judge): Promise<ReadonlyArray<string>> =>
 }
 
 /** Runs one scenario against a client program, which gets the server's URL as its last argument. */
-export const judge = async (judge: Judge, scenario: string, client: string): Promise<Verdict> => {
+export const judge = async (
+  judge: Judge,
+  scenario: string,
+  client: string,
+  env: NodeJS.ProcessEnv = {}
+): Promise<Verdict> => {
   const results = mkdtempSync(join(tmpdir(), "vk-conformance-"))
   try {
     const command = `${process.execPath} ${client}`
     const args = ["client", "--command", command, "--scenario", scenario, "-o", results, "--timeout", "60000"]
-    const { exitCode } = await run([judge.program, ...args])
+    const { exitCode } = await run([judge.program, ...args], env)
     const checks = checksIn(results)
     return {
       scenario,
@@ -68,9 +73,15 @@ const checksIn = (directory: string): ReadonlyArray<Check> =>
     .filter((path) => path.endsWith("checks.json"))
     .flatMap((path) => JSON.parse(readFileSync(join(directory, path), "utf8")) as ReadonlyArray<Check>)
 
-const run = (args: ReadonlyArray<string>): Promise<{ readonly stdout: string; readonly exitCode: number }> =>
+const run = (
+  args: ReadonlyArray<string>,
+  env: NodeJS.ProcessEnv = {}
+): Promise<{ readonly stdout: string; readonly exitCode: number }> =>
   new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] })
+    const child = spawn(process.execPath, args, {
+      stdio: ["ignore", "pipe", "ignore"],
+      env: { ...process.env, ...env }
+    })
     let stdout = ""
     child.stdout.setEncoding("utf8").on("data", (text: string) => stdout += text)
     child.once("close", (code) => resolve({ stdout, exitCode: code ?? 1 }))
