@@ -29,6 +29,7 @@ describe("Discovery", () => {
         issuer: provider.issuer,
         authorizationEndpoint: `${provider.issuer}/authorize`,
         deviceAuthorizationEndpoint: `${provider.issuer}/device`,
+        pushedAuthorizationEndpoint: `${provider.issuer}/par`,
         readsClientMetadata: true,
         tokenEndpoint: `${provider.issuer}/token`,
         revocationEndpoint: `${provider.issuer}/revoke`,
