@@ -33,7 +33,7 @@ export class RenewalPlans extends Context.Service<RenewalPlans, {
   /**
    * Takes active connections that are due. Each is due again when the lease is over, so that what became of it need not be
    * reported. Of any number of takers one gets a connection, and nobody waits for anybody. Tenants have their turns: the
-   * longest due connection of each comes before the second of any. One that cannot be read is left out until its lease
+   * longest due connection of each comes before the second of any, counted among hundreds of the longest and of the latest due. One that cannot be read is left out until its lease
    * ends, logged and counted, and keeps nobody waiting.
    */
   take(input: {

@@ -1,7 +1,7 @@
 import * as Instruments from "@valetkey/domain/Instruments"
 import { type DueConnection, RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import { DateTime, Duration, Effect, Layer, Metric, Option, Schema } from "effect"
-import { Database } from "./Database.ts"
+import { Database, type Sql } from "./Database.ts"
 import { connectionColumns, decodeConnection } from "./internal/connectionRows.ts"
 
 /** Layer of `RenewalPlans` on the table `connections`. */
@@ -16,7 +16,7 @@ export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
             sql`WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now), turns AS MATERIALIZED (
                 SELECT tenant AS t, subject AS u, server AS s,
                   row_number() OVER (PARTITION BY tenant ORDER BY renew_at) AS turn
-                FROM connections WHERE ${sql.literal(planned)} AND renew_at <= (SELECT now FROM moment)
+                FROM (${dueFrom(sql, "ASC")} UNION ${dueFrom(sql, "DESC")}) AS candidates
               ), due AS MATERIALIZED (
                 SELECT t, u, s FROM turns JOIN connections ON tenant = t AND subject = u AND server = s
                 WHERE ${sql.literal(planned)} AND renew_at <= (SELECT now FROM moment)
@@ -59,6 +59,17 @@ export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
           ))
     }))
 )
+
+/**
+ * One end of what is due, the longest or the latest due. Counting the turns of everything would take as long as everything
+ * is much; the latest are among the candidates so that a tenant with thousands keeps nobody waiting who is due now.
+ */
+const dueFrom = (sql: Sql, order: "ASC" | "DESC") =>
+  sql`(SELECT tenant, subject, server, renew_at FROM connections
+    WHERE ${sql.literal(planned)} AND renew_at <= (SELECT now FROM moment)
+    ORDER BY renew_at ${sql.literal(order)} LIMIT ${candidates})`
+
+const candidates = 512
 
 /** Condition of the index of what is planned. */
 const planned = "status = 'active' AND renew_at IS NOT NULL"
