@@ -165,10 +165,14 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
 
       getAll: (owners) =>
         Effect.flatMap(database.partition(owners, ({ tenant }) => tenant), (parts) =>
-          Effect.map(
-            Effect.forEach(parts, ({ items, operations }) => readAll(operations, items), { concurrency: "unbounded" }),
-            (flows) => flows.flat()
-          )),
+          parts.length === 1
+            ? readAll(parts[0]!.operations, owners)
+            : Effect.map(
+              Effect.forEach(parts, ({ items, operations }) => readAll(operations, items), {
+                concurrency: "unbounded"
+              }),
+              (flows) => flows.flat()
+            )),
 
       ended: (within) =>
         database.acrossTenants.read("FlowStore.ended", (sql) =>
