@@ -80,7 +80,7 @@ export const Preset = Schema.Struct({
   name: Schema.String.check(Schema.isBetweenLength(1, 255)),
   /** The page that all of this rests on. */
   documentation: HttpsUrl,
-  /** The day on which this was last compared with the documentation; absent when nobody wrote one down. */
+  /** The day on which what is peculiar here was last held against the documentation; absent when nobody wrote one down. */
   verified: Schema.optionalKey(Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}$/, {
     expected: "a day as YYYY-MM-DD"
   }))),
