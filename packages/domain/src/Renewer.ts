@@ -159,11 +159,11 @@ export class Renewer extends Context.Service<Renewer, {
 
       const round = Effect.gen(function*() {
         const wait = Option.getOrElse(yield* renewer.nextDue, () => every)
-        if (!Duration.isZero(wait)) return Duration.min(wait, every)
+        if (!Duration.isZero(wait)) return Duration.min(Duration.max(wait, collecting), every)
         const isSpread = (yield* Clock.currentTimeMillis) < spreadUntil
         const { taken } = yield* renewer.round(isSpread ? spreading : Duration.zero)
         // What is due and not to be had is another replica's.
-        return taken === 0 ? every : shortestPause
+        return taken === 0 ? every : taken < batch ? collecting : shortestPause
       })
 
       /** Sleeps, and notices when it took much longer than that. */
@@ -189,7 +189,9 @@ interface Looked extends DueConnection {
   readonly verdict: Renewal.Verdict
 }
 
-/** Between a round that took something and the look after it. */
+/** What is due within seconds of each other is one round: nothing is in such a hurry. */
+const collecting = Duration.seconds(5)
+/** Between a round that took as much as it may and the next one. */
 const shortestPause = Duration.millis(100)
 /** For how long after a sleep of the machine rounds are drawn out. */
 const spreadFor = Duration.minutes(15)

@@ -128,6 +128,8 @@ describe("connections that nobody reads", () => {
           last = now
           return issue
         })
+      // An access token that outlasts everything changes nothing.
+      provider.lifetime = 400 * 86_400
       const key = yield* connected({ refreshTokenIdleLimit: "30 days" })
       const replicas = [yield* replica, yield* replica]
       yield* pass(replicas, "365 days")
@@ -140,6 +142,7 @@ describe("connections that nobody reads", () => {
       assert.deepStrictEqual(yield* events("connection.ending"), [])
 
       // The provider's own word, where it is shorter.
+      provider.lifetime = 3600
       alive.idle = Duration.days(2)
       provider.answer = (credentials) => ({
         ...credentials,

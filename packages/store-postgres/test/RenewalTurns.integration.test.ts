@@ -32,4 +32,25 @@ describe("a tenant with thousands of due connections", () => {
         .map(({ connection }) => connection.key.subject).sort()
       assert.deepStrictEqual([...subjects], Array.from({ length: 7 }, (_, index) => `person-${2994 + index}`))
     }).pipe(Effect.provide(layer)))
+
+  it.live("REF-21 waits for nobody who holds a row", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* TestDatabase
+      const plans = yield* RenewalPlans
+      const [held, free] = [newKey(), newKey()]
+      for (const key of [held, free]) {
+        yield* (yield* ConnectionStore).deposit(key, newWrite(0))
+        yield* sql`UPDATE connections SET renew_at = clock_timestamp() WHERE tenant = ${key.tenant}`
+      }
+      const take = Effect.map(
+        plans.take({ limit: 10_000, lease: Duration.minutes(1) }),
+        (taken) =>
+          taken.map(({ connection }) => connection.key.path).filter((path) => path === held.path || path === free.path)
+      )
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql`SELECT FROM connections WHERE tenant = ${held.tenant} FOR UPDATE`
+        assert.deepStrictEqual(yield* take, [free.path])
+      }))
+      assert.deepStrictEqual(yield* take, [held.path])
+    }).pipe(Effect.provide(layer)))
 })
