@@ -91,8 +91,11 @@ describe("tokens on somebody's word", () => {
       assert.strictEqual(redeemed!.get("assertion"), assertion)
       assert.lengthOf([...idp.requests("token"), ...as.requests("token")], 2)
 
-      const refusal = yield* call("POST", "/v1/connections/idp/token")
-      assert.deepStrictEqual(codeOf(refusal), [403, "token_not_handed_out"])
+      const withheld = [403, "token_not_handed_out"]
+      assert.deepStrictEqual(codeOf(yield* call("POST", "/v1/connections/idp/token")), withheld)
+      // What the connection keeps does not change with the description.
+      assert.strictEqual((yield* call("PUT", "/v1/servers/idp", { resource: idp.issuer })).status, 200)
+      assert.deepStrictEqual(codeOf(yield* call("POST", "/v1/connections/idp/token")), withheld)
     })))
 
   it.live("come for the platform's own token, as its file has it, for the tenant that it is lent to", () =>
