@@ -159,7 +159,8 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           key: ConnectionKey,
           current: Connection,
           minValidity: Duration.Duration,
-          rejected: Digest | undefined
+          rejected: Digest | undefined,
+          first: boolean
         ) {
           let seen = current
           if (!current.rejected) {
@@ -188,6 +189,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           const flight = yield* join(seen, minValidity)
           const token = yield* Deferred.await(flight.token)
           yield* countRefreshed
+          // Storing may have taken longer than the token lives. Once: where every refresh does, more of them help nobody.
+          if (
+            first && token.expiresAt !== undefined && DateTime.isLessThanOrEqualTo(token.expiresAt, yield* DateTime.now)
+          ) {
+            return undefined
+          }
           // A refresh that was under way may have ended before what this caller read, may have stored the very token that was
           // rejected, or been content with less.
           return flight === joined &&
@@ -204,8 +211,8 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           rejected: Digest | undefined
         ) {
           let current = first
-          while (true) {
-            const token = yield* attempt(key, current, minValidity, rejected)
+          for (let round = 0;; round++) {
+            const token = yield* attempt(key, current, minValidity, rejected, round === 0)
             if (token !== undefined) return token
             current = yield* read(key)
           }

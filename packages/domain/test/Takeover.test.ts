@@ -100,6 +100,35 @@ describe("a refresh that ends long after it stored its result", () => {
       assert.deepStrictEqual(redemptions(), [1, 1, 1])
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
+  it.effect("I6 refreshes once more for who waited for a token that was over when it was stored", () =>
+    Effect.gen(function*() {
+      const { key, owner, points, redemptions } = yield* replicas
+      const provider = yield* Provider
+      provider.lifetime = 30
+      yield* points.pause("refresh.after_commit", { times: 1 })
+      const first = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.awaitReached("refresh.after_commit")
+      yield* TestClock.adjust("40 seconds")
+      const joined = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* points.release("refresh.after_commit")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(first)).generation, 3)
+      assert.strictEqual((yield* Fiber.join(joined)).generation, 3)
+      assert.deepStrictEqual(redemptions(), [1, 1])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.effect("hands out what is over when refreshes take longer than tokens live, instead of refreshing for ever", () =>
+    Effect.gen(function*() {
+      const { key, owner, redemptions } = yield* replicas
+      const provider = yield* Provider
+      provider.lifetime = 1
+      provider.refresh = (issue) => Effect.tap(issue, Effect.sleep("2 seconds"))
+      const asked = yield* Effect.forkChild(owner.get(key), { startImmediately: true })
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual((yield* Fiber.join(asked)).generation, 3)
+      assert.deepStrictEqual(redemptions(), [1, 1])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
   it.effect("I4 I23 gives nothing of a former life to a caller of the next one", () =>
     Effect.gen(function*() {
       const { key, owner, points, store } = yield* replicas
