@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config"
 
-// Takes minutes and chance: it has a command of its own.
+// Takes minutes, and as many as chance wants: it has a command of its own.
 const long = process.env["VALETKEY_PROOF_CHAOS"] === undefined
   ? ["chaos/BrokenBuilds.test.ts", "chaos/Chaos.test.ts"]
   : []

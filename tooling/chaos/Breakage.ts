@@ -1,26 +1,28 @@
 /** One change of a source file, by the end of its path. It applies wherever `from` stands, which must be somewhere. */
 export interface Change {
+  /** Below `packages`. */
   readonly file: string
   readonly from: string
   readonly to: string
 }
 
 const store = "store-postgres/src/PostgresConnectionStore.ts"
+const groups = "store-postgres/src/internal/connectionGroups.ts"
 
 /** Deliberately broken builds: replicas load the sources with these changes. The harness has to find each of them. */
 export const breakages = {
   /** Results are stored over whatever is there, as with a lock alone. */
   "no-fence": [
     {
-      file: store,
-      from:
-        "WHERE ${ofKey(sql, key)} AND generation = ${input.generation} AND epoch = ${input.epoch}\n              AND status IN ('active', 'needs_reauth')",
-      to: "WHERE ${ofKey(sql, key)}"
+      file: groups,
+      from: "locked(sql, \"status IN ('active', 'needs_reauth')\")",
+      to:
+        "sql`CROSS JOIN LATERAL (SELECT FROM connections WHERE tenant = asked.tenant AND subject = asked.subject AND server = asked.server FOR UPDATE) AS own`"
     }
   ],
   /** Nobody can tell a request that may have left from one that did not. */
   "no-sent-phase": [
-    { file: store, from: "SET phase = 'sent', attempts = attempts + 1,", to: "SET phase = 'claimed'," }
+    { file: groups, from: "SET phase = 'sent', attempts = attempts + 1,", to: "SET phase = 'claimed'," }
   ],
   /** Who is refused marks the connection, whatever somebody else stored meanwhile. */
   "loser-wipes": [

@@ -1,8 +1,9 @@
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import { Effect, type Redacted } from "effect"
-import type { Change, Rest, Subject } from "./History.ts"
+import type { Change, Mark, Rest, Subject } from "./History.ts"
+import { indexOf } from "./Replicas.ts"
 
-/** Notes every change of generation, epoch or status beside the row, in the same transaction. */
+/** Notes every change of generation, epoch or status, and every mark that a request may leave, in the same transaction. */
 const trigger = `
 CREATE TABLE chaos_changes (
   id bigserial PRIMARY KEY, at float8 NOT NULL, tenant text, subject text, server text, epoch text,
@@ -15,6 +16,20 @@ BEGIN
     NEW.generation, NEW.status, NEW.reauth_reason);
   RETURN NULL;
 END $$;
+CREATE TABLE chaos_marks (
+  id bigserial PRIMARY KEY, at float8 NOT NULL, tenant text, subject text, server text, epoch text,
+  generation integer, client text
+);
+CREATE FUNCTION chaos_mark() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO chaos_marks (at, tenant, subject, server, epoch, generation, client)
+  VALUES (extract(epoch FROM clock_timestamp()) * 1000, NEW.tenant, NEW.subject, NEW.server, NEW.epoch,
+    NEW.generation, host(inet_client_addr()));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER chaos_marked AFTER UPDATE ON connections FOR EACH ROW
+  WHEN (NEW.phase = 'sent' AND (OLD.phase <> 'sent' OR OLD.fence <> NEW.fence))
+  EXECUTE FUNCTION chaos_mark();
 CREATE TRIGGER chaos_inserted AFTER INSERT ON connections FOR EACH ROW EXECUTE FUNCTION chaos_note();
 CREATE TRIGGER chaos_updated AFTER UPDATE ON connections FOR EACH ROW
   WHEN (OLD.generation <> NEW.generation OR OLD.epoch <> NEW.epoch OR OLD.status <> NEW.status)
@@ -38,6 +53,22 @@ export const read = async (
     generation: Number(row["generation"]),
     status: String(row["status"]),
     reason: row["reason"] === null ? undefined : String(row["reason"])
+  }))
+}
+
+/** Every mark that was noted. */
+export const marks = async (
+  url: Redacted.Redacted,
+  subjects: ReadonlyArray<Subject>
+): Promise<ReadonlyArray<Mark>> => {
+  const rows = await Effect.runPromise(EmbeddedPostgres.statement(url, "SELECT * FROM chaos_marks ORDER BY id"))
+  const ids = idsOf(subjects)
+  return rows.map((row) => ({
+    at: Number(row["at"]),
+    connection: ids.get(keyOf(row)) ?? -1,
+    epoch: String(row["epoch"]),
+    generation: Number(row["generation"]),
+    replica: indexOf(String(row["client"]))
   }))
 }
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { judge } from "./Checker.ts"
-import type { Call, Change, Deed, Fault, History, Redemption } from "./History.ts"
+import type { Call, Change, Deed, Fault, History, Mark, Redemption } from "./History.ts"
 
 type Draft = { -readonly [Key in keyof History]: History[Key] }
 
@@ -75,8 +75,11 @@ const sound = (): Draft => ({
     change({ at: 1005 }),
     change({ at: 2010, generation: 2 }),
     change({ at: 62_010, generation: 3 }),
-    change({ at: 122_010, generation: 4 })
+    change({ at: 122_010, generation: 4 }),
+    change({ at: 1005, connection: 2 }),
+    change({ at: 2110, connection: 2, generation: 2 })
   ],
+  marks: [],
   faults: [],
   exits: [],
   rest: [{ connection: 1, phase: "idle" }],
@@ -92,13 +95,14 @@ const broken = (plant: (history: Draft) => void): ReadonlyArray<string> => {
   return [...new Set(judge(history).flatMap(({ violations }) => violations.map(({ id }) => id)))]
 }
 
-const add = <Key extends "redemptions" | "calls" | "deeds" | "changes" | "faults" | "exits" | "rest" | "grants">(
-  key: Key,
-  ...values: ReadonlyArray<History[Key][number]>
-) =>
-(history: Draft): void => {
-  history[key] = [...history[key], ...values] as never
-}
+const add =
+  <Key extends "redemptions" | "calls" | "deeds" | "changes" | "marks" | "faults" | "exits" | "rest" | "grants">(
+    key: Key,
+    ...values: ReadonlyArray<History[Key][number]>
+  ) =>
+  (history: Draft): void => {
+    history[key] = [...history[key], ...values] as never
+  }
 
 const kill = (from: number, to: number, replica?: number): Fault => ({ what: "kill", from, to, replica })
 
@@ -177,6 +181,41 @@ describe("the checker of chaos histories", () => {
     )
   })
 
+  it("finds a rotation that was received and not stored, whatever became of the connection later", () => {
+    const unstored = (history: Draft) => {
+      history.changes = history.changes.filter(({ generation }) => generation !== 3)
+    }
+    assert.include(broken(unstored), "I3")
+    assert.include(
+      broken((history) => {
+        unstored(history)
+        add("changes", change({ at: 90_000, generation: 2, status: "needs_reauth", reason: "account_changed" }))(
+          history
+        )
+        add("deeds", deposit({ at: 100_000 }))(history)
+      }),
+      "I3"
+    )
+    // A consent in the middle of it voids the result.
+    assert.notInclude(
+      broken((history) => {
+        unstored(history)
+        add("deeds", deposit({ at: 62_005 }))(history)
+      }),
+      "I3"
+    )
+    // One commit stores one result.
+    assert.deepStrictEqual(
+      broken(
+        add(
+          "redemptions",
+          redemption({ at: 61_000, token: "R7", accessToken: "A7", refreshToken: "R2", expiresAt: 162_000 })
+        )
+      ),
+      ["I3"]
+    )
+  })
+
   it("finds a generation that jumps, one that goes back, and a life that nobody began", () => {
     assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 6 }))), ["I4"])
     assert.deepStrictEqual(broken(add("changes", change({ at: 123_000, generation: 3 }))), ["I4"])
@@ -186,6 +225,8 @@ describe("the checker of chaos histories", () => {
   const newer = (history: Draft) => {
     add("grants", { id: 3, connection: 1, refreshToken: "S1", accessToken: "", at: 64_000 })(history)
     add("deeds", deposit({ at: 64_000, grant: 3 }))(history)
+    add("changes", change({ at: 64_005, epoch: "e2", generation: 8 }))(history)
+    add("changes", change({ at: 64_510, epoch: "e2", generation: 9 }))(history)
     add("redemptions", redemption({ at: 64_500, token: "S1", grant: 3, accessToken: "C1", refreshToken: "R3" }))(
       history
     )
@@ -219,6 +260,7 @@ describe("the checker of chaos histories", () => {
           history
         )
         add("faults", kill(122_900, 122_950, 0))(history)
+        add("marks", { at: 122_880, connection: 1, epoch: "e1", generation: 4, replica: 0 })(history)
       }),
       []
     )
@@ -230,6 +272,26 @@ describe("the checker of chaos histories", () => {
       }),
       []
     )
+  })
+
+  it("finds a person asked for an attempt that nobody marked, or that nothing kept from arriving", () => {
+    const vanished = (mark: Partial<Mark>, faults: ReadonlyArray<Fault>) =>
+      broken((history) => {
+        history.subjects = history.subjects.map((subject) => ({ ...subject, policy: "strict" }))
+        add("changes", change({ at: 150_000, generation: 4, status: "needs_reauth", reason: "unknown_outcome" }))(
+          history
+        )
+        add("marks", { at: 130_000, connection: 1, epoch: "e1", generation: 4, replica: 0, ...mark })(history)
+        add("faults", ...faults)(history)
+      })
+    const mine = kill(130_100, 131_000, 0)
+    assert.deepStrictEqual(vanished({}, [mine]), [])
+    assert.deepStrictEqual(vanished({}, []), ["I5"])
+    assert.deepStrictEqual(vanished({}, [{ ...mine, replica: 2 }]), ["I5"])
+    assert.deepStrictEqual(vanished({}, [{ ...mine, from: 140_000, to: 141_000 }]), ["I5"])
+    assert.deepStrictEqual(vanished({ generation: 3 }, [mine]), ["I5"])
+    assert.deepStrictEqual(vanished({ epoch: "e0" }, [mine]), ["I5"])
+    assert.deepStrictEqual(vanished({ connection: 2 }, [mine]), ["I5"])
   })
 
   it("finds a stale token, the rejected one, and one that another caller had rejected", () => {
@@ -248,10 +310,10 @@ describe("the checker of chaos histories", () => {
   })
 
   it("finds a call that took too long and a row that stayed under way", () => {
-    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, end: 43_000 }))), ["I7"])
+    assert.deepStrictEqual(broken(add("calls", call({ at: 3000, end: 43_000, token: "A1", generation: 2 }))), ["I7"])
     assert.deepStrictEqual(
       broken((history) => {
-        add("calls", call({ at: 3000, end: 43_000 }))(history)
+        add("calls", call({ at: 3000, end: 43_000, token: "A1", generation: 2 }))(history)
         add("faults", { what: "pause", from: 3100, to: 35_000, replica: 0 })(history)
       }),
       []
@@ -320,16 +382,18 @@ describe("the checker of chaos histories", () => {
   it("finds a replica that serves nobody after a fault, and a connection that stays unserved", () => {
     const silent = (history: Draft) => {
       add("faults", kill(64_000, 65_000, 1))(history)
-      add("calls", call({ at: 66_000, replica: 1 }))(history)
+      add("calls", ...[66_000, 70_000, 85_000].map((at) => call({ at, replica: 1 })))(history)
     }
     assert.deepStrictEqual(broken(silent), ["I21"])
-    assert.deepStrictEqual(
-      broken((history) => {
-        silent(history)
-        add("calls", call({ at: 66_000, token: "A2", generation: 3, replica: 1 }))(history)
-      }),
-      []
-    )
+    const also = (...plants: ReadonlyArray<(history: Draft) => void>) =>
+      broken((history) => [silent, ...plants].forEach((plant) => plant(history)))
+    const served = (at: number) => add("calls", call({ at, token: "A2", generation: 3, replica: 1 }))
+    assert.deepStrictEqual(also(served(66_000), served(75_000)), [])
+    // In the end is too late, and so is it for who was hit by another fault for a part of that time only.
+    assert.deepStrictEqual(also(served(86_000)), ["I21"])
+    assert.deepStrictEqual(also(add("faults", kill(67_000, 67_500, 1))), ["I21"])
+    assert.deepStrictEqual(also(add("faults", kill(67_000, 84_000, 1))), [])
+    assert.deepStrictEqual(also(add("faults", kill(67_000, 84_000, 0))), ["I21"])
     assert.deepStrictEqual(
       broken((history) => {
         history.calls = history.calls.filter(({ connection }) => connection === 1)

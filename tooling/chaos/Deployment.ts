@@ -1,6 +1,9 @@
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import { Effect, Redacted, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import * as Api from "../proofs/Api.ts"
 import type { Name } from "./Breakage.ts"
 import * as Callers from "./Callers.ts"
@@ -46,8 +49,13 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
     )
     const jwtSecret = randomBytes(48).toString("base64url")
     const log = Log.make()
+    const compiled = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "vk-chaos-compiled-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    )
     const installation: Replicas.Installation = {
       log,
+      compiled,
       databaseUrl: Redacted.value(postgres.url),
       ports: providers.ports,
       broken: options.broken,

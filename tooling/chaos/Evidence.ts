@@ -1,6 +1,6 @@
 import { type Faults, index } from "./Faults.ts"
-import type { Call, Change, Deed, Grant, History, Redemption, Subject } from "./History.ts"
-import { timing } from "./Timing.ts"
+import type { Call, Change, Deed, Grant, History, Mark, Redemption, Subject } from "./History.ts"
+import { slack, timing } from "./Timing.ts"
 
 /** One thing that must not have happened. */
 export interface Violation {
@@ -33,6 +33,7 @@ export interface Evidence {
   readonly callsOf: (connection: number) => ReadonlyArray<Call>
   readonly deedsOf: (connection: number) => ReadonlyArray<Deed>
   readonly changesOf: (connection: number) => ReadonlyArray<Change>
+  readonly marksOf: (connection: number) => ReadonlyArray<Mark>
   readonly grantsOf: (connection: number) => ReadonlyArray<Grant>
   readonly issues: ReadonlyMap<string, Issue>
   /** Whether the sender may not have learned, or not have kept, what became of a request. */
@@ -40,7 +41,7 @@ export interface Evidence {
 }
 
 /** How long storing a result may take, and with it how long a fault after the answer can still undo it. */
-const storing = timing.refresh - timing.http
+const storing = timing.refresh - timing.http + slack
 
 /** Prepares a history for the checks. */
 export const gather = (history: History): Evidence => {
@@ -61,6 +62,8 @@ export const gather = (history: History): Evidence => {
     if (accessToken === undefined || grant === undefined) continue
     issues.set(accessToken, { grant, expiresAt: expiresAt ?? Infinity, delay: (answered ?? at + timing.http) - at })
   }
+  const commits = new Map([...grouped(history.changes, byConnection)].map(([id, changes]) => [id, commitsOf(changes)]))
+  const marksOf = lookup(grouped(history.marks, byConnection))
   const clean = new Set(["honest", "slow"])
   return {
     history,
@@ -72,12 +75,31 @@ export const gather = (history: History): Evidence => {
     callsOf: lookup(grouped([...history.calls].sort((a, b) => a.at - b.at), byConnection)),
     deedsOf: lookup(grouped([...history.deeds].sort((a, b) => a.at - b.at), byConnection)),
     changesOf: lookup(grouped(history.changes, byConnection)),
+    marksOf,
     grantsOf: lookup(grouped(history.grants, byConnection)),
     issues,
-    uncertain: ({ answered, at, plan, replica }) =>
-      !clean.has(plan) || answered === undefined || answered - at > timing.http / 2 ||
-      faults.any(replica, at, answered + storing)
+    uncertain: (redemption) => {
+      const { answered, at, outcome, plan, replica } = redemption
+      if (!clean.has(plan) || answered === undefined) return true
+      // The sender's patience begins with its mark: on a busy machine a request may be under way for long.
+      const marked = marksOf(connectionOf(redemption)).findLast((mark) => mark.replica === replica && mark.at <= at)
+      if (answered - (marked?.at ?? at) > timing.http / 2) return true
+      const stored = outcome === "issued"
+        ? commits.get(connectionOf(redemption))?.find((commit) => commit >= at) ?? Infinity
+        : Infinity
+      return faults.during(replica, at, answered + storing).some(({ from }) => from <= stored)
+    }
   }
+}
+
+/** When the changes of a row stored results: those that raised the generation of a life. */
+export const commitsOf = (changes: ReadonlyArray<Change>): ReadonlyArray<number> => {
+  const newest = new Map<string, number>()
+  return changes.flatMap(({ at, epoch, generation }) => {
+    const before = newest.get(epoch)
+    newest.set(epoch, generation)
+    return before !== undefined && generation > before ? [at] : []
+  })
 }
 
 const byConnection = ({ connection }: { readonly connection: number }): number => connection

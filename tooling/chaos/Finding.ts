@@ -1,10 +1,11 @@
 import { Effect } from "effect"
+import { keep } from "./Artefacts.ts"
 import { run, type RunOptions } from "./Run.ts"
 
 /** What a run of some seconds found, by guarantee. */
 export const found = (options: Partial<RunOptions>) =>
   Effect.promise(async () => {
-    const { findings, incidents } = await run({
+    const { findings, history, incidents } = await run({
       seed: 1,
       seconds: 12,
       connections: 30,
@@ -13,5 +14,6 @@ export const found = (options: Partial<RunOptions>) =>
       ...options
     })
     const violations = findings.flatMap(({ violations }) => violations)
+    if (violations.length > 0 && options.broken === undefined) keep(`chaos-test-${Date.now()}.json`, history)
     return { incidents, violations, ids: [...new Set(violations.map(({ id }) => id))] }
   })

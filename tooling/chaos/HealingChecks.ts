@@ -1,32 +1,38 @@
 import type { Evidence, Violation } from "./Evidence.ts"
-import type { Call } from "./History.ts"
+import type { Fault } from "./History.ts"
 import { circuit, slack, timing } from "./Timing.ts"
 
-/** How long a replica may serve nobody after a fault of its own or of its store is over. */
-const recovery = 5000
+/** How long a replica may serve nobody while nothing is done to it or its store: as long as one caller may wait. */
+const recovery = timing.waiter
 
-/** I21: after each fault its replicas serve again, and in the end every connection is answered, without an operator. */
+/** What is served: a token, or the reason why there is none that only a person can change. */
+const serving = new Set([200, 404, 409])
+
+/** How long a fault is felt after its end: sockets that still have to fail, a queue that still has to drain. */
+const aftermath = 1500
+
+/** I21: whatever happened, a replica that is left alone serves again, and in the end every connection is answered. */
 export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
   const { calls, faults, healedAt, subjects } = evidence.history
   const replicas = [...new Set(calls.map(({ replica }) => replica))]
-  const callsOf = new Map(replicas.map((replica) => [
-    replica,
-    calls.filter((call) => call.replica === replica).sort((a, b) => a.at - b.at)
-  ]))
-  const slow = faults.flatMap((fault): ReadonlyArray<Violation> => {
-    const deadline = fault.to + recovery + slack
-    const touched = fault.replica === undefined ? replicas : [fault.replica]
-    return touched.flatMap((replica): ReadonlyArray<Violation> => {
-      const asked = within(callsOf.get(replica) ?? [], fault.to, deadline)
-      // Whom nobody asked served nobody.
-      if (asked.length === 0 || asked.some(({ end, status }) => status === 200 && end <= deadline)) return []
-      const disturbed = faults.some((other) =>
-        other !== fault && (other.replica ?? replica) === replica && other.to > fault.to && other.from < deadline
-      )
-      return disturbed
-        ? []
-        : [{ id: "I21", what: `replica ${replica} served nobody after ${fault.what}`, at: fault.to }]
-    })
+  const slow = replicas.flatMap((replica): ReadonlyArray<Violation> => {
+    const left = aloneIn(faults.filter((fault) => (fault.replica ?? replica) === replica))
+    let silentSince: number | undefined
+    let heard = -Infinity
+    return calls.filter((call) => call.replica === replica).sort((a, b) => a.end - b.end)
+      .flatMap(({ at, end, status }): ReadonlyArray<Violation> => {
+        if (serving.has(status)) {
+          silentSince = undefined
+          heard = end
+          return []
+        }
+        // Whom nobody asks serves nobody: silence begins with a question.
+        silentSince ??= Math.max(at, heard)
+        if (left(silentSince, end) <= recovery + slack) return []
+        silentSince = undefined
+        heard = end
+        return [{ id: "I21", what: `replica ${replica} served nobody although nothing was done to it`, at: end }]
+      })
   })
   const since = new Map<number, number>()
   const served = new Set<number>()
@@ -34,7 +40,7 @@ export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
     if (at < healedAt) continue
     const first = Math.min(at, since.get(connection) ?? at)
     since.set(connection, first)
-    if ([200, 404, 409].includes(status) && end <= first + timing.lease + timing.waiter + circuit + slack) {
+    if (serving.has(status) && end <= first + timing.lease + timing.waiter + circuit + slack) {
       served.add(connection)
     }
   }
@@ -49,16 +55,14 @@ export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
   ]
 }
 
-/** The calls that began between two instants, of calls in the order of their beginnings. */
-const within = (calls: ReadonlyArray<Call>, from: number, to: number): ReadonlyArray<Call> => {
-  let low = 0
-  let high = calls.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (calls[middle]!.at < from) low = middle + 1
-    else high = middle
+/** How much of a time is free of faults and their aftermath. */
+const aloneIn = (faults: ReadonlyArray<Fault>) => {
+  const felt: Array<{ readonly from: number; to: number }> = []
+  for (const { from, to } of [...faults].sort((a, b) => a.from - b.from)) {
+    const last = felt.at(-1)
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to + aftermath)
+    else felt.push({ from, to: to + aftermath })
   }
-  let end = low
-  while (end < calls.length && calls[end]!.at <= to) end++
-  return calls.slice(low, end)
+  return (from: number, to: number): number =>
+    felt.reduce((left, one) => left - Math.max(0, Math.min(to, one.to) - Math.max(from, one.from)), to - from)
 }

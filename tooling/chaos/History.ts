@@ -84,6 +84,16 @@ export interface Change {
   readonly reason: string | undefined
 }
 
+/** The commit after which a request with the refresh token of a generation may leave. */
+export interface Mark {
+  readonly at: number
+  readonly connection: number
+  readonly epoch: string
+  readonly generation: number
+  /** Whose session it was. */
+  readonly replica: number | undefined
+}
+
 /** What was done to whom; without a replica it is done to all of them. */
 export interface Fault {
   readonly what: string
@@ -114,6 +124,7 @@ export interface History {
   readonly calls: ReadonlyArray<Call>
   readonly deeds: ReadonlyArray<Deed>
   readonly changes: ReadonlyArray<Change>
+  readonly marks: ReadonlyArray<Mark>
   readonly faults: ReadonlyArray<Fault>
   readonly exits: ReadonlyArray<Exit>
   readonly rest: ReadonlyArray<Rest>

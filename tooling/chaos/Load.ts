@@ -54,12 +54,18 @@ export const make = (options: LoadOptions): Load => {
     connected: false,
     busy: false
   }))
+  // As a balancer does: one that does not answer holds its share of the callers, not all of them.
+  const share = Math.ceil(options.workers / replicas.length)
+  const asked = new Map(replicas.map((replica) => [replica, 0]))
   const someReplica = (): Replica => {
     const up = replicas.filter((replica) => replica.up())
-    return random.pick(up.length === 0 ? replicas : up)
+    const free = up.filter((replica) => asked.get(replica)! < share)
+    return random.pick(free.length > 0 ? free : up.length > 0 ? up : replicas)
   }
+  const countAsked = (replica: Replica, by: number) => asked.set(replica, asked.get(replica)! + by)
 
   const ask = async (person: Person, rejected?: string, replica = someReplica()): Promise<Call> => {
+    countAsked(replica, 1)
     const at = Date.now()
     const { body, missed, retryAfter, status } = await callers.call(
       replica.api(),
@@ -69,6 +75,7 @@ export const make = (options: LoadOptions): Load => {
       rejected === undefined ? {} : { rejectedToken: rejected }
     )
     const end = Date.now()
+    countAsked(replica, -1)
     const token = status === 200 ? String(body["accessToken"]) : undefined
     const code = body["code"] === undefined ? undefined : String(body["code"])
     const call: Call = {

@@ -9,6 +9,7 @@ import type { Order, Ready } from "./ProviderOrders.ts"
 import * as ProviderPlans from "./ProviderPlans.ts"
 import * as Random from "./Random.ts"
 import { consentAt } from "./RealConsent.ts"
+import { indexOf } from "./Replicas.ts"
 
 const random = Random.make(Number(process.argv[2]))
 let share = Number(process.argv[3])
@@ -21,11 +22,6 @@ const lifetimes = new Map<number, number>()
 const held = new Set<number>()
 const log: Array<Redemption> = []
 
-const replicaOf = (from: string): number | undefined => {
-  const last = Number(/(?:^|:)127\.0\.0\.(\d+)$/.exec(from)?.[1])
-  return last > 10 ? last - 11 : undefined
-}
-
 const reply = (provider: FakeProvider.FakeProvider): Reply.Reply => (exchange) =>
   Effect.suspend(() => {
     const token = exchange.form.get("refresh_token") ?? ""
@@ -37,7 +33,7 @@ const reply = (provider: FakeProvider.FakeProvider): Reply.Reply => (exchange) =
       at,
       grant,
       token,
-      replica: replicaOf(exchange.from),
+      replica: indexOf(exchange.from),
       plan: plan.name,
       outcome: plan.turnsAway ? "turned_away" : "nothing"
     }
@@ -86,7 +82,7 @@ const program = Effect.gen(function*() {
         at: now,
         grant,
         token: presented,
-        replica: replicaOf(from),
+        replica: indexOf(from),
         plan: "honest",
         outcome: accessToken === undefined ? "refused" : "issued",
         accessToken,

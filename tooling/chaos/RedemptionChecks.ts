@@ -1,5 +1,6 @@
-import type { Evidence, Violation } from "./Evidence.ts"
-import type { Change, Grant, Subject } from "./History.ts"
+import { commitsOf, type Evidence, type Violation } from "./Evidence.ts"
+import type { Change, Grant, Redemption, Subject } from "./History.ts"
+import { timing } from "./Timing.ts"
 
 /** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
 export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
@@ -18,12 +19,14 @@ export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
 }
 
 /**
- * I3: what a provider rotated and a living process received is redeemed next, or is what is handed out in the end, unless
- * the person changed the connection.
+ * I3: what a provider rotated and a living process received is stored soon: as the next generation of the life that
+ * redeemed it, unless a person began or ended a life meanwhile. And it is redeemed next, or handed out in the end, unless
+ * the person changed the connection or was asked to.
  */
 export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
   evidence.history.subjects.flatMap(({ id }) => {
     const deeds = evidence.deedsOf(id)
+    const commits = commitsOf(evidence.changesOf(id)).map((at) => ({ at, taken: false }))
     const inTheEnd = new Set(
       evidence.callsOf(id).filter(({ at }) => at >= evidence.history.healedAt).map(({ token }) => token)
     )
@@ -32,14 +35,22 @@ export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
       // The last of all is redeemed by nobody: the run ends.
       if (outcome !== "issued" || refreshToken === undefined || at >= evidence.history.healedAt) return []
       if (evidence.uncertain(redemption)) return []
-      if (evidence.attempts.has(refreshToken) || inTheEnd.has(accessToken)) return []
       if ((evidence.attempts.get(token)?.length ?? 0) > 1) return []
+      const until = at + settled
+      const commit = commits.find((commit) => !commit.taken && commit.at >= at && commit.at <= until)
+      if (commit !== undefined) commit.taken = true
+      else if (!deeds.some((deed) => deed.end >= at && deed.at <= until)) {
+        return [{ id: "I3", what: "a refresh token that was received was not stored", connection: id, at }]
+      }
+      if (evidence.attempts.has(refreshToken) || inTheEnd.has(accessToken)) return []
       if (deeds.some(({ end }) => end >= at) || evidence.grants.get(grant)?.revokedAt !== undefined) return []
-      // Its next attempt may have left and never arrived, and the policy allows no other: whether that is so is I5's.
       if (evidence.changesOf(id).some((change) => change.status === "needs_reauth" && change.at >= at)) return []
       return [{ id: "I3", what: "a refresh token that was received is never redeemed", connection: id, at }]
     })
   })
+
+/** How long it takes until a result is stored or settled: by who received it, or out of its spool. */
+const settled = timing.lease + timing.waiter
 
 /** I5, I3′: a person is asked only when the provider withdrew the grant, or the policy's attempts have no known outcome. */
 export const nobodyAskedInVain = (evidence: Evidence): ReadonlyArray<Violation> =>
@@ -77,11 +88,26 @@ const explains = (evidence: Evidence, { id, mode, policy }: Subject, grant: Gran
   // What was stored for certain is what was tried next, although nothing of that may have arrived.
   const current = last === undefined || after === undefined || evidence.uncertain(last) ? before : after
   const attempts = (evidence.attempts.get(current) ?? []).filter(({ at }) => at <= change.at)
-  const doubts = attempts.filter((attempt) => evidence.uncertain(attempt)).length
-  // An attempt that was marked and never arrived is seen in no log but that of the faults. It may lie there for long: a
-  // connection that nobody asks for stays as it is.
-  const vanished = evidence.faults.any(undefined, last?.at ?? grant.at, change.at)
-  if (policy === "strict") return doubts > 0 || attempts.length === 0 && vanished
+  // That one was turned away may have been unknown to the store, too.
+  const doubts = arrivals.filter((one) => one.token === current && evidence.uncertain(one)).length
+  const unknown = doubts + vanished(evidence, change, arrivals)
   const refused = attempts.some(({ outcome }) => outcome === "refused")
-  return doubts > 1 || doubts === 1 && (refused || vanished) || attempts.length === 0 && vanished
+  return unknown >= (policy === "strict" || refused ? 1 : 2)
 }
+
+/**
+ * How many attempts with the refresh token of a generation were marked and never arrived, each because something was done
+ * to who marked it or to its lines while the request could leave.
+ */
+const vanished = (
+  { faults, marksOf }: Evidence,
+  { at, connection, epoch, generation }: Change,
+  arrivals: ReadonlyArray<Redemption>
+): number =>
+  marksOf(connection).filter((mark) =>
+    mark.epoch === epoch && mark.generation === generation && mark.at <= at &&
+    !arrivals.some((one) =>
+      one.replica === mark.replica && one.at >= mark.at - 50 && one.at <= mark.at + timing.lease
+    ) &&
+    faults.any(mark.replica, mark.at, mark.at + timing.lease)
+  ).length

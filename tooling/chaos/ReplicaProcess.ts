@@ -5,6 +5,7 @@ import { DeadlinesInForce } from "@valetkey/domain/Deadlines"
 import { serve } from "@valetkey/server/Serve"
 import * as ProcessInjection from "@valetkey/testing/ProcessInjection"
 import { Clock, Effect, Layer } from "effect"
+import { flushCompileCache } from "node:module"
 import { Pulse } from "./Pulse.ts"
 import { deadlines } from "./Timing.ts"
 
@@ -22,7 +23,8 @@ const clock = Effect.map(Clock.Clock, (honest): Clock.Clock =>
   }))
 
 Effect.flatMap(clock, (clock) =>
-  serve({ env: process.env }).pipe(
+  // One that is killed writes nothing of what it compiled.
+  serve({ env: process.env, onReady: () => Effect.sync(() => flushCompileCache()) }).pipe(
     Effect.provide(Pulse.pipe(Layer.provideMerge(ProcessInjection.layerQuiet))),
     Effect.provideService(DeadlinesInForce, deadlines),
     offset === 0 ? (effect) => effect : Effect.provideService(Clock.Clock, clock)

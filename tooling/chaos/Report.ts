@@ -28,6 +28,65 @@ export const render = (ran: Ran): string => {
   return lines.join("\n")
 }
 
+/** What is published of a run. */
+export interface Summary {
+  readonly seed: number
+  readonly began: string
+  readonly seconds: number
+  readonly refreshes: number
+  readonly redemptions: number
+  readonly calls: number
+  readonly connections: number
+  readonly incidents: Readonly<Record<string, number>>
+  readonly answers: Readonly<Record<string, number>>
+  readonly plans: Readonly<Record<string, number>>
+  /** Violations by check. */
+  readonly violations: Readonly<Record<string, number>>
+}
+
+/** The figures of a run. */
+export const summary = (ran: Ran, seed: number): Summary => {
+  const { findings, history: { calls, redemptions, subjects }, incidents, seconds } = ran
+  return {
+    seed,
+    began: new Date(ran.history.healedAt - seconds * 1000).toISOString(),
+    seconds: Math.round(seconds),
+    refreshes: refreshesOf(ran),
+    redemptions: redemptions.length,
+    calls: calls.length,
+    connections: subjects.length,
+    incidents,
+    answers: Object.fromEntries(counts(calls.map(({ status }) => status === 0 ? "none" : String(status)))),
+    plans: Object.fromEntries(counts(redemptions.map(({ plan }) => plan))),
+    violations: Object.fromEntries(findings.map(({ check, violations }) => [check, violations.length]))
+  }
+}
+
+/** The table of docs/guarantees.md with the figures of a run. */
+export const table = ({ calls, connections, incidents, refreshes, seconds, seed, violations, ...rest }: Summary) => {
+  const sum = (of: Readonly<Record<string, number>>) => Object.values(of).reduce((total, one) => total + one, 0)
+  const number = (value: number) => value.toLocaleString("en")
+  const disturbed = Object.entries(rest.plans).filter(([plan]) => plan !== "honest").map(([, count]) => count)
+  return [
+    "| seed | duration | refreshes | calls | connections | incidents | disturbed redemptions | violations |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    `| ${
+      [
+        seed,
+        `${(seconds / 60).toFixed(1)} min`,
+        `${number(refreshes)} (${(refreshes / seconds).toFixed(0)}/s)`,
+        number(calls),
+        connections,
+        `${number(sum(incidents))} (${
+          Object.entries(incidents).map(([what, count]) => `${what} ${count}`).join(", ")
+        })`,
+        number(disturbed.reduce((total, one) => total + one, 0)),
+        sum(violations)
+      ].join(" | ")
+    } |`
+  ].join("\n")
+}
+
 /** The verdict line by line, and what was violated, no more than a few of each. */
 export const verdict = ({ findings }: Ran): string =>
   findings.flatMap(({ check, violations }) => [
@@ -52,11 +111,14 @@ export const tally = ({ findings }: Ran): Tally => {
 
 export { line }
 
-const counted = (names: ReadonlyArray<string>): string => {
-  const counts = new Map<string, number>()
-  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1)
-  return [...counts].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`).join(", ")
+const counts = (names: ReadonlyArray<string>): ReadonlyArray<readonly [name: string, count: number]> => {
+  const found = new Map<string, number>()
+  for (const name of names) found.set(name, (found.get(name) ?? 0) + 1)
+  return [...found].sort(([, a], [, b]) => b - a)
 }
+
+const counted = (names: ReadonlyArray<string>): string =>
+  counts(names).map(([name, count]) => `${name} ${count}`).join(", ")
 
 const quantiles = (micros: ReadonlyArray<number>): string => {
   if (micros.length === 0) return "not measured"

@@ -110,7 +110,7 @@ const program = (options: RunOptions) =>
       })
       const stop = () => Date.now() - begun > options.seconds * 1000 || options.until?.(seen()) === true
       const watching = watchYourself(incidents.faults)
-      const told = setInterval(() => options.onProgress?.(seen()), 10_000)
+      const told = setInterval(() => options.onProgress?.(seen()), 30_000)
       await Promise.all([load.work(stop), incidents.happen(stop)])
       const seconds = (Date.now() - begun) / 1000
       await providers.calm()
@@ -125,6 +125,7 @@ const program = (options: RunOptions) =>
         calls: load.calls,
         deeds: load.deeds,
         changes: await Changes.read(postgres.url, subjects),
+        marks: await Changes.marks(postgres.url, subjects),
         faults: incidents.faults,
         exits: incidents.exits,
         rest,
