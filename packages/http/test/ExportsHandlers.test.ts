@@ -53,6 +53,18 @@ describe("POST /v1/export", () => {
       assert.deepStrictEqual(second.connections, first.connections)
     }).pipe(Effect.provide(layer())))
 
+  it.live("EXT-08 leaves an ID token behind, whatever its server is described as since", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const resource = "https://idp.example"
+      const idp = { resource, issuer: resource, scopes: ["openid"], tokens: "identity" }
+      assert.strictEqual((yield* ada.put("/v1/servers/idp", idp)).status, 201)
+      yield* ada.put("/v1/connections/idp", deposit({ accessToken: Canary.makeText("id_token") }))
+      yield* ada.put("/v1/servers/idp", { resource })
+      const answer = yield* ada.post("/v1/export", { passphrase: passphrase() })
+      assert.deepStrictEqual([answer.status, answer.json["code"]], [409, "nothing_to_export"])
+    }).pipe(Effect.provide(layer())))
+
   it.live(
     "LIFE-05 gives the caller's connections to who knows the passphrase, records each, and shows nobody a secret",
     () =>
