@@ -34,6 +34,8 @@ export interface Evidence {
   readonly deedsOf: (connection: number) => ReadonlyArray<Deed>
   readonly changesOf: (connection: number) => ReadonlyArray<Change>
   readonly marksOf: (connection: number) => ReadonlyArray<Mark>
+  /** The mark after which a request left: its sender's last one. */
+  markOf(redemption: Redemption): Mark | undefined
   readonly grantsOf: (connection: number) => ReadonlyArray<Grant>
   readonly issues: ReadonlyMap<string, Issue>
   /** Whether the sender may not have learned, or not have kept, what became of a request. */
@@ -64,6 +66,10 @@ export const gather = (history: History): Evidence => {
   }
   const commits = new Map([...grouped(history.changes, byConnection)].map(([id, changes]) => [id, commitsOf(changes)]))
   const marksOf = lookup(grouped(history.marks, byConnection))
+  const markOf = (redemption: Redemption) =>
+    marksOf(connectionOf(redemption)).findLast(({ at, replica }) =>
+      replica === redemption.replica && at <= redemption.at
+    )
   const clean = new Set(["honest", "slow"])
   return {
     history,
@@ -76,29 +82,29 @@ export const gather = (history: History): Evidence => {
     deedsOf: lookup(grouped([...history.deeds].sort((a, b) => a.at - b.at), byConnection)),
     changesOf: lookup(grouped(history.changes, byConnection)),
     marksOf,
+    markOf,
     grantsOf: lookup(grouped(history.grants, byConnection)),
     issues,
     uncertain: (redemption) => {
       const { answered, at, outcome, plan, replica } = redemption
       if (!clean.has(plan) || answered === undefined) return true
       // The sender's patience begins with its mark: on a busy machine a request may be under way for long.
-      const marked = marksOf(connectionOf(redemption)).findLast((mark) => mark.replica === replica && mark.at <= at)
-      if (answered - (marked?.at ?? at) > timing.http / 2) return true
+      if (answered - (markOf(redemption)?.at ?? at) > timing.http / 2) return true
       const stored = outcome === "issued"
-        ? commits.get(connectionOf(redemption))?.find((commit) => commit >= at) ?? Infinity
+        ? commits.get(connectionOf(redemption))?.find((commit) => commit.at >= at)?.at ?? Infinity
         : Infinity
       return faults.during(replica, at, answered + storing).some(({ from }) => from <= stored)
     }
   }
 }
 
-/** When the changes of a row stored results: those that raised the generation of a life. */
-export const commitsOf = (changes: ReadonlyArray<Change>): ReadonlyArray<number> => {
+/** The changes of a row that stored results: those that raised the generation of a life. */
+export const commitsOf = (changes: ReadonlyArray<Change>): ReadonlyArray<Change> => {
   const newest = new Map<string, number>()
-  return changes.flatMap(({ at, epoch, generation }) => {
+  return changes.filter(({ epoch, generation }) => {
     const before = newest.get(epoch)
     newest.set(epoch, generation)
-    return before !== undefined && generation > before ? [at] : []
+    return before !== undefined && generation > before
   })
 }
 

@@ -6,7 +6,9 @@ import { timing } from "./Timing.ts"
 export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
   const violations: Array<Violation> = []
   for (const arrivals of evidence.attempts.values()) {
-    const [first, second] = arrivals
+    // A request may leave long after its mark, and arrive after the one that took over.
+    const markedAt = (one: Redemption) => evidence.markOf(one)?.at ?? one.at
+    const [first, second] = [...arrivals].sort((a, b) => markedAt(a) - markedAt(b))
     if (first === undefined || second === undefined) continue
     const connection = evidence.grants.get(first.grant)?.connection ?? -1
     const policy = evidence.subjects.get(connection)?.policy
@@ -26,7 +28,7 @@ export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
 export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
   evidence.history.subjects.flatMap(({ id }) => {
     const deeds = evidence.deedsOf(id)
-    const commits = commitsOf(evidence.changesOf(id)).map((at) => ({ at, taken: false }))
+    const commits = commitsOf(evidence.changesOf(id)).map((commit) => ({ ...commit, taken: false }))
     const inTheEnd = new Set(
       evidence.callsOf(id).filter(({ at }) => at >= evidence.history.healedAt).map(({ token }) => token)
     )
@@ -37,7 +39,11 @@ export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
       if (evidence.uncertain(redemption)) return []
       if ((evidence.attempts.get(token)?.length ?? 0) > 1) return []
       const until = at + settled
-      const commit = commits.find((commit) => !commit.taken && commit.at >= at && commit.at <= until)
+      const mark = evidence.markOf(redemption)
+      const commit = commits.find((commit) =>
+        !commit.taken && commit.at >= at && commit.at <= until &&
+        (mark === undefined || commit.epoch === mark.epoch && commit.generation === mark.generation + 1)
+      )
       if (commit !== undefined) commit.taken = true
       else if (!deeds.some((deed) => deed.end >= at && deed.at <= until)) {
         return [{ id: "I3", what: "a refresh token that was received was not stored", connection: id, at }]
@@ -100,14 +106,12 @@ const explains = (evidence: Evidence, { id, mode, policy }: Subject, grant: Gran
  * to who marked it or to its lines while the request could leave.
  */
 const vanished = (
-  { faults, marksOf }: Evidence,
+  { faults, markOf, marksOf }: Evidence,
   { at, connection, epoch, generation }: Change,
   arrivals: ReadonlyArray<Redemption>
 ): number =>
   marksOf(connection).filter((mark) =>
     mark.epoch === epoch && mark.generation === generation && mark.at <= at &&
-    !arrivals.some((one) =>
-      one.replica === mark.replica && one.at >= mark.at - 50 && one.at <= mark.at + timing.lease
-    ) &&
+    !arrivals.some((one) => markOf(one) === mark) &&
     faults.any(mark.replica, mark.at, mark.at + timing.lease)
   ).length
