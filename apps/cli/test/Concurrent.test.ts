@@ -54,7 +54,8 @@ describe("five commands at once", () => {
       let startCode = "flow_conflict"
       const stub = yield* StubServer.make(valetkey, ({ method }) => {
         if (method === "GET") return problem(404, "server_not_found")
-        return method === "PUT" ? { status: 201, body: { created: true } } : problem(409, startCode)
+        const server = { server: "x", resource: "https://x.example/", quirks: {} }
+        return method === "PUT" ? { status: 201, body: { created: true, server } } : problem(409, startCode)
       })
       const lost = yield* valetkey.json(["connect", "https://x.example", "--name", "x"])
       assert.strictEqual(lost.error.code, "flow_conflict")
