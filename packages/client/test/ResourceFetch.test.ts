@@ -200,6 +200,45 @@ describe("a request with a token of a server", () => {
       assert.lengthOf(evil.seen, 0)
     })))
 
+  it.live("EXT-03 sends no nonce on that is none, as two headers that were joined, and replaces no token for it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      let nonces: Array<string> = []
+      const challenge = "Bearer error=\"invalid_token\", DPoP error=\"use_dpop_nonce\""
+      const api = yield* resource(({ url }, response) =>
+        response.writeHead(url === "/x" ? 200 : 401, { "dpop-nonce": nonces, "www-authenticate": challenge }).end()
+      )
+      const demanded: Array<unknown> = []
+      const stub = yield* StubServer.make(({ body }, response) => {
+        const { proof, rejectedToken } = JSON.parse(body) as {
+          readonly proof?: { readonly nonce?: string }
+          readonly rejectedToken?: string
+        }
+        if (proof === undefined) {
+          const problem = { type: "urn:valetkey:error:token_not_handed_out", title: "t", status: 403, detail: "d" }
+          return StubServer.json(
+            response,
+            403,
+            { ...problem, code: "token_not_handed_out" },
+            "application/problem+json"
+          )
+        }
+        demanded.push(rejectedToken ?? proof.nonce)
+        const token = { accessToken: "t", tokenType: "DPoP", proof: "p", generation: 1, resource: api.origin }
+        StubServer.json(response, 200, token)
+      })
+      for (const ask of yield* ways(stub)) {
+        demanded.length = 0
+        for (const given of [["n1"], ["n1", "n2"], [""], []]) {
+          nonces = given
+          assert.deepStrictEqual(yield* ask(`${api.origin}/x`), { status: 200, text: "" })
+        }
+        assert.deepStrictEqual(demanded, [undefined, "n1", "n1", "n1"])
+        nonces = ["n2", "n3"]
+        assert.strictEqual((yield* ask(`${api.origin}/y`)).status, 401)
+        assert.deepStrictEqual(demanded.slice(4), ["n1"])
+      }
+    })))
+
   it.live("PROX-08 fails with the scopes to ask for when the resource names them, and refreshes nothing", () =>
     Effect.scoped(Effect.gen(function*() {
       let challenge = "Bearer realm=\"a\", error=\"insufficient_scope\", scope=\"write read\""

@@ -57,6 +57,8 @@ const flawOf = (assertion: unknown, grant: Grant, identity: Grant, now: number):
   if (!isFor(token, audiencesOf(grant))) return "names another audience"
   if (claims["client_id"] !== grant.clientId) return "names another client"
   const { exp, resource } = claims
-  if (resource !== undefined && resource !== grant.resource) return "names another resource"
+  if (resource !== undefined && !(Array.isArray(resource) ? resource : [resource]).includes(grant.resource)) {
+    return "names another resource"
+  }
   return typeof exp === "number" && exp * 1000 > now ? undefined : "is over"
 }

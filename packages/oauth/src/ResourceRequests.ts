@@ -55,7 +55,9 @@ export const layer = (options: ResourceRequestsOptions = {}): Layer.Layer<Resour
         )
         if (request.proofKey !== undefined) proofs.note(request.url.origin, answer.headers["dpop-nonce"])
         const challenge = answer.status === 401 || answer.status === 403
-          ? yield* Effect.promise(() => parseChallenge(answer.headers["www-authenticate"]))
+          ? yield* Effect.promise(() =>
+            parseChallenge(answer.headers["www-authenticate"], request.proofKey === undefined ? "bearer" : "dpop")
+          )
           : undefined
         return {
           status: answer.status,

@@ -89,6 +89,7 @@ describe("an assertion of an identity provider", () => {
         { claims: { aud: undefined } },
         { claims: { client_id: "other" } },
         { claims: { resource: `${grant.resource}/other` } },
+        { claims: { resource: [`${grant.resource}/other`] } },
         { claims: { exp: inAnHour - 7200 } },
         { claims: { exp: undefined } },
         { text: "opaque" }
@@ -101,6 +102,8 @@ describe("an assertion of an identity provider", () => {
       assert.lengthOf(idp.requests("token"), flaws.length)
       assert.lengthOf(as.requests("token"), 0)
       issue({ claims: { aud: ["https://other.example", `${as.origin}/`], resource: undefined } })
+      yield* obtain
+      issue({ claims: { resource: ["https://other.example/", grant.resource] } })
       yield* obtain
     }).pipe(Effect.scoped, Effect.provide(layer)))
 

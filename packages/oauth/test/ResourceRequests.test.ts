@@ -5,6 +5,7 @@ import { Egress } from "@valetkey/egress/Egress"
 import * as Canary from "@valetkey/testing/Canary"
 import { Deferred, Effect, Fiber, Layer, Redacted } from "effect"
 import { TestClock } from "effect/testing"
+import { generateKeyPairSync } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { inspect } from "node:util"
@@ -31,6 +32,9 @@ const send = (url: URL, over: Partial<ResourceRequest> = {}) =>
     resources.send({ method: "GET", url, headers: {}, body: undefined, accessToken: Canary.make("access"), ...over })
   )
 
+const nonceOf = (proof: string) =>
+  (JSON.parse(Buffer.from(proof.split(".")[1] ?? "", "base64url").toString()) as Record<string, unknown>)["nonce"]
+
 describe("a request to a resource", () => {
   it.effect("TOK-16 carries the token in its header alone, however long it is, and brings back the challenge", () =>
     Effect.gen(function*() {
@@ -50,6 +54,38 @@ describe("a request to a resource", () => {
         scopes: ["a", "b"]
       }])
       assert.notProperty(answer.headers, "set-cookie")
+    }).pipe(Effect.provide(layer())))
+
+  it.live("EXT-03 learns a nonce from the DPoP challenge beside a Bearer one, and reads the refusal of the scheme it used", () =>
+    Effect.gen(function*() {
+      const answers: Array<readonly [number, string]> = [
+        [401, "Bearer resource_metadata=\"https://a.example/m\", DPoP algs=\"ES256\", error=\"use_dpop_nonce\""],
+        [200, ""],
+        [403, "Bearer error=\"invalid_token\", DPoP error=\"insufficient_scope\", scope=\"a b\""],
+        [403, "Bearer error=\"insufficient_scope\", scope=\"c\", DPoP algs=\"ES256\""],
+        [403, "Bearer, DPoP error=\"insufficient_scope\", scope=\"d\""],
+        [401, "Bearer, DPoP algs=\"ES256\", error=\"use_dpop_nonce\""]
+      ]
+      const proofs: Array<string | string[] | undefined> = []
+      const url = yield* serve((request, response) => {
+        const [status, challenge] = answers.shift()!
+        proofs.push(request.headers["dpop"])
+        response.writeHead(status, { "www-authenticate": challenge, "dpop-nonce": "n-1" }).end()
+      })
+      const proofKey = Redacted.make(
+        JSON.stringify(generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" }))
+      )
+      assert.strictEqual((yield* send(url, { proofKey })).status, 200)
+      assert.deepStrictEqual(proofs.map((proof) => nonceOf(String(proof))), [undefined, "n-1"])
+      assert.deepStrictEqual((yield* send(url, { proofKey })).challenge, {
+        error: "insufficient_scope",
+        scopes: ["a", "b"]
+      })
+      assert.deepStrictEqual((yield* send(url, { proofKey })).challenge, { error: "insufficient_scope", scopes: ["c"] })
+      assert.deepStrictEqual((yield* send(url)).challenge, { error: "insufficient_scope", scopes: ["d"] })
+      // What is asked of proofs says nothing of a token that goes without.
+      assert.deepStrictEqual((yield* send(url)).challenge, { error: undefined, scopes: [] })
+      assert.deepStrictEqual(proofs.slice(4), [undefined, undefined])
     }).pipe(Effect.provide(layer())))
 
   it.effect("PROX-16 leaves for no address that the policy does not let it reach", () =>

@@ -85,12 +85,12 @@ export const authorized = <A, E, R, TokenError, TokenServices>(
     if (url.origin === "null" || URL.parse(resource)?.origin !== url.origin) return yield* new OriginRefused({ server })
     const attempt = Effect.gen(function*() {
       const answer = yield* request.send(headersOf(token))
-      possession.nonce = request.look(answer).nonce ?? possession.nonce
+      possession.nonce = nonceOf(request, answer) ?? possession.nonce
       return yield* judged(request, answer, token.scopes)
     })
     let answer = yield* attempt
     if (wantsNonce(request, answer)) {
-      if (!request.replayable) return answer
+      if (!request.replayable || nonceOf(request, answer) === undefined) return answer
       yield* request.discard(answer)
       token = yield* obtain()
       answer = yield* attempt
@@ -113,10 +113,16 @@ const headersOf = ({ accessToken, proof, tokenType }: Token): Readonly<Record<st
     ? { authorization: `DPoP ${Redacted.value(accessToken)}`, dpop: Redacted.value(proof) }
     : { authorization: `Bearer ${Redacted.value(accessToken)}` }
 
-/** RFC 9449 §9. */
+/** RFC 9449 §8.1. What is no nonce, as two headers that were joined, would have the server refuse every request after. */
+const nonceOf = <A, E, R>(request: Authorized<A, E, R>, answer: A): string | undefined => {
+  const { nonce } = request.look(answer)
+  return typeof nonce === "string" && /^[\x21\x23-\x5B\x5D-\x7E]{1,1024}$/.test(nonce) ? nonce : undefined
+}
+
+/** RFC 9449 §9: this says nothing of the token, also when the nonce is missing, and nothing at all of one that goes without. */
 const wantsNonce = <A, E, R>(request: Authorized<A, E, R>, answer: A): boolean => {
-  const { challenge, nonce, status } = request.look(answer)
-  return status === 401 && typeof nonce === "string" && readChallenge(challenge, "dpop")?.error === "use_dpop_nonce"
+  const { challenge, status } = request.look(answer)
+  return request.possession.wanted && status === 401 && readChallenge(challenge, "dpop")?.error === "use_dpop_nonce"
 }
 
 /** The answer, unless it asks for more scopes. */
