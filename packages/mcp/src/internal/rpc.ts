@@ -27,11 +27,25 @@ export interface Request extends Message {
 /** The messages of a text, which are several in a batch; undefined when it is no JSON-RPC. */
 export const parse = (text: string): ReadonlyArray<Message> | undefined => {
   try {
-    const messages = [JSON.parse(text) as unknown].flat()
+    const messages = [json.parse(text, exact)].flat()
     return messages.length > 0 && messages.every(isMessage) ? messages : undefined
   } catch {
     return undefined
   }
+}
+
+/** What the types do not know yet of JSON: the text of a number when it is read, and when it is written. */
+const json = JSON as unknown as {
+  parse(text: string, reviver: typeof exact): unknown
+  rawJSON(text: string): unknown
+}
+
+/** Keeps the text of a number that would be another one afterwards: it is passed on as it is. Ids are compared, and stay numbers. */
+function exact(this: unknown, key: string, value: unknown, { source }: { readonly source?: string }): unknown {
+  return typeof value !== "number" || source === undefined || Number.isSafeInteger(value) || String(value) === source ||
+      key === "id" && member(this, "jsonrpc") !== undefined
+    ? value
+    : json.rawJSON(source)
 }
 
 export const isRequest = (message: Message): message is Request =>

@@ -52,6 +52,9 @@ interface Handshake {
 /** How long a server that was there before may be away. */
 const patienceMillis = 20_000
 
+/** How long a request may be resumed without a message. */
+const silenceMillis = 3_600_000
+
 /** Requests that change nothing: they may be made again when nobody knows whether they arrived. */
 const harmless = new Set([
   "initialize",
@@ -168,7 +171,10 @@ export const make = (options: SessionOptions): Effect.Effect<Session, never, Sco
       Effect.gen(function*() {
         const progress: Progress = { lastEventId: undefined, pauseMillis: undefined }
         const found = Deferred.makeUnsafe<Message>()
+        let silentSince = yield* Clock.currentTimeMillis
+        let isSilent = true
         const take = (message: Message) => {
+          isSilent = false
           if (message.method !== undefined) return tell(message)
           // An error without an id is about what was asked here.
           const isOurs = message.id === request.id || message.id === null || message.id === undefined
@@ -181,7 +187,10 @@ export const make = (options: SessionOptions): Effect.Effect<Session, never, Sco
           yield* Effect.raceFirst(Effect.asVoid(Deferred.await(found)), read(response, progress, take))
           if (Deferred.isDoneUnsafe(found)) return yield* Deferred.await(found)
           vain = progress.lastEventId === before ? vain + 1 : 0
-          if (progress.lastEventId === undefined || vain > 5) {
+          const now = yield* Clock.currentTimeMillis
+          if (!isSilent) silentSince = now
+          isSilent = true
+          if (progress.lastEventId === undefined || vain > 5 || now - silentSince > silenceMillis) {
             return yield* new RelayFailure({ code: "resource_interrupted" })
           }
           yield* Effect.sleep(Duration.millis(progress.pauseMillis ?? 500 * 2 ** vain))
@@ -293,26 +302,30 @@ const refusalOf = (response: Response): Effect.Effect<Refused> =>
     )
   })
 
-/** Whether a server does not know a session: 404 by the specification, 400 with a word of it where the server is older. */
+/**
+ * Whether a server does not know a session: 404 by the specification, 400 with a word of it where the server is older. A
+ * refusal of parameters is about something else, whatever its words are.
+ */
 const isLost = ({ error, status }: Refused): boolean =>
-  status === 404 || status === 400 && /session|not initialized/i.test(error?.message ?? "")
+  status === 404 || status === 400 && error?.code !== -32602 &&
+    /\b(invalid|unknown|missing|expired|no valid) session|not initialized/i.test(error?.message ?? "")
 
 const isInterruption = (error: unknown): boolean =>
   error instanceof RelayFailure && error.code === "resource_interrupted"
 
-/** Whether a request failed before anybody could read it. */
-const neverArrived = (error: unknown): boolean =>
-  ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"].includes(
-    codeOf(error)
-  )
+/** Whether a request failed before anybody could read it: on the way to a connection, and not on one that was there. */
+const neverArrived = (error: unknown): boolean => {
+  const cause: unknown = error instanceof TypeError ? error.cause : undefined
+  // A host with several addresses was tried at each of them.
+  const tries: ReadonlyArray<unknown> = cause instanceof AggregateError ? cause.errors : [cause]
+  return tries.length > 0 && tries.every((one) => {
+    const { code, syscall } = (one ?? {}) as { readonly code?: unknown; readonly syscall?: unknown }
+    return syscall === "connect" || syscall === "getaddrinfo" || code === "UND_ERR_CONNECT_TIMEOUT"
+  })
+}
 
 /** What `fetch` itself rejects with, in our words; everything else is said by who threw it. */
 const translated = (error: unknown) =>
   error instanceof TypeError
     ? new RelayFailure({ code: neverArrived(error) ? "resource_unreachable" : "resource_interrupted" })
     : Effect.fail(error)
-
-const codeOf = (error: unknown): string => {
-  const code = error instanceof TypeError ? (error.cause as { readonly code?: unknown } | undefined)?.code : undefined
-  return typeof code === "string" ? code : ""
-}

@@ -6,7 +6,7 @@ import { type Message, parse } from "./rpc.ts"
 /** How far a stream of events was read: what a resumption names. */
 export interface Progress {
   lastEventId: string | undefined
-  /** How long the server wants to be left alone before a resumption. */
+  /** How long the server wants to be left alone before a resumption, within reason. */
   pauseMillis: number | undefined
 }
 
@@ -71,7 +71,7 @@ const events = <E>(
       if (parser.feed(chunk) !== undefined) return yield* new RelayFailure({ code: "resource_response_refused" })
       for (const event of found.splice(0)) {
         if (event._tag === "Retry") {
-          progress.pauseMillis = Math.min(Duration.toMillis(event.duration), 60_000)
+          progress.pauseMillis = Math.min(Math.max(Duration.toMillis(event.duration), 100), 60_000)
           continue
         }
         const messages = event.event === "message" && event.data !== "" ? parse(event.data) ?? [] : []
