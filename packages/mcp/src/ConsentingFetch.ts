@@ -20,9 +20,10 @@ export interface ConsentingFetchOptions {
 }
 
 /**
- * Makes a `fetch` that gets what only a person can give, and repeats the request then. Without a connection a request goes
- * without a token, and a person is asked when the server refuses it, for what the refusal names; and once more when it wants
- * more scopes, for all of them together. Requests that wait for the same person share one consent.
+ * Makes a `fetch` that gets what only a person can give, and repeats the request then. Where nobody ever connected, a request
+ * goes without a token, to the origin that it names alone, and a person is asked when the server refuses it, for what the
+ * refusal names; and once more when it wants more scopes, for all of them together. Where a connection ended, the person is
+ * asked first: the request may belong to a session. Requests that wait for the same person share one consent.
  *
  * @see MCP Authorization, "Scope Selection Strategy" and "Scope Challenge Handling"
  */
@@ -50,8 +51,8 @@ export const make = ({ authorized, maxConsents, needsPerson, obtain }: Consentin
       const more = error instanceof ScopeInsufficient ? { scopes: error.scopes } : undefined
       if (obtain === undefined || !needsPerson(error) && more === undefined) throw error
       if (more !== undefined) return { missing: more, error }
-      // Redirects lead to whoever the server likes; without a token that is the server's own business.
-      const answer = await fetch(again(), init)
+      if (codeOf(error) === "reauthorization_required") return { missing: { scopes: undefined }, error }
+      const answer = await nearby(again, init)
       const missing = challengeOf(answer)
       if (missing === undefined) return answer
       await answer.body?.cancel()
@@ -71,12 +72,42 @@ export const make = ({ authorized, maxConsents, needsPerson, obtain }: Consentin
   }
 }
 
+const maxRedirects = 5
+
+/** Makes a request without a token. Redirects are followed where they change nothing but the path; all others are answers. */
+const nearby = async (again: () => RequestInfo | URL, init: RequestInit | undefined): Promise<Response> => {
+  const first = again()
+  const asked = first instanceof Request ? first : undefined
+  if ((init?.redirect ?? asked?.redirect ?? "follow") !== "follow") return await fetch(first, init)
+  const method = (init?.method ?? asked?.method ?? "GET").toUpperCase()
+  let target = asked?.url ?? String(first)
+  for (let redirects = 0;; redirects++) {
+    const input = again()
+    const answer = await fetch(input instanceof Request ? new Request(target, input) : target, {
+      ...init,
+      redirect: "manual"
+    })
+    const location = answer.headers.get("location")
+    const isSame = [307, 308].includes(answer.status) ||
+      [301, 302, 303].includes(answer.status) && ["GET", "HEAD"].includes(method)
+    const next = isSame && location !== null ? URL.parse(location, target) : null
+    if (
+      next === null || next.origin !== new URL(target).origin || redirects === maxRedirects ||
+      init?.body instanceof ReadableStream
+    ) return answer
+    await answer.body?.cancel()
+    target = next.href
+  }
+}
+
 /** What a resource says in its refusal of a request without a token; undefined when it does not refuse one. */
 export const challengeOf = ({ headers, status }: Response): Missing | undefined => {
   if (status !== 401) return undefined
   const { scopes = [] } = readBearer(headers.get("www-authenticate")) ?? {}
   return { scopes: scopes.length === 0 ? undefined : scopes }
 }
+
+const codeOf = (error: unknown): unknown => (error as { readonly code?: unknown } | null)?.code
 
 /** Whether Valetkey's code says that there is no token without a person's consent. */
 export const isUnconnected = (code: string): boolean =>
