@@ -3,7 +3,8 @@ import * as Canary from "@valetkey/testing/Canary"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect } from "effect"
+import { Effect, Redacted } from "effect"
+import { generateKeyPairSync } from "node:crypto"
 import * as Replica from "./support/Replica.ts"
 
 const clientId = "notes-client"
@@ -120,4 +121,75 @@ describe("a refresh", () => {
       }
       assert.deepStrictEqual(refreshes().map(({ basic }) => basic), others.map(() => secrets[0]))
     })))
+
+  it.live("sends no signing key and signs with no secret when the description changes between the two", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { describeServer, one, provider, refreshes, secrets } = yield* connected("made", "brought", "sent")
+      const old = secrets[0]!
+      const signer = "signing-client"
+      provider.clients.set(signer, { clientId: signer, secrets: [] })
+      const [consented, replaced] = [elliptic(), elliptic()]
+      const deposit = (server: string, over: Record<string, unknown>, client = clientId) =>
+        one.call("PUT", `/v1/connections/${server}`, {
+          refreshToken: Redacted.value(provider.grant({ clientId: client }).refreshToken),
+          clientId: client,
+          resource: provider.resource,
+          ...over
+        })
+      const token = (server: string, body: unknown) => one.call("POST", `/v1/connections/${server}/token`, body)
+      const deposited = ["posted", "signed"]
+      const deposits = [
+        yield* deposit("posted", { authMethod: "client_secret_post", clientSecret: old }),
+        yield* deposit("signed", { authMethod: "private_key_jwt", clientSecret: consented.text }, signer)
+      ]
+      assert.deepStrictEqual(deposits.map(({ status }) => status), [201, 201])
+
+      const keyed = { clientId, authMethod: "private_key_jwt" }
+      const [fresh, renewed] = ["client_secret", "client_secret"].map(Canary.makeText) as [string, string]
+      provider.clients.set(clientId, { clientId, secrets: [renewed, old] })
+      const descriptions = {
+        made: keyed,
+        brought: { ...keyed, clientSecret: replaced.text },
+        posted: { ...keyed, clientSecret: replaced.text },
+        signed: { clientId: signer, authMethod: "client_secret_basic", clientSecret: fresh },
+        // Ways to send a secret are the same to it.
+        sent: { clientId, authMethod: "client_secret_post", clientSecret: renewed }
+      }
+      for (const [server, client] of Object.entries(descriptions)) {
+        assert.include([200, 201], (yield* describeServer(server, fresh, { client })).status, server)
+        const { body } = yield* token(server, {})
+        // A deposit's first token was obtained this moment.
+        if (!deposited.includes(server)) yield* token(server, { rejectedToken: body["accessToken"] })
+      }
+      for (const request of provider.log) {
+        const headers = JSON.stringify(request.headers)
+        const arrived = [request.body, decodeURIComponent(request.body), headers, basicOf(request.headers)].join()
+        for (const key of [consented, replaced]) assert.isFalse(arrived.includes(key.secret))
+        assert.isFalse(arrived.includes(fresh))
+        assert.notMatch(arrived, /"kty"/)
+      }
+      const kid = (assertion: string | null) =>
+        JSON.parse(Buffer.from(assertion?.split(".")[0] ?? "", "base64url").toString())["kid"] as unknown
+      assert.deepStrictEqual(
+        refreshes().map(({ basic, form }) => [basic, form.get("client_secret"), form.has("client_assertion")]),
+        [
+          [old, null, false],
+          [old, null, false],
+          [undefined, old, false],
+          [undefined, null, true],
+          [renewed, null, false]
+        ]
+      )
+      assert.strictEqual(kid(refreshes().at(-2)!.form.get("client_assertion")), consented.kid)
+    })))
 })
+
+let keys = 0
+
+/** A signing key, and what of it nobody may ever see. */
+const elliptic = () => {
+  const jwk = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" })
+  const kid = `key-${++keys}`
+  Canary.register("signing_key", jwk.d!)
+  return { kid, secret: jwk.d!, text: JSON.stringify({ ...jwk, kid, alg: "ES256" }) }
+}

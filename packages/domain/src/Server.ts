@@ -23,6 +23,16 @@ export const TokenEndpointAuthMethod = Schema.Literals([
 ])
 export type TokenEndpointAuthMethod = typeof TokenEndpointAuthMethod.Type
 
+/**
+ * Whether the proof that a client has for one method is of use for the other. A secret may go in either way that sends it; a
+ * private key goes nowhere.
+ */
+export const sharesProof = (one: TokenEndpointAuthMethod, other: TokenEndpointAuthMethod): boolean =>
+  isSent(one) && isSent(other) || one === other && one !== "none"
+
+const isSent = (method: TokenEndpointAuthMethod): boolean =>
+  method === "client_secret_basic" || method === "client_secret_post"
+
 /** Schema for an absolute http or https URL without credentials and fragment. Egress rules are applied when it is used. */
 export const HttpUrl = Schema.String.check(
   Schema.isMaxLength(2048),
