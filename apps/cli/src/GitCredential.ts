@@ -30,7 +30,7 @@ export const GitCredential = Command.make("git-credential", {
     yield* ownForm
     if (operation !== "get" && operation !== "erase") return
     const asked = parse(yield* readInput)
-    const place = hostIn(`${asked.get("protocol") ?? ""}://${asked.get("host") ?? ""}`)
+    const place = placeOf(asked.get("protocol"), asked.get("host"))
     if (place === undefined || !(yield* hostsOf(name, host)).includes(place)) return
     if (operation === "erase") return yield* reject(name, asked.get("credential") ?? asked.get("password"))
     const { accessToken, expiresAt } = yield* tokenOf(name, minValidity)
@@ -48,6 +48,16 @@ export const GitCredential = Command.make("git-credential", {
       }
     ])
   )
+
+/**
+ * The host that git asks about. git hands it over decoded and unchecked: where anything else could be read out of it, such as
+ * a path that begins in its middle, it is none.
+ */
+const placeOf = (protocol = "", host = ""): string | undefined => {
+  const place = hostIn(`${protocol}://${host}`)
+  const withUsualPort = `${place}:${protocol === "https" ? 443 : 80}`
+  return [place, withUsualPort].includes(host.toLowerCase()) ? place : undefined
+}
 
 /** Has a refused token replaced, if it is the present one. */
 const reject = Effect.fnUntraced(function*(name: string, refused: string | undefined) {

@@ -156,6 +156,29 @@ describe("credential helpers", () => {
         )).stdout,
         ""
       )
+      // git hands over what it decoded: a host is one as it stands, and not what could be read into it.
+      const https = (asked: string) =>
+        shell(
+          `printf '%s\\n' protocol=https 'host=${asked}' | valetkey git-credential forge --host git.example.com get`
+        )
+      for (const asked of ["git.example.com", "GIT.Example.COM", "git.example.com:443"]) {
+        assert.include((yield* https(asked)).stdout, "password=token-2", asked)
+      }
+      for (
+        const asked of [
+          "git.example.com/.evil.example",
+          "git.example.com#.evil.example",
+          "git.example.com?.evil.example",
+          "git.example.com\\.evil.example",
+          "evil.example@git.example.com",
+          "git.example.com:80",
+          "git.example.com:",
+          "git.example%2ecom",
+          " git.example.com"
+        ]
+      ) {
+        assert.strictEqual((yield* https(asked)).stdout, "", asked)
+      }
       assert.deepStrictEqual((yield* shell(git(host, "store", "password=other\\n"))).stdout, "")
       const stdout = (yield* shell(git(host, "get", "username=me\\ncapability[]=authtype\\n"))).stdout
       assert.deepStrictEqual(stdout.split("\n"), [
