@@ -12,6 +12,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { conditionOf, depositOf, type Endpoints, endpointsOf, serverOf } from "./Deposits.ts"
 import { orProblem } from "./DomainProblem.ts"
 import { keyOf } from "./internal/callerKey.ts"
+import { tryKey } from "./internal/signingKeys.ts"
 import * as Operations from "./Operations.ts"
 
 /** Codes of a redemption that is over and proved nothing. */
@@ -98,6 +99,8 @@ export const layer = HttpApiBuilder.group(
       history: ({ params, query }) => operations.history(params.server, query),
       deposit: Effect.fnUntraced(function*({ headers, params, payload }) {
         const key = yield* keyOf(params.server)
+        yield* tryKey(["proofKey"], payload.proofKey)
+        if (payload.authMethod === "private_key_jwt") yield* tryKey(["clientSecret"], payload.clientSecret)
         const endpoints = endpointsOf(payload) ?? (yield* ask(key, payload))
         const { dialect, resource, tokens: custody } = yield* orProblem(servers.rulesOf(key.tenant, key.server))
         const deposit = depositOf(

@@ -8,6 +8,7 @@ import { Effect } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import { orProblem } from "./DomainProblem.ts"
 import { makeOperating } from "./internal/operating.ts"
+import { tryKey } from "./internal/signingKeys.ts"
 import * as Operations from "./Operations.ts"
 
 /** Layer of the server endpoints. */
@@ -33,6 +34,8 @@ export const layer = HttpApiBuilder.group(
       }),
       put: Effect.fnUntraced(function*({ params, payload }) {
         const { tenant } = yield* CurrentPrincipal
+        const { client } = payload
+        if (client?.authMethod === "private_key_jwt") yield* tryKey(["client", "clientSecret"], client.clientSecret)
         const stored = yield* operating(
           "server.stored",
           params,

@@ -52,6 +52,12 @@ describe("servers", () => {
       })
       assert.deepInclude(brought.json["server"], { client: { ...signer, publicKey: { ...point, kid: "mine" } } })
       assert.notInclude(brought.text, d!)
+      const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" })
+      Canary.register("client_secret", rsa.d!)
+      for (const key of [rsa, generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" })]) {
+        const client = { ...signer, clientSecret: JSON.stringify(key) }
+        assert.strictEqual((yield* ada.put("/v1/servers/mail", { ...described, client })).status, 200)
+      }
       const made = yield* ada.put("/v1/servers/other", { ...described, client: signer })
       assert.strictEqual(made.status, 201, made.text)
       assert.match((yield* ada.get("/v1/servers/other")).text, /"publicKey":\{"kty":"EC"/)
@@ -65,6 +71,13 @@ describe("servers", () => {
         }
       ]
       for (const mistake of mistakes) assert.strictEqual((yield* ada.put("/v1/servers/mail", mistake)).status, 400)
+      const broken = { ...signer, clientSecret: JSON.stringify({ ...point, y: point.x, d }) }
+      const refused = yield* ada.put("/v1/servers/mail", { ...described, client: broken })
+      assert.strictEqual(refused.status, 400, refused.text)
+      assert.deepInclude((refused.json["errors"] as ReadonlyArray<unknown>)[0], {
+        path: ["payload", "client", "clientSecret"]
+      })
+      assert.notInclude(refused.text, d!)
     }).pipe(Effect.provide(layer())))
 
   it.effect("API-02 I10 belong to one tenant", () =>

@@ -58,6 +58,32 @@ describe("the token of a connection", () => {
       }
     }).pipe(Effect.provide(layer())))
 
+  it.effect("are not deposited with a key that does not sign", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const [jwk, other] = [proofKey(), proofKey()].map((key) => JSON.parse(key) as JsonWebKey)
+      const issuer = "https://as.example"
+      for (const wrong of [{ ...jwk, y: jwk!.x }, { ...jwk, d: other!.d }, { ...jwk, d: "AA" }]) {
+        const key = JSON.stringify(wrong)
+        for (
+          const [field, body] of [
+            ["proofKey", deposit({ proofKey: key })],
+            ["clientSecret", deposit({ issuer, authMethod: "private_key_jwt", clientSecret: key })]
+          ] as const
+        ) {
+          const refused = yield* ada.put("/v1/connections/bad", body)
+          assert.deepStrictEqual([refused.status, refused.json["code"]], [400, "invalid_request"])
+          assert.deepStrictEqual(refused.json["errors"], [
+            { path: ["payload", field], message: "expected a private key that goes with its public half" }
+          ])
+          for (const part of [jwk!.x, jwk!.d, other!.d]) assert.notInclude(refused.text, part!)
+        }
+      }
+      assert.strictEqual((yield* ada.get("/v1/connections/bad")).status, 404)
+      const signer = deposit({ issuer, authMethod: "private_key_jwt", clientSecret: JSON.stringify(jwk) })
+      assert.strictEqual((yield* ada.put("/v1/connections/good", signer)).status, 201)
+    }).pipe(Effect.provide(layer())))
+
   it.effect("says how to start when the person is needed again", () =>
     Effect.gen(function*() {
       const ada = yield* caller()

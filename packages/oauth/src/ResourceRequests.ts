@@ -27,7 +27,7 @@ export const layer = (options: ResourceRequestsOptions = {}): Layer.Layer<Resour
       const events = Duration.fromInputUnsafe(options.events ?? "1 hour")
       const proofs = makeProofs()
 
-      /** How a request is authorized. A key that cannot sign is a defect: it was made here. */
+      /** How a request is authorized. A key that cannot sign is a defect: it was made here, or tried when it was deposited. */
       const authorization = ({ accessToken, method, proofKey, url }: ResourceRequest) =>
         proofKey === undefined
           ? Effect.succeed({ authorization: Redacted.make(`Bearer ${Redacted.value(accessToken)}`) })
