@@ -5,7 +5,7 @@ import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Layer, Option } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { makeClaim } from "./internal/claims.ts"
-import { commitStatement, markStatement, readStatement } from "./internal/connectionGroups.ts"
+import { commits, marks, readStatement } from "./internal/connectionGroups.ts"
 import { connectionColumns, decodeConnection, ofKey, writeConnection } from "./internal/connectionRows.ts"
 import { endConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
@@ -28,13 +28,13 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
     const mark = yield* makeGroupedRows(database, {
       operation: "ConnectionStore.markSent",
       way: "write",
-      statement: markStatement,
+      ...marks,
       answer: isThere
     })
     const commit = yield* makeGroupedRows(database, {
       operation: "ConnectionStore.commit",
       way: "write",
-      statement: commitStatement,
+      ...commits,
       answer: isThere
     })
 
@@ -52,8 +52,8 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
 
       claim: (key, input) =>
         claim(key, input).pipe(
-          Effect.repeat({ times: 3, until: (outcome) => outcome !== undefined }),
-          Effect.map((outcome) => outcome ?? { _tag: "Busy", remaining: Duration.zero })
+          Effect.repeat({ times: 1, until: (outcome) => outcome !== undefined }),
+          Effect.map((outcome) => outcome ?? { _tag: "Busy", remaining: ofLock })
         ),
 
       markSent: (key, input) => mark({ key, ...input }),
@@ -111,6 +111,9 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
     })
   })
 )
+
+// How long whoever has a row locked is given before the next claim.
+const ofLock = Duration.millis(100)
 
 const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }: {
   readonly failure: RefreshFailure

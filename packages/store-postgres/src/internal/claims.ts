@@ -15,7 +15,7 @@ const operation = "ConnectionStore.claim"
 
 /**
  * Builds one attempt at a claim: a statement takes the lease if the rules of `Refresh.decideClaim` give it, and a look says
- * why not. Undefined when the claim came free in between.
+ * why not. Undefined when the claim came free in between, or somebody else has the row locked.
  */
 export const makeClaim = (
   database: Database["Service"]

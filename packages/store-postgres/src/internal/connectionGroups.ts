@@ -5,7 +5,7 @@ import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
 import { channel, payloadOf } from "../PostgresSignals.ts"
 import { connectionColumns, dateOf, ofKey, plannedAt, refreshColumns } from "./connectionRows.ts"
-import type { OfRow, Placed } from "./groupedRows.ts"
+import type { OfRow, Placed, Writing } from "./groupedRows.ts"
 
 /** A generation in one life of a connection. */
 interface OfGeneration extends OfRow {
@@ -29,6 +29,12 @@ export interface Committing extends OfGeneration {
   readonly resultId: string
 }
 
+// A statement for many leaves out what somebody else has locked: the rows of the others would wait with it, locked as well.
+const free = "FOR UPDATE SKIP LOCKED"
+const own = "FOR UPDATE"
+
+type Lock = typeof free | typeof own | ""
+
 /** Reads connections. */
 export const readStatement = (sql: Sql, inputs: ReadonlyArray<OfRow>) =>
   ofKeys(sql, inputs, sql`${connectionColumns(sql)}`)
@@ -49,13 +55,15 @@ const ofKeys = (sql: Sql, inputs: ReadonlyArray<OfRow>, columns: Statement.Fragm
     ) AS found`
 }
 
-/** Takes the leases that the rules of `Refresh.decideClaim` give; the others have no row in the answer. */
+/**
+ * Takes the leases that the rules of `Refresh.decideClaim` give; the others have no row in the answer, nor has a row that
+ * somebody else has locked.
+ */
 export const claimStatement = (sql: Sql, inputs: ReadonlyArray<Claiming>) =>
   sql<Placed & { readonly fence: number }>`WITH held AS MATERIALIZED (
       SELECT asked.* FROM ${
     asked(sql, inputs, [
-      ["generation", "integer", inputs.map(({ generation }) => generation)],
-      ["epoch", "text", inputs.map(({ epoch }) => epoch)],
+      ...generations(inputs),
       ["attempts", "integer", inputs.map(({ attempts }) => attempts)],
       ["lease", "float8", inputs.map(({ lease }) => Duration.toMillis(lease))]
     ])
@@ -63,7 +71,8 @@ export const claimStatement = (sql: Sql, inputs: ReadonlyArray<Claiming>) =>
     locked(
       sql,
       `status = 'active' AND (phase = 'idle' OR lease_until <= clock_timestamp())
-      AND (not_before IS NULL OR not_before <= clock_timestamp()) AND attempts < asked.attempts`
+      AND (not_before IS NULL OR not_before <= clock_timestamp()) AND attempts < asked.attempts`,
+      free
     )
   }
     )
@@ -72,30 +81,41 @@ export const claimStatement = (sql: Sql, inputs: ReadonlyArray<Claiming>) =>
     FROM held WHERE ${ofHeld(sql)}
     RETURNING place, fence`
 
+const markable = "fence = asked.fence AND status = 'active' AND phase = 'claimed'"
+
 /** `claimed → sent`, where the claim still holds. */
-export const markStatement = (sql: Sql, inputs: ReadonlyArray<Marking>) =>
+const markStatement = (lock: Lock) => (sql: Sql, inputs: ReadonlyArray<Marking>) =>
   sql<Placed>`WITH held AS MATERIALIZED (
       SELECT asked.* FROM ${
     asked(sql, inputs, [
-      ["generation", "integer", inputs.map(({ generation }) => generation)],
-      ["epoch", "text", inputs.map(({ epoch }) => epoch)],
+      ...generations(inputs),
       ["fence", "integer", inputs.map(({ fence }) => fence)],
       ["lease", "float8", inputs.map(({ lease }) => Duration.toMillis(lease))]
     ])
-  } ${locked(sql, "fence = asked.fence AND status = 'active' AND phase = 'claimed'")}
+  } ${locked(sql, markable, lock)}
     )
     UPDATE connections SET phase = 'sent', attempts = attempts + 1, lease_until = ${leaseOf(sql, "held")}
     FROM held WHERE ${ofHeld(sql)}
     RETURNING place`
 
+/** Of what is to be marked as sent. */
+export const marks: Writing<Marking> = {
+  statement: markStatement(free),
+  locked: {
+    left: (sql, inputs) => ofCondition(sql, inputs, markable, [["fence", "integer", inputs.map(({ fence }) => fence)]]),
+    patient: markStatement(own)
+  }
+}
+
+const committable = "status IN ('active', 'needs_reauth')"
+
 /** Stores credentials by generation and epoch, and tells the other replicas when that commits. */
-export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => {
+const commitStatement = (lock: Lock) => (sql: Sql, inputs: ReadonlyArray<Committing>) => {
   const column = <A>(of: (credentials: SealedCredentials) => A) => inputs.map(({ credentials }) => of(credentials))
   return sql<Placed>`WITH held AS MATERIALIZED (
       SELECT asked.* FROM ${
     asked(sql, inputs, [
-      ["generation", "integer", inputs.map(({ generation }) => generation)],
-      ["epoch", "text", inputs.map(({ epoch }) => epoch)],
+      ...generations(inputs),
       ["result_id", "text", inputs.map(({ resultId }) => resultId)],
       ["topic", "text", inputs.map(({ key }) => payloadOf(connectionTopic(key)))],
       ["access_token", "bytea", column(({ accessToken }) => accessToken)],
@@ -106,7 +126,7 @@ export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => 
       ["expires_at", "timestamptz", column(({ expiresAt }) => dateOf(expiresAt))],
       ["refresh_expires_at", "timestamptz", column(({ refreshExpiresAt }) => dateOf(refreshExpiresAt))]
     ])
-  } ${locked(sql, "status IN ('active', 'needs_reauth')")}
+  } ${locked(sql, committable, lock)}
     ), stored AS (
       UPDATE connections
       SET generation = connections.generation + 1, result_id = held.result_id, rejected_generation = NULL,
@@ -123,6 +143,12 @@ export const commitStatement = (sql: Sql, inputs: ReadonlyArray<Committing>) => 
       RETURNING place, topic
     )
     SELECT place, pg_notify(${channel}, topic) FROM stored`
+}
+
+/** Of credentials that are to be stored. */
+export const commits: Writing<Committing> = {
+  statement: commitStatement(free),
+  locked: { left: (sql, inputs) => ofCondition(sql, inputs, committable), patient: commitStatement(own) }
 }
 
 type Column = readonly [name: string, type: string, values: ReadonlyArray<unknown>]
@@ -145,14 +171,27 @@ const asked = (sql: Sql, inputs: ReadonlyArray<OfRow>, more: ReadonlyArray<Colum
     WITH ORDINALITY AS given (${names}, place) ORDER BY given.place) AS asked`
 }
 
+const generations = (inputs: ReadonlyArray<OfGeneration>): ReadonlyArray<Column> => [
+  ["generation", "integer", inputs.map(({ generation }) => generation)],
+  ["epoch", "text", inputs.map(({ epoch }) => epoch)]
+]
+
 /** Locks the asked rows whose generation and epoch are still those, and for which the condition holds, in their order. */
-const locked = (sql: Sql, condition: string) =>
+const locked = (sql: Sql, condition: string, lock: Lock) =>
   sql`CROSS JOIN LATERAL (
         SELECT FROM connections
         WHERE tenant = asked.tenant AND subject = asked.subject AND server = asked.server
-          AND generation = asked.generation AND epoch = asked.epoch AND ${sql.literal(condition)}
-        FOR UPDATE
+          AND generation = asked.generation AND epoch = asked.epoch AND ${sql.literal(`${condition} ${lock}`)}
       ) AS own`
+
+/** The places of what `locked` would lock, if everybody else let go of it. */
+const ofCondition = (
+  sql: Sql,
+  inputs: ReadonlyArray<OfGeneration>,
+  condition: string,
+  more: ReadonlyArray<Column> = []
+) =>
+  sql<Placed>`SELECT place FROM ${asked(sql, inputs, [...generations(inputs), ...more])} ${locked(sql, condition, "")}`
 
 const ofHeld = (sql: Sql) =>
   sql`connections.tenant = held.tenant AND connections.subject = held.subject AND connections.server = held.server`
