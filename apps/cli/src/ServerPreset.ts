@@ -40,12 +40,12 @@ export const expand = (wanted: string, set: ReadonlyArray<string>): Effect.Effec
   })
 
 /** Where a client of a provider without registration is sent back to on this machine. The port is outside the range that systems lend. */
-const loopbackRedirectUri = "http://127.0.0.1:8917/callback"
+const loopbackRedirectUri = (host: string) => `http://${host}:8917/callback`
 
 /** The redirect URI of a preset's client where nobody names one: only on this machine is it known. */
 export const usualRedirectUri = ({ registration }: Preset, isLocal: boolean): string | undefined =>
-  isLocal && registration.kind === "console" && registration.redirectUris === undefined
-    ? loopbackRedirectUri
+  isLocal && registration.kind === "console" && registration.redirectUris !== "https"
+    ? loopbackRedirectUri(registration.redirectUris ?? "127.0.0.1")
     : undefined
 
 /** Says where a client comes from, of a provider that registers none by itself. */

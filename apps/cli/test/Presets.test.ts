@@ -48,7 +48,7 @@ describe("valetkey servers add from a preset", () => {
       assert.deepInclude(plain.server, {
         resource: "https://graph.microsoft.com/v1.0",
         scopes: ["offline_access", "User.Read"],
-        client: { clientId: "c1", authMethod: "none", redirectUri: "http://127.0.0.1:8917/callback" }
+        client: { clientId: "c1", authMethod: "none", redirectUri: "http://localhost:8917/callback" }
       })
       assert.include(JSON.stringify(plain.server["endpoints"]), "/contoso.example/oauth2/v2.0/token")
       assert.include(plain.said, "nobody uses for 90 days")
@@ -69,8 +69,14 @@ describe("valetkey servers add from a preset", () => {
           "valetkey servers add work --preset github --client-id ID"
         ]
       ) assert.include(error.message, part)
-      const https = yield* valetkey.json(["servers", "add", "slack"])
-      assert.include(https.error.message, "https redirect URIs alone")
+      for (const preset of ["slack", "quickbooks"]) {
+        const https = yield* valetkey.json(["servers", "add", preset])
+        assert.include(https.error.message, "https redirect URIs alone")
+      }
+      for (const preset of ["facebook", "microsoft-graph"]) {
+        const named = yield* valetkey.json(["servers", "add", preset])
+        assert.include(named.error.message, "http://localhost:8917/callback")
+      }
       // Who registers clients by itself needs none.
       assert.strictEqual((yield* valetkey.json(["servers", "add", "linear-mcp"])).code, 0)
     })))
@@ -111,6 +117,11 @@ describe("valetkey servers add from a preset", () => {
       const shown = (yield* valetkey.run(["servers", "presets", "github"])).stdout
       assert.match(shown, /compared with it +2026-11-21/)
       assert.include(shown, "A connection that nobody uses for 183 days")
+      for (const preset of ["jira", "confluence"]) {
+        assert.include((yield* valetkey.run(["servers", "presets", preset])).stdout, "After 365 days")
+      }
+      const rotating = (yield* valetkey.run(["servers", "presets", "todoist"])).stdout
+      assert.notInclude(rotating, "There are no refresh tokens")
       assert.isUndefined(valetkey.serverPid)
     })))
 })

@@ -66,11 +66,14 @@ export const RefreshTokens = Schema.Struct({
 export const Registration = Schema.Union([
   /** The provider registers clients by itself (RFC 7591) or reads their metadata documents. */
   Schema.Struct({ kind: Schema.Literal("dynamic") }),
-  /** A person creates one there. `https` redirect URIs alone leave no way back to a program on a person's machine. */
+  /**
+   * A person creates one there. `https` redirect URIs alone leave no way back to a program on a person's machine; where
+   * `localhost` is the only host on http, the loopback address is refused.
+   */
   Schema.Struct({
     kind: Schema.Literal("console"),
     url: UrlTemplate,
-    redirectUris: Schema.optionalKey(Schema.Literal("https"))
+    redirectUris: Schema.optionalKey(Schema.Literals(["https", "localhost"]))
   })
 ])
 
