@@ -77,7 +77,7 @@ export const make = (
         if (outcome === "ok") return void response.end("hello")
         const error = outcome === "use_dpop_nonce" ? outcome : "invalid_token"
         response.writeHead(401, {
-          "www-authenticate": outcome === "unauthorized" ? "DPoP algs=\"ES256\"" : `DPoP error="${error}"`,
+          "www-authenticate": outcome === "unauthorized" ? "DPoP algs=\"ES256\"" : `Bearer, DPoP error="${error}"`,
           ...(nonce === undefined ? {} : { "dpop-nonce": nonce })
         }).end()
       })
