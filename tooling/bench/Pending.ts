@@ -106,7 +106,8 @@ const measure = Effect.fnUntraced(function*<E>(
     ).pipe(Effect.map((figures): Section => ({ title, unit, figures, limits: { [`${many} waiters`]: { atMost: 1 } } })))
   const costs = [
     yield* section(`heap of a waiter, ${name}`, "bytes", 500, waiters.bytes),
-    yield* section(`timers of all waiters, ${name}`, "timers", 2, waiters.timers),
+    // Two of the waiters and one of the deadlines of whatever the store is asked meanwhile.
+    yield* section(`timers of all waiters, ${name}`, "timers", 3, waiters.timers),
     yield* section(`processor of the idle process, ${name}`, "% of a core", 0.2, idle, [
       ["its housekeeping, before anybody waits", () => Promise.resolve(alone)]
     ])
