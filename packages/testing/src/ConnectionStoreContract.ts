@@ -130,6 +130,25 @@ export const cases = <R>(
         assert.deepStrictEqual([after.generation, after.epoch], [Fixture.generation(2), next.epoch])
       }))
 
+    it.effect("keeps how long a consent lasts when it is deposited again, given at the same moment", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const key = Fixture.newKey()
+        const [grantedAt, refreshExpiresAt] = ["2030-01-01T00:00:00.000Z", "2031-01-01T00:00:00.000Z"] as const
+        for (const previous of [0, 1, 2]) {
+          const write = Fixture.newWrite(previous)
+          const credentials = { ...write.credentials, refreshExpiresAt: DateTime.makeUnsafe(refreshExpiresAt) }
+          yield* connections.deposit(key, { ...write, credentials, grantedAt: DateTime.makeUnsafe(grantedAt) })
+          const read = Option.getOrThrow(yield* connections.get(key))
+          assert.strictEqual(read.generation, previous + 1)
+          assert.strictEqual(read.grantedAt && DateTime.formatIso(read.grantedAt), grantedAt)
+          assert.strictEqual(
+            read.credentials.refreshExpiresAt && DateTime.formatIso(read.credentials.refreshExpiresAt),
+            refreshExpiresAt
+          )
+        }
+      }))
+
     it.effect("I4 lets one of ten concurrent depositors win", () =>
       Effect.gen(function*() {
         const connections = yield* ConnectionStore

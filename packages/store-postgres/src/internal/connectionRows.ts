@@ -17,6 +17,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
+import { forecastLife } from "./migration26.ts"
 
 const status = {
   status: Schema.Literals(["active", "needs_reauth", "revoking", "quarantined"]),
@@ -133,7 +134,8 @@ export const connectionStatement = (sql: Sql, owner: Statement.Fragment, write: 
         granted_at = coalesce(${dateOf(write.grantedAt)}::timestamptz, clock_timestamp()), ending_told = NULL,
         forced = false, result_id = NULL,
         ${credentialColumns(sql, credentials)}
-      FROM ${owner} WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
+      FROM ${owner}, (SELECT set_config('${sql.literal(forecastLife)}', ${write.epoch}, true)) AS said
+      WHERE connections.tenant = owner.tenant AND connections.subject = owner.subject
         AND connections.server = owner.server AND generation = ${write.previous}
       RETURNING generation`
 }

@@ -10,6 +10,7 @@ import { migration19 } from "./migration19.ts"
 import { migration2 } from "./migration2.ts"
 import { migration20 } from "./migration20.ts"
 import { migration23 } from "./migration23.ts"
+import { migration26 } from "./migration26.ts"
 import { migration3 } from "./migration3.ts"
 import { migration4 } from "./migration4.ts"
 import { migration6 } from "./migration6.ts"
@@ -35,5 +36,6 @@ export const migrations: ReadonlyArray<Migration> = [
   migration16,
   migration19,
   migration20,
-  migration23
+  migration23,
+  migration26
 ]
