@@ -10,6 +10,9 @@ import { databaseFailure } from "./internal/failure.ts"
 /** The one channel of every replica. */
 export const channel = "valetkey"
 
+/** The topic that is dispatched when the replica listens again, in which nothing happened that anybody knows of. */
+const reconnected: Topic = "listening"
+
 /** Options of the listener. */
 export interface SignalsOptions {
   /** How often the listening session is asked whether it still lives. Default 10 seconds. */
@@ -19,7 +22,7 @@ export interface SignalsOptions {
 /**
  * Layer of `Signals` over LISTEN and NOTIFY. Local subscribers are woken at once; other replicas through the database. A
  * session that died or went silent is replaced, and then every local subscriber is woken once, since a signal may have
- * been lost. Without the database local signals still work.
+ * been lost; observers and listeners are told of a topic that nobody else uses. Without the database local signals still work.
  */
 export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Database> =>
   Layer.effect(
@@ -38,6 +41,8 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
         yield* hear(database, hub, watchdog, () => {
           // A copy: whoever is woken may subscribe again before the loop ends.
           for (const topic of Array.from(subscribed.keys())) hub.dispatch(topic)
+          // Whoever looks when anything happens does so where nobody has subscribed as well.
+          hub.dispatch(reconnected)
           Deferred.doneUnsafe(ready, Effect.void)
         }).pipe(
           Effect.ensuring(Deferred.succeed(ready, undefined)),

@@ -96,6 +96,21 @@ describe("PostgresSignals", () =>
         yield* there
       }))
 
+    it.effect(
+      "stirs whoever observes when its listening session was killed, though nobody has subscribed",
+      () =>
+        Effect.gen(function*() {
+          const { url } = yield* TestDatabase
+          const name = `listener-${randomUUID()}`
+          const one = yield* replica(url, name)
+          const stirred = yield* Deferred.make<void>()
+          yield* one.observe(() => void Deferred.doneUnsafe(stirred, Effect.void))
+          assert.strictEqual((yield* killListener(name)).length, 1)
+          yield* Deferred.await(stirred)
+        }),
+      10_000
+    )
+
     it.effect("DB-10 replaces a listening session that went silent", () =>
       Effect.gen(function*() {
         const { url } = yield* TestDatabase
