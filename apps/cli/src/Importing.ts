@@ -95,12 +95,13 @@ const define = Effect.fnUntraced(function*(remote: Remote, { definition, deposit
   )
 })
 
-/** The secret of a client by hand is that of the connection which uses it. */
+/** The secret of a client by hand is that of the connection which uses it, if both use it alike: no signing key is sent as a secret. */
 const withSecret = ({ client, ...definition }: ServerDescription, deposit: Deposit): ServerDescription => {
   if (client === undefined || client.authMethod === "none") {
     return { ...definition, ...(client === undefined ? {} : { client }) }
   }
-  return client.clientId === deposit.clientId && deposit.clientSecret !== undefined
+  const isAlike = (client.authMethod === "private_key_jwt") === (deposit.authMethod === "private_key_jwt")
+  return isAlike && client.clientId === deposit.clientId && deposit.clientSecret !== undefined
     ? { ...definition, client: { ...client, clientSecret: deposit.clientSecret } }
     : definition
 }

@@ -9,6 +9,7 @@ import * as Reply from "@valetkey/testing/Reply"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { generateIdentity, identityToRecipient } from "age-encryption"
 import { Effect, Fiber, Redacted } from "effect"
+import { generateKeyPairSync } from "node:crypto"
 import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import * as StubServer from "./support/StubServer.ts"
@@ -243,6 +244,37 @@ describe("moving", () => {
       assert.match(later.stdout, /^c +imported/m)
       assert.match(later.stdout, /^e +imported/m)
       assert.deepStrictEqual(yield* namesOf(valetkey), ["a", "b", "c", "e"])
+    })))
+
+  it.live("describes no client with a signing key as its secret, nor with a secret as its key", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const jwk = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" })
+      Canary.register("signing_key", jwk.d!)
+      const proofs = {
+        private_key_jwt: { authMethod: "private_key_jwt", clientSecret: JSON.stringify({ ...jwk, alg: "ES256" }) },
+        client_secret_post: { authMethod: "client_secret_post", clientSecret: Canary.makeText("client_secret") },
+        client_secret_basic: { clientSecret: Canary.makeText("client_secret") }
+      }
+      const table = [
+        ["keyed", "client_secret_basic", "private_key_jwt", undefined],
+        ["secret", "private_key_jwt", "client_secret_basic", undefined],
+        ["sent", "client_secret_basic", "client_secret_post", "client_secret_basic"],
+        ["signs", "private_key_jwt", "private_key_jwt", "private_key_jwt"]
+      ] as const
+      for (const [server, described, consented, kept] of table) {
+        const { text } = documentOf(provider, [server], {
+          issuer: provider.issuer,
+          ...proofs[consented],
+          definition: { resource: provider.resource, client: { clientId: "fake-client", authMethod: described } }
+        })
+        const imported = yield* valetkey.json(["import", "-", "--format", "json"], {}, text)
+        assert.deepStrictEqual(reportsOf(imported), [[server, true, undefined]])
+        const { document } = yield* valetkey.json(["servers", "show", server])
+        const client = (document["server"] as { readonly client?: { readonly authMethod: string } }).client
+        assert.strictEqual(client?.authMethod, kept, server)
+      }
     })))
 
   it.live("calls an import uncertain, and keeps it, when an answer of the provider is lost and no other proves it", () =>
