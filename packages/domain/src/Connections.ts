@@ -9,7 +9,7 @@ import type { Credentials } from "./Credentials.ts"
 import { Entropy } from "./Entropy.ts"
 import { openAccount, sealAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
-import { ownRow, ownRows } from "./internal/ownRow.ts"
+import { makeOwnRows } from "./internal/ownRow.ts"
 import { sealCredentials } from "./internal/sealing.ts"
 import type { ServerSlug } from "./Server.ts"
 import { connectionTopic, Signals } from "./Signals.ts"
@@ -89,6 +89,7 @@ export class Connections extends Context.Service<Connections, {
         Connections,
         Effect.gen(function*() {
           const store = yield* ConnectionStore
+          const rows = yield* makeOwnRows
           const cipher = yield* Cipher
           const entropy = yield* Entropy
           const signals = yield* Signals
@@ -96,12 +97,12 @@ export class Connections extends Context.Service<Connections, {
 
           return Connections.of({
             get: Effect.fnUntraced(function*(key) {
-              const connection = yield* ownRow(key, yield* store.get(key))
+              const connection = yield* rows.get(key)
               return Option.isNone(connection)
                 ? yield* new TokenError({ code: "connection_not_found" })
                 : connection.value
             }),
-            list: (input) => Effect.flatMap(store.list(input), (found) => ownRows(input, found)),
+            list: rows.list,
             account: (connection) =>
               Effect.catch(openAccount(cipher, connection), (error) =>
                 error.code === "encryption_key_missing"
@@ -117,7 +118,7 @@ export class Connections extends Context.Service<Connections, {
             deposit: Effect.fn("Connections.deposit")(function*(key, deposit, condition = { _tag: "Any" }) {
               const epoch = Epoch.make(yield* entropy.id)
               while (true) {
-                const current = yield* store.get(key)
+                const current = yield* rows.get(key)
                 const previous = Option.isNone(current) ? 0 : current.value.generation
                 const isAbsent = Option.isNone(current) || current.value.status._tag === "revoking"
                 if (condition._tag === "Absent" && !isAbsent) {
@@ -167,7 +168,7 @@ export class Connections extends Context.Service<Connections, {
               yield* audit(key, "connection.disconnected", "ok")
             }),
             forget: Effect.fn("Connections.forget")(function*(key, generation) {
-              const found = yield* store.get(key)
+              const found = yield* rows.get(key)
               if (Option.isNone(found) || found.value.status._tag === "revoking") {
                 return yield* new TokenError({ code: "connection_not_found" })
               }

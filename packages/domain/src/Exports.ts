@@ -7,10 +7,11 @@ import { type ArchiveRecipient, ArchiveSealer, type RecipientInvalid } from "./A
 import type { AuditTrail } from "./AuditTrail.ts"
 import { Cipher, type CipherError } from "./Cipher.ts"
 import { type Connection, ConnectionKey, type Generation, sealContext } from "./Connection.ts"
-import { ConnectionStore } from "./ConnectionStore.ts"
+import type { ConnectionStore } from "./ConnectionStore.ts"
 import { openAccount } from "./internal/accounts.ts"
 import { makeAuditing } from "./internal/auditing.ts"
 import { unbind } from "./internal/boundSecrets.ts"
+import { makeOwnRows } from "./internal/ownRow.ts"
 import type { Server, ServerSlug } from "./Server.ts"
 import { ServerStore } from "./ServerStore.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -62,7 +63,7 @@ export class Exports extends Context.Service<Exports, {
   > = Layer.effect(
     Exports,
     Effect.gen(function*() {
-      const store = yield* ConnectionStore
+      const rows = yield* makeOwnRows
       const servers = yield* ServerStore
       const cipher = yield* Cipher
       const sealer = yield* ArchiveSealer
@@ -71,7 +72,7 @@ export class Exports extends Context.Service<Exports, {
       const all = Effect.fnUntraced(function*(tenant: TenantId, subject: SubjectId) {
         const found: Array<Connection> = []
         while (true) {
-          const page = yield* store.list({ tenant, subject, after: found.at(-1)?.key.server, limit: pageSize })
+          const page = yield* rows.list({ tenant, subject, after: found.at(-1)?.key.server, limit: pageSize })
           found.push(...page)
           if (page.length < pageSize) return found
         }
@@ -81,7 +82,7 @@ export class Exports extends Context.Service<Exports, {
         Effect.forEach(
           [...new Set(names)],
           (server) =>
-            Effect.flatMap(store.get(new ConnectionKey({ tenant, subject, server })), (found) =>
+            Effect.flatMap(rows.get(new ConnectionKey({ tenant, subject, server })), (found) =>
               Option.isNone(found) || found.value.status._tag === "revoking"
                 ? Effect.fail(new TokenError({ code: "connection_not_found" }))
                 : Effect.succeed(found.value))

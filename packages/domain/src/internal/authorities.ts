@@ -2,10 +2,10 @@ import { Duration, Effect, Option } from "effect"
 import { type AccessToken, type AccessTokenError, TokenError } from "../AccessToken.ts"
 import type { Authority } from "../AuthorizationServer.ts"
 import { type Connection, ConnectionKey } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
 import type { ServerSlug } from "../Server.ts"
 import { WorkloadTokens } from "../WorkloadTokens.ts"
 import type { makeClientSecrets } from "./clientSecrets.ts"
+import { makeOwnRows } from "./ownRow.ts"
 
 /** Brings the token of another connection up to date, by its own refresh. */
 export type Renew = (key: ConnectionKey, minValidity: Duration.Duration) => Effect.Effect<AccessToken, AccessTokenError>
@@ -20,7 +20,7 @@ export const makeAuthorities = Effect.fnUntraced(function*(
   clientSecretOf: ReturnType<typeof makeClientSecrets>,
   renew: Renew
 ) {
-  const connections = yield* ConnectionStore
+  const connections = yield* makeOwnRows
   const workloads = yield* Effect.serviceOption(WorkloadTokens)
 
   /** The ID token of the same subject's connection to its identity provider, renewed there when its time is over. */

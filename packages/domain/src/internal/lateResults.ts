@@ -1,15 +1,15 @@
 import { Effect, Option } from "effect"
 import { type Connection, sealContext } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
 import { Entropy } from "../Entropy.ts"
 import { endingOf, RevocationOutbox } from "../RevocationOutbox.ts"
 import { ReceiptId } from "../RevocationReceipt.ts"
 import { RevocationReceipts } from "../RevocationReceipts.ts"
 import type { SpoolEntry } from "../Spool.ts"
+import { makeOwnRows } from "./ownRow.ts"
 
 /** Builds what becomes of credentials that came too late to be stored. */
 export const makeLateResults = Effect.gen(function*() {
-  const connections = yield* ConnectionStore
+  const connections = yield* makeOwnRows
   const entropy = yield* Entropy
   const outbox = yield* RevocationOutbox
   const receipts = yield* RevocationReceipts

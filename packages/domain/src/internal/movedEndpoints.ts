@@ -1,8 +1,8 @@
 import { Effect, Option } from "effect"
 import { type AuthorizationServerMetadata, DiscoveryError } from "../AuthorizationServer.ts"
 import type { ConnectionKey } from "../Connection.ts"
-import type { ConnectionStore } from "../ConnectionStore.ts"
 import type { Server } from "../Server.ts"
+import type { OwnRows } from "./ownRow.ts"
 
 /**
  * Refuses an authorization server that is another than a person's last consent recorded: metadata that somebody else wrote
@@ -14,7 +14,7 @@ import type { Server } from "../Server.ts"
  * @see RFC 9700 §4.4
  */
 export const refuseMoved = Effect.fnUntraced(function*(
-  connections: ConnectionStore["Service"],
+  connections: OwnRows,
   key: ConnectionKey,
   server: Server,
   metadata: AuthorizationServerMetadata

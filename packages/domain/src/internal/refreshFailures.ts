@@ -9,6 +9,7 @@ import { RegistrationStore } from "../RegistrationStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeInsisting } from "./insisting.ts"
+import { makeOwnRows } from "./ownRow.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
 import { again, type Step } from "./refreshStep.ts"
@@ -22,6 +23,7 @@ export const misconfiguredDelay = Duration.seconds(60)
 /** Builds what becomes of a redemption that brought nothing. All of it is fenced: a loser marks nothing of the winner's. */
 export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadlines) {
   const connections = yield* ConnectionStore
+  const rows = yield* makeOwnRows
   const signals = yield* Signals
   const audit = yield* makeAuditing
   const rulesOf = yield* makeRedemptionRules
@@ -59,7 +61,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     recorded: boolean
   ) {
     if (!recorded) return
-    const now = Option.getOrUndefined(yield* connections.get(key))
+    const now = Option.getOrUndefined(yield* rows.get(key))
     if (now?.status._tag !== "needs_reauth" || now.epoch !== epoch || now.generation !== generation) return
     yield* audit(key, "connection.needs_consent", now.status.reason, generation, usedBy(secrets))
   }, Effect.catch((error) => Effect.logWarning("why a person is asked is not recorded", error)))

@@ -1,7 +1,6 @@
 import { DateTime, Duration, Effect, Exit, Option } from "effect"
 import * as Checkpoint from "../Checkpoint.ts"
 import type { ConnectionKey } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
 import { coversScopes, isFresh } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
 import { ReturnUrlError } from "../Finalization.ts"
@@ -12,6 +11,7 @@ import { ServerNotFound, ServerStore } from "../ServerStore.ts"
 import { flowTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import type { Listeners } from "./listeners.ts"
+import { makeOwnRows } from "./ownRow.ts"
 import { makeUnattended } from "./unattended.ts"
 import type { Destination, Transport, Ways } from "./ways.ts"
 
@@ -26,7 +26,7 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
   const { listeners, returnUrls, ttl, ways } = options
   const servers = yield* ServerStore
   const flows = yield* FlowStore
-  const connections = yield* ConnectionStore
+  const connections = yield* makeOwnRows
   const entropy = yield* Entropy
   const signals = yield* Signals
   const audit = yield* makeAuditing

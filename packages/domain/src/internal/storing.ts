@@ -11,7 +11,6 @@ import {
   sealContext as connectionContext,
   type SealedCredentials
 } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Credentials } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
 import { ExchangeDeadlines } from "../ExchangeDeadlines.ts"
@@ -23,6 +22,7 @@ import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
 import { StoreError } from "../StoreError.ts"
 import { openAccount, sealAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
+import { makeOwnRows } from "./ownRow.ts"
 import { sealCredentials } from "./sealing.ts"
 import type { Waiters } from "./waiters.ts"
 
@@ -65,7 +65,7 @@ export interface Granted {
  */
 export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
   const flows = yield* FlowStore
-  const connections = yield* ConnectionStore
+  const connections = yield* makeOwnRows
   const outbox = yield* RevocationOutbox
   const cipher = yield* Cipher
   const entropy = yield* Entropy

@@ -10,6 +10,7 @@ import { sealContext as serverContext } from "../ServerStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import { refuseMoved } from "./movedEndpoints.ts"
+import { makeOwnRows } from "./ownRow.ts"
 import { sealCredentials } from "./sealing.ts"
 import { grantOf, resourceOf } from "./ways.ts"
 
@@ -20,6 +21,7 @@ import { grantOf, resourceOf } from "./ways.ts"
 export const makeUnattended = Effect.gen(function*() {
   const authorizationServer = yield* AuthorizationServer
   const connections = yield* ConnectionStore
+  const rows = yield* makeOwnRows
   const cipher = yield* Cipher
   const entropy = yield* Entropy
   const signals = yield* Signals
@@ -33,7 +35,7 @@ export const makeUnattended = Effect.gen(function*() {
     scopes: ReadonlyArray<string> | undefined
   ) {
     const metadata = yield* authorizationServer.discover(server)
-    yield* refuseMoved(connections, key, server, metadata)
+    yield* refuseMoved(rows, key, server, metadata)
     const { client } = server
     if (client === undefined || client.clientSecret === undefined && !isPublic(client, unattended)) {
       return yield* new DiscoveryError({ code: "client_secret_missing" })
@@ -51,7 +53,7 @@ export const makeUnattended = Effect.gen(function*() {
     }
     const epoch = Epoch.make(yield* entropy.id)
     while (true) {
-      const current = yield* connections.get(key)
+      const current = yield* rows.get(key)
       if (Option.isSome(current) && serves(current.value, grant)) return current.value
       const previous = Option.isNone(current) ? 0 : current.value.generation
       const isStored = yield* connections.deposit(key, {

@@ -11,7 +11,6 @@ import {
 import { Cipher, type CipherError } from "../Cipher.ts"
 import * as CompareCode from "../CompareCode.ts"
 import type { ConnectionKey } from "../Connection.ts"
-import { ConnectionStore } from "../ConnectionStore.ts"
 import { Entropy } from "../Entropy.ts"
 import {
   type Confirmation,
@@ -35,6 +34,7 @@ import { callbackContext } from "./callbackContext.ts"
 import { type Client, makeClients, suits } from "./clients.ts"
 import { nonceOf } from "./derivations.ts"
 import { refuseForeign, refuseMoved } from "./movedEndpoints.ts"
+import { makeOwnRows } from "./ownRow.ts"
 import { pushOf, written } from "./pushing.ts"
 
 /** How the consent of a flow arrives: by a browser that comes back, or by asking what became of a device code. */
@@ -88,7 +88,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
   ): Effect.Effect<Delivery, CallbackRejected | CipherError | StoreError>
 }) {
   const authorizationServer = yield* AuthorizationServer
-  const connections = yield* ConnectionStore
+  const connections = yield* makeOwnRows
   const transports = yield* CallbackTransports
   const cipher = yield* Cipher
   const entropy = yield* Entropy
