@@ -73,11 +73,13 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
 
   const runEach = (
     operations: Operations,
-    items: ReadonlyArray<ReadonlyArray<Waiting>>,
+    all: ReadonlyArray<ReadonlyArray<Waiting>>,
     statement: Statement<Input, Row>,
     left?: Statement<Input, Placed>
   ) =>
     Effect.gen(function*() {
+      const items = all.filter((members) => !members.every(({ done }) => Deferred.isDoneUnsafe(done)))
+      if (items.length === 0) return
       const inputs = items.map(([one]) => one!.input.input)
       const rows = yield* operations[way](operation, (sql) => statement(sql, inputs))
       const placed = new Map(rows.map((row) => [row.place, row]))
@@ -88,12 +90,21 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
         else settle(members, yield* Effect.exit(answer(row)))
       }
       if (left === undefined || missing.length === 0) return
-      const others = yield* operations.read(operation, (sql) => left(sql, missing.map(([one]) => one!.input.input)))
-      const places = new Set(others.map(({ place }) => place))
-      for (const [index, members] of missing.entries()) {
-        settle(members, places.has(index + 1) ? Exit.succeed(isLocked) : yield* Effect.exit(answer(undefined)))
-      }
+      yield* notLater(database, operation, missing.flat(), judge(operations, missing, left))
     })
+
+  /** Tells those that a statement left out from those that it is not for. */
+  const judge = Effect.fnUntraced(function*(
+    operations: Operations,
+    items: ReadonlyArray<ReadonlyArray<Waiting>>,
+    left: Statement<Input, Placed>
+  ) {
+    const rows = yield* operations.read(operation, (sql) => left(sql, items.map(([one]) => one!.input.input)))
+    const places = new Set(rows.map(({ place }) => place))
+    for (const [index, members] of items.entries()) {
+      settle(members, places.has(index + 1) ? Exit.succeed(isLocked) : yield* Effect.exit(answer(undefined)))
+    }
+  })
 
   const settle = (members: ReadonlyArray<Waiting>, exit: Exit.Exit<Output | typeof isLocked, StoreError>) => {
     for (const { done } of members) Deferred.doneUnsafe(done, exit)
@@ -128,7 +139,7 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
               (item) => Effect.catch(runEach(operations, [item], statement, left), (error) => fail(item, error)),
               { discard: true, concurrency: lanes }
             )),
-          (running) => notLater(database, operation, items.flat().map(({ input }) => input.since), running),
+          (running) => notLater(database, operation, items.flat(), running),
           Effect.catch((error) => fail(items.flat(), error))
         ), { discard: true, concurrency: "unbounded" })
     )
@@ -161,19 +172,30 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
 
 const isLocked = Symbol("isLocked")
 
-/** Whoever waited for the statements before it has that much less time left. */
-export const notLater = <A>(
+/**
+ * Whoever waited for the statements before it has that much less time left: each is told at its own deadline, and the work
+ * goes on until that of the last one.
+ */
+export const notLater = <Input extends { readonly since: bigint }, Output>(
   { deadline }: Database["Service"],
   operation: string,
-  since: ReadonlyArray<bigint>,
-  work: Effect.Effect<A, StoreError>
-): Effect.Effect<A, StoreError> =>
+  members: ReadonlyArray<Member<Input, Output, StoreError>>,
+  work: Effect.Effect<void, StoreError>
+): Effect.Effect<void, StoreError> =>
   Effect.flatMap(Clock.monotonicTimeNanos, (now) => {
-    const waited = Duration.nanos(since.reduce((longest, one) => now - one > longest ? now - one : longest, 0n))
-    return Duration.toMillis(waited) * 10 < Duration.toMillis(deadline)
-      ? work
-      : Effect.timeoutOrElse(work, {
-        duration: Duration.subtract(deadline, waited),
-        orElse: () => Effect.fail(tooLate(operation))
-      })
+    const eldestFirst = members.toSorted((a, b) => a.input.since < b.input.since ? -1 : 1)
+    const limit = Duration.toNanosUnsafe(deadline)
+    const [eldest] = eldestFirst
+    if (eldest === undefined || (now - eldest.input.since) * 10n < limit) return work
+    return Effect.raceFirst(
+      Effect.forEach(eldestFirst, ({ done, input }) =>
+        Effect.flatMap(Clock.monotonicTimeNanos, (now) => {
+          const left = input.since + limit - now
+          return Effect.andThen(
+            left > 0n ? Effect.sleep(Duration.nanos(left)) : Effect.void,
+            Effect.sync(() => void Deferred.doneUnsafe(done, Effect.fail(tooLate(operation))))
+          )
+        }), { discard: true }),
+      work
+    )
   })

@@ -95,7 +95,7 @@ const reserveGroup = Effect.fnUntraced(function*(database: Database["Service"], 
           (item) => Effect.catch(reserveEach(operations, [item]), (error) => answer([item], Effect.fail(error))),
           { discard: true, concurrency: lanes }
         )),
-      (reserving) => notLater(database, operation, items.map(({ input }) => input.since), reserving),
+      (reserving) => notLater(database, operation, items, reserving),
       Effect.catch((error) => answer(items, Effect.fail(error)))
     ), { discard: true, concurrency: parts.length })
   // Whoever wanted a slot that another member went for looks what became of it.
