@@ -3,6 +3,7 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { Connections } from "@valetkey/domain/Connections"
 import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import type { Server } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as Canary from "@valetkey/testing/Canary"
@@ -19,6 +20,7 @@ const forgeries = {
     registration_endpoint: `${thief}/register`
   }),
   "the revocation endpoint": (thief: string) => ({ revocation_endpoint: `${thief}/revoke` }),
+  "the introspection endpoint": (thief: string) => ({ introspection_endpoint: `${thief}/introspect` }),
   "the device authorization endpoint": (thief: string) => ({ device_authorization_endpoint: `${thief}/device` })
 }
 
@@ -30,12 +32,16 @@ const hijack = Effect.fnUntraced(function*(forge: (thief: string) => Readonly<Re
   })
   const thief = yield* FakeProvider.make()
   const key = yield* Installation.describe(provider.resource)
-  yield* (yield* Servers).put(key.tenant, key.server, {
-    resource: provider.resource,
-    client: { clientId: "confidential", authMethod: "client_secret_basic", clientSecret },
-    quirks: {}
+  const describe = Effect.fnUntraced(function*(quirks: Server["quirks"]) {
+    yield* (yield* Servers).put(key.tenant, key.server, {
+      resource: provider.resource,
+      client: { clientId: "confidential", authMethod: "client_secret_basic", clientSecret },
+      quirks
+    })
   })
+  yield* describe({})
   assert.strictEqual((yield* Installation.connect(key)).state, "completed")
+  yield* describe({ introspectExpiry: true })
   provider.always("serverMetadata", Reply.patch(forge(thief.issuer)))
   return { key, provider, thief }
 })

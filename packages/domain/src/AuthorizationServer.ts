@@ -13,6 +13,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   authorizationEndpoint: Schema.optionalKey(HttpUrl),
   tokenEndpoint: HttpUrl,
   revocationEndpoint: Schema.optionalKey(HttpUrl),
+  /** RFC 7662 §2. */
+  introspectionEndpoint: Schema.optionalKey(HttpUrl),
   registrationEndpoint: Schema.optionalKey(HttpUrl),
   /** Whether a client id may be the URL of a client id metadata document (OAuth Client ID Metadata Document, §5). */
   readsClientMetadata: Schema.optionalKey(Schema.Boolean),
@@ -278,6 +280,14 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
     readonly clientSecret: Redacted.Redacted | undefined
     readonly authority: Authority
   }): Effect.Effect<Credentials, RedemptionError>
+  /**
+   * Asks once when an access token ends (RFC 7662 §2). Undefined where nothing is learnt of it: no endpoint, no usable
+   * answer, or one that calls the token inactive. Never fails, for nothing may depend on it.
+   */
+  expiryOf(grant: Grant, input: {
+    readonly accessToken: Redacted.Redacted
+    readonly clientSecret: Redacted.Redacted | undefined
+  }): Effect.Effect<DateTime.Utc | undefined>
   /**
    * Revokes a token (RFC 7009 §2.1): `confirmed` when the server says that it is void, `unsupported` when the server
    * offers no revocation, or none for tokens of this kind.

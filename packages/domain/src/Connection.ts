@@ -59,6 +59,8 @@ export const Grant = Schema.Struct({
   issuer: HttpUrl,
   tokenEndpoint: HttpUrl,
   revocationEndpoint: Schema.optionalKey(HttpUrl),
+  /** Where to ask when a token ends whose answer does not say so (RFC 7662); absent where nobody is to be asked. */
+  introspectionEndpoint: Schema.optionalKey(HttpUrl),
   clientId: Schema.String.check(Schema.isBetweenLength(1, 2048)),
   authMethod: TokenEndpointAuthMethod,
   /** The resource indicator to repeat at refresh (RFC 8707); absent when the provider refuses it. */

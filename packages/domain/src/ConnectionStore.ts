@@ -82,6 +82,15 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     key: ConnectionKey,
     input: { readonly generation: Generation; readonly epoch: Epoch }
   ): Effect.Effect<void, StoreError>
+  /**
+   * Sets when the access token of this generation and epoch ends, which its answer did not say, if it is still the current
+   * one; what was planned for it is planned as after a write of credentials. Idempotent. False when it changed nothing.
+   */
+  setExpiry(key: ConnectionKey, input: {
+    readonly generation: Generation
+    readonly epoch: Epoch
+    readonly expiresAt: DateTime.Utc
+  }): Effect.Effect<boolean, StoreError>
   /** Writes a connection obtained elsewhere, as `previous + 1` with a new epoch, if its generation is still `previous` (0: none). */
   deposit(key: ConnectionKey, input: {
     readonly epoch: Epoch

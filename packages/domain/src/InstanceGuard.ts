@@ -42,6 +42,8 @@ export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, A
         poll: (grant, secrets) => Effect.andThen(unredeemed, server.poll(grant, secrets)),
         refresh: (grant, secrets) => Effect.andThen(unredeemed, server.refresh(grant, secrets)),
         obtain: (grant, secrets) => Effect.andThen(unredeemed, server.obtain(grant, secrets)),
+        expiryOf: (grant, input) =>
+          Effect.catch(Effect.andThen(admitted, server.expiryOf(grant, input)), () => Effect.undefined),
         revoke: (grant, input) =>
           Effect.andThen(
             Effect.mapError(admitted, (cause) => new RevocationError({ code: "revocation_unreachable", cause })),

@@ -81,6 +81,8 @@ export const StaticEndpoints = Schema.Struct({
   authorization: Schema.optionalKey(HttpUrl),
   token: HttpUrl,
   revocation: Schema.optionalKey(HttpUrl),
+  /** RFC 7662 §2. */
+  introspection: Schema.optionalKey(HttpUrl),
   /** RFC 8628 §3.1. */
   deviceAuthorization: Schema.optionalKey(HttpUrl)
 })
@@ -147,6 +149,11 @@ export const Quirks = Schema.Struct({
    * resource takes no other tokens.
    */
   proofOfPossession: Schema.optionalKey(Schema.Boolean),
+  /**
+   * Ask the introspection endpoint when an access token ends, where the answer that brought it says nothing (RFC 7662).
+   * Default false.
+   */
+  introspectExpiry: Schema.optionalKey(Schema.Boolean),
   /** Push authorization requests where that is offered (RFC 9126). Where it is required they always are. Default false. */
   pushedAuthorization: Schema.optionalKey(Schema.Boolean),
   /** Use our client id metadata document where the authorization server reads such documents. Default true. */

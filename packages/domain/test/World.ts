@@ -56,6 +56,9 @@ export class Provider extends Context.Service<Provider, {
   obtain: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   refresh: (issue: Effect.Effect<Credentials>, grant: Grant) => Effect.Effect<Credentials, RedemptionError>
   revocation: Effect.Effect<"confirmed" | "unsupported", RevocationError>
+  /** Access tokens whose end was asked for, and what is said of it. */
+  readonly introspected: Array<string>
+  expiry: Effect.Effect<DateTime.Utc | undefined>
   /** Device codes that were given out, and when each was asked about, in milliseconds. */
   readonly devices: Array<string>
   readonly polls: Array<{ readonly deviceCode: string; readonly at: number }>
@@ -80,6 +83,8 @@ export class Provider extends Context.Service<Provider, {
       obtain: (issue) => issue,
       refresh: (issue) => issue,
       revocation: Effect.succeed("confirmed"),
+      introspected: [],
+      expiry: Effect.undefined,
       devices: [],
       polls: [],
       device: () => Effect.succeed({ _tag: "Pending" }),
@@ -95,6 +100,7 @@ const metadata: AuthorizationServerMetadata = {
   authorizationEndpoint: "https://as.example/authorize",
   tokenEndpoint: "https://as.example/token",
   revocationEndpoint: "https://as.example/revoke",
+  introspectionEndpoint: "https://as.example/introspect",
   registrationEndpoint: "https://as.example/register",
   deviceAuthorizationEndpoint: "https://as.example/device_authorization",
   issRequired: true,
@@ -178,6 +184,11 @@ const layerAuthorizationServer = Layer.effect(
           provider.obtained.push(grant)
           provider.authorities.push(authority)
           return provider.obtain(issue)
+        }),
+      expiryOf: (_, { accessToken }) =>
+        Effect.suspend(() => {
+          provider.introspected.push(Redacted.value(accessToken))
+          return provider.expiry
         }),
       revoke: (_, { token }) =>
         Effect.suspend(() =>

@@ -158,6 +158,7 @@ const layerAuthorizationServer = Layer.effect(
       poll: () => Effect.sync(() => (count("poll"), { _tag: "Pending" as const })),
       refresh: () => Effect.suspend(() => script.refresh(count("refresh"))),
       obtain: () => Effect.suspend(() => (count("obtain"), script.obtain)),
+      expiryOf: () => Effect.undefined,
       revoke: () => Effect.sync(() => (count("revoke"), "confirmed" as const))
     })
   })

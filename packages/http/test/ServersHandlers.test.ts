@@ -106,7 +106,7 @@ describe("servers", () => {
           { resource, tenant: "rival" },
           { resource, slug: "other" },
           { resource, quirks: { trustEverything: true } },
-          { resource, endpoints: { authorization: resource, token: resource, introspection: resource } },
+          { resource, endpoints: { authorization: resource, token: resource, userinfo: resource } },
           { resource, client: { clientId: "c", authMethod: "none", clientSecret: "s" } },
           { resource, client: { clientId: "c", authMethod: "client_secret_post" } },
           { resource, client: { clientId: "c", authMethod: "none", isAdmin: true } }

@@ -24,6 +24,7 @@ export const discover = (
         ...(endpoints.authorization === undefined ? {} : { authorizationEndpoint: endpoints.authorization }),
         tokenEndpoint: endpoints.token,
         ...(endpoints.revocation === undefined ? {} : { revocationEndpoint: endpoints.revocation }),
+        ...(endpoints.introspection === undefined ? {} : { introspectionEndpoint: endpoints.introspection }),
         ...(endpoints.deviceAuthorization === undefined
           ? {}
           : { deviceAuthorizationEndpoint: endpoints.deviceAuthorization }),
@@ -53,6 +54,10 @@ export const discover = (
       ...(found.authorization_endpoint === undefined ? {} : { authorizationEndpoint: found.authorization_endpoint }),
       tokenEndpoint: found.token_endpoint,
       ...(found.revocation_endpoint === undefined ? {} : { revocationEndpoint: found.revocation_endpoint }),
+      // Where nobody is asked, a place that would be refused is no reason to refuse the server.
+      ...(quirks.introspectExpiry !== true || found.introspection_endpoint === undefined
+        ? {}
+        : { introspectionEndpoint: found.introspection_endpoint }),
       ...(found.registration_endpoint === undefined ? {} : { registrationEndpoint: found.registration_endpoint }),
       ...(found.client_id_metadata_document_supported === true ? { readsClientMetadata: true } : {}),
       ...(found.device_authorization_endpoint === undefined
@@ -139,6 +144,7 @@ const checkEndpoints = (
     metadata.authorizationEndpoint,
     metadata.tokenEndpoint,
     metadata.revocationEndpoint,
+    metadata.introspectionEndpoint,
     metadata.registrationEndpoint,
     metadata.deviceAuthorizationEndpoint,
     metadata.pushedAuthorizationEndpoint

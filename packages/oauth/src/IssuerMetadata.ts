@@ -12,6 +12,7 @@ export const IssuerMetadata = Schema.Struct({
   authorization_endpoint: Schema.optionalKey(HttpUrl),
   token_endpoint: HttpUrl,
   revocation_endpoint: Schema.optionalKey(HttpUrl),
+  introspection_endpoint: Schema.optionalKey(HttpUrl),
   registration_endpoint: Schema.optionalKey(HttpUrl),
   device_authorization_endpoint: Schema.optionalKey(HttpUrl),
   pushed_authorization_request_endpoint: Schema.optionalKey(HttpUrl),

@@ -7,6 +7,7 @@ import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import { makeProofs } from "./internal/proofs.ts"
+import * as Introspection from "./Introspection.ts"
 import * as PushedAuthorization from "./PushedAuthorization.ts"
 import * as Refreshing from "./Refreshing.ts"
 import * as Registration from "./Registration.ts"
@@ -21,6 +22,8 @@ export interface OAuthOptions {
   readonly token?: Duration.Input | undefined
   /** The revocation endpoint, 10 seconds by default. */
   readonly revocation?: Duration.Input | undefined
+  /** The introspection endpoint, 5 seconds by default. */
+  readonly introspection?: Duration.Input | undefined
 }
 
 /** Layer that asks authorization servers through the guarded client, with deadlines of one's own. */
@@ -33,6 +36,7 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         discovery: Duration.fromInputUnsafe(options.discovery ?? "10 seconds"),
         token: Duration.fromInputUnsafe(options.token ?? "30 seconds"),
         revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds"),
+        introspection: Duration.fromInputUnsafe(options.introspection ?? "5 seconds"),
         proofs: makeProofs()
       }
       return AuthorizationServer.of({
@@ -47,6 +51,7 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         poll: Effect.fn("OAuth.poll")((grant, secrets) => DeviceFlow.poll(outbound, grant, secrets)),
         refresh: Effect.fn("OAuth.refresh")((grant, secrets) => Refreshing.refresh(outbound, grant, secrets)),
         obtain: Effect.fn("OAuth.obtain")((grant, secrets) => Unattended.obtain(outbound, grant, secrets)),
+        expiryOf: Effect.fn("OAuth.expiryOf")((grant, input) => Introspection.expiryOf(outbound, grant, input)),
         revoke: Effect.fn("OAuth.revoke")((grant, input) => Revocation.revoke(outbound, grant, input))
       })
     })

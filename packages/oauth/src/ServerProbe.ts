@@ -52,6 +52,7 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
       discovery: deadline,
       token: deadline,
       revocation: deadline,
+      introspection: deadline,
       proofs: makeProofs()
     }
     const report = (rest: Omit<ProbeReport, "url" | "asked">): ProbeReport => ({ url, ...rest, asked })

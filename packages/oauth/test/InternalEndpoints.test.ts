@@ -32,6 +32,7 @@ describe("an endpoint on the network of a deployment", () => {
             token_endpoint: `${at}/token`,
             revocation_endpoint: `${at}/revoke`,
             registration_endpoint: `${at}/register`,
+            introspection_endpoint: `${at}/introspect`,
             jwks_uri: `${at}/jwks`
           })
         )

@@ -74,6 +74,7 @@ const describe = (preset: Preset, filled: (template: string) => string): Descrip
         authorization: filled(endpoints.authorization),
         token: filled(endpoints.token),
         ...(endpoints.revocation === undefined ? {} : { revocation: filled(endpoints.revocation) }),
+        ...(endpoints.introspection === undefined ? {} : { introspection: filled(endpoints.introspection) }),
         ...(endpoints.deviceAuthorization === undefined
           ? {}
           : { deviceAuthorization: filled(endpoints.deviceAuthorization) })

@@ -95,6 +95,7 @@ export const Preset = Schema.Struct({
     authorization: UrlTemplate,
     token: UrlTemplate,
     revocation: Schema.optionalKey(UrlTemplate),
+    introspection: Schema.optionalKey(UrlTemplate),
     deviceAuthorization: Schema.optionalKey(UrlTemplate)
   })),
   parameters: Schema.optionalKey(Schema.Record(Schema.String, Parameter)),

@@ -99,6 +99,18 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
           ConnectionRows.update(world, row, { ...row.connection, rejected: true }, now)
         }),
 
+      setExpiry: (key, { epoch, expiresAt, generation }) =>
+        atomically((now) => {
+          const row = rowOfKey(key)
+          if (row === undefined || row.connection.generation !== generation || row.connection.epoch !== epoch) {
+            return false
+          }
+          const credentials = { ...row.connection.credentials, expiresAt }
+          const renewAt = planOf(row.renewAt, credentials, now)
+          ConnectionRows.update(world, { ...row, renewAt }, { ...row.connection, credentials }, now)
+          return true
+        }),
+
       deposit: (key, input) =>
         atomicallyOf(world, key.tenant, "deposit", (now) => {
           if (ConnectionRows.currentGeneration(world, key) !== input.previous) return false

@@ -2,11 +2,11 @@ import type { ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type AttemptPolicy, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
-import { Duration, Effect, Layer, Option } from "effect"
+import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { makeClaim } from "./internal/claims.ts"
 import { commits, marks, readStatement } from "./internal/connectionGroups.ts"
-import { connectionColumns, decodeConnection, ofKey, writeConnection } from "./internal/connectionRows.ts"
+import { connectionColumns, decodeConnection, ofKey, plannedAt, writeConnection } from "./internal/connectionRows.ts"
 import { endConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
 import { makeGroupedRows } from "./internal/groupedRows.ts"
@@ -80,6 +80,16 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
             SET rejected_generation = generation, updated_at = clock_timestamp()
             WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
               AND rejected_generation IS DISTINCT FROM generation`)),
+
+      setExpiry: (key, { epoch, expiresAt, generation }) =>
+        database.forTenant(key.tenant).write("ConnectionStore.setExpiry", (sql) => {
+          const end = sql`${DateTime.toDateUtc(expiresAt)}::timestamptz`
+          return changed(sql`UPDATE connections
+            SET expires_at = ${end}, renew_at = ${plannedAt(sql, end, sql`refresh_expires_at`)},
+              updated_at = clock_timestamp()
+            WHERE ${ofKey(sql, key)} AND generation = ${generation} AND epoch = ${epoch}
+            RETURNING 1`)
+        }),
 
       deposit: (key, input) =>
         database.forTenant(key.tenant).write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),

@@ -1,9 +1,9 @@
 import { type Connection, type ConnectionKey, sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent, type RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
-import { firstEndOf, planOf } from "@valetkey/domain/RenewalPlans"
+import { firstEndOf, planOf, soon } from "@valetkey/domain/RenewalPlans"
 import { endingOf } from "@valetkey/domain/RevocationOutbox"
-import { Effect, Layer, Option } from "effect"
+import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { credentialNames, credentialValues, type KeyColumns, keyOf } from "./internal/columns.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
 import * as FlowRows from "./internal/flowRows.ts"
@@ -95,6 +95,24 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
             generation,
             epoch
           )
+        }),
+
+      setExpiry: (key, { epoch, expiresAt, generation }) =>
+        database.write("setExpiry", (session, now) => {
+          const end = DateTime.toEpochMillis(expiresAt)
+          return session.run(
+            `UPDATE connections SET expires_at = ?, updated_at = ?,
+               renew_at = CASE WHEN renew_at <= min(?, coalesce(refresh_expires_at, ?)) THEN renew_at ELSE ? END
+             WHERE tenant = ? AND subject = ? AND server = ? AND generation = ? AND epoch = ?`,
+            end,
+            now,
+            end,
+            end,
+            now + Duration.toMillis(soon),
+            ...ConnectionRows.valuesOf(key),
+            generation,
+            epoch
+          ) === 1
         }),
 
       deposit: (key, input) =>

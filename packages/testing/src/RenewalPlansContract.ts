@@ -131,6 +131,32 @@ export const cases = <R>(
       }
     }))
 
+  it.effect("REF-21 keeps a plan that comes before an end that is learnt later, and no other", () =>
+    Effect.gen(function*() {
+      const plans = yield* RenewalPlans
+      const connections = yield* ConnectionStore
+      for (
+        const { after, ends, kept } of [
+          { after: Duration.minutes(40), ends: 60, kept: true },
+          { after: Duration.minutes(40), ends: 20, kept: false },
+          { after: undefined, ends: 60, kept: false }
+        ]
+      ) {
+        const { epoch, key } = yield* due(options)
+        yield* redeem(key, 1, epoch)
+        const { updatedAt } = Option.getOrThrow(yield* connections.get(key))
+        const end = (minutes: number) => DateTime.add(updatedAt, { minutes })
+        const { expiresAt: _, ...credentials } = Fixture.newCredentials()
+        const write = { generation: Fixture.generation(2), epoch, resultId: Fixture.newEpoch() }
+        yield* connections.commit(key, { ...write, credentials: { ...credentials, refreshExpiresAt: end(90) } })
+        const generation = Fixture.generation(3)
+        assert.strictEqual(yield* plans.plan([{ key, epoch, generation, after }]), 1)
+        assert.isTrue(yield* connections.setExpiry(key, { generation, epoch, expiresAt: end(ends) }))
+        yield* options.advance(Duration.minutes(5))
+        assert.strictEqual((yield* takeOf(key)) === undefined, kept)
+      }
+    }))
+
   it.effect("REF-21 lets a plan for former credentials, or a former life, change nothing", () =>
     Effect.gen(function*() {
       const plans = yield* RenewalPlans

@@ -6,8 +6,8 @@ import type { OwnRows } from "./ownRow.ts"
 
 /**
  * Refuses an authorization server that is another than a person's last consent recorded: metadata that somebody else wrote
- * would have the next code, the tokens to revoke and the client's secret sent to him. Under the same issuer that is a token
- * or revocation endpoint on another origin. Another issuer is a move that a person may consent to, but a client that was
+ * would have the next code, the tokens to revoke and the client's secret sent to him. Under the same issuer that is a token,
+ * revocation or introspection endpoint on another origin. Another issuer is a move that a person may consent to, but a client that was
  * registered by hand has its secret for the old one alone. Endpoints and an issuer that an operator configured are his word,
  * and an ended connection recorded nothing.
  *
@@ -25,7 +25,9 @@ export const refuseMoved = Effect.fnUntraced(function*(
   const { grant } = found.value
   const isMoved = grant.issuer === metadata.issuer
     ? isElsewhere(grant.tokenEndpoint, metadata.tokenEndpoint) ||
-      isElsewhere(grant.revocationEndpoint, metadata.revocationEndpoint)
+      isElsewhere(grant.revocationEndpoint, metadata.revocationEndpoint) ||
+      // Where none was recorded, the token endpoint is what the secret and the token were shown to.
+      isElsewhere(grant.introspectionEndpoint ?? grant.tokenEndpoint, metadata.introspectionEndpoint)
     : server.issuer === undefined && server.client?.clientSecret !== undefined
   if (!isMoved) return
   yield* Effect.logWarning("an authorization server moved to another origin; the start is refused", {

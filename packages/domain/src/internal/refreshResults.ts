@@ -10,6 +10,7 @@ import { Entropy } from "../Entropy.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
+import { makeExpiries } from "./expiries.ts"
 import { makeInsisting } from "./insisting.ts"
 import { makeLateResults } from "./lateResults.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
@@ -32,6 +33,7 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
   const spool = yield* Spool
   const audit = yield* makeAuditing
   const dropLate = yield* makeLateResults
+  const learnExpiry = yield* makeExpiries
   const rulesOf = yield* makeRedemptionRules
   const insist = makeInsisting(deadlines)
 
@@ -118,7 +120,10 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
     // The token is stored and known to the other replicas: whoever waits for it does not wait for the records.
     yield* fork(Effect.andThen(
       Effect.ignore(spool.remove(entry.id)),
-      audit(key, "token.refreshed", "ok", next, usedBy(secrets))
+      Effect.andThen(
+        audit(key, "token.refreshed", "ok", next, usedBy(secrets)),
+        learnExpiry({ key, epoch, generation: next, grant }, answer, secrets.clientSecret)
+      )
     ))
     return done(token)
   })

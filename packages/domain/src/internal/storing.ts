@@ -7,6 +7,7 @@ import {
   type Connection,
   type ConnectionKey,
   Epoch,
+  Generation,
   type Grant,
   sealContext as connectionContext,
   type SealedCredentials
@@ -22,6 +23,7 @@ import { connectionTopic, flowTopic, Signals } from "../Signals.ts"
 import { StoreError } from "../StoreError.ts"
 import { openAccount, sealAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
+import { makeExpiries } from "./expiries.ts"
 import { makeOwnRows } from "./ownRow.ts"
 import { sealCredentials } from "./sealing.ts"
 import type { Waiters } from "./waiters.ts"
@@ -71,6 +73,7 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
   const entropy = yield* Entropy
   const signals = yield* Signals
   const audit = yield* makeAuditing
+  const learnExpiry = yield* makeExpiries
 
   const seal = Effect.fnUntraced(function*(
     flow: Granted,
@@ -134,6 +137,11 @@ export const makeStoring = Effect.fnUntraced(function*(waiters?: Waiters) {
     const stored = Effect.fnUntraced(function*(generation: number) {
       if (replacement !== undefined) yield* audit(key, "connection.account_replaced", replacement, generation)
       yield* settled(flow, "completed", { generation, obtained: answer.refreshToken })
+      yield* learnExpiry(
+        { key, epoch, generation: Generation.make(generation), grant: flow.grant },
+        answer,
+        clientSecret
+      )
     })
     switch (outcome) {
       case "Completed":

@@ -347,6 +347,11 @@ export const grantOf = (
   issuer: metadata.issuer,
   tokenEndpoint: metadata.tokenEndpoint,
   ...(metadata.revocationEndpoint === undefined ? {} : { revocationEndpoint: metadata.revocationEndpoint }),
+  // An ID token that stands in its place is not the authorization server's to judge.
+  ...(server.quirks.introspectExpiry !== true || metadata.introspectionEndpoint === undefined ||
+      server.tokens === "identity"
+    ? {}
+    : { introspectionEndpoint: metadata.introspectionEndpoint }),
   clientId: client.clientId,
   authMethod: client.authMethod,
   ...(resource === undefined ? {} : { resource }),

@@ -12,6 +12,7 @@ export interface Outbound {
   readonly discovery: Duration.Duration
   readonly token: Duration.Duration
   readonly revocation: Duration.Duration
+  readonly introspection: Duration.Duration
   readonly proofs: Proofs
 }
 

@@ -3,7 +3,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { RefreshFailure } from "@valetkey/domain/Refresh"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
-import { Duration, Effect, Option } from "effect"
+import { DateTime, Duration, Effect, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import { claim, claimed, commit, connected, fail, markSent, redeem, reject, statusOf } from "./connectionSteps.ts"
 import * as Fixture from "./contractFixtures.ts"
@@ -371,6 +371,32 @@ export const cases = <R>(
         yield* redeem(key, 1, epoch)
         yield* reject(key, 1)
         assert.isFalse(Option.getOrThrow(yield* connections.get(key)).rejected)
+      }))
+
+    it.effect("takes the end of the current access token when it is learnt, and of no other life or generation", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        const { epoch, key } = yield* connected
+        const end = DateTime.addDuration(yield* DateTime.now, "10 minutes")
+        const set = (of: number, life = epoch) =>
+          connections.setExpiry(key, { generation: Fixture.generation(of), epoch: life, expiresAt: end })
+        const before = Option.getOrThrow(yield* connections.get(key))
+        assert.isFalse(yield* set(2))
+        assert.isFalse(yield* set(1, Fixture.newEpoch()))
+        assert.deepStrictEqual(Option.getOrThrow(yield* connections.get(key)), before)
+        assert.isTrue(yield* set(1))
+        assert.isTrue(yield* set(1))
+        const after = Option.getOrThrow(yield* connections.get(key))
+        assert.deepStrictEqual(after.credentials, { ...before.credentials, expiresAt: end })
+        assert.deepStrictEqual([after.generation, after.epoch, after.status], [1, epoch, before.status])
+        const { credentials } = yield* redeem(key, 1, epoch)
+        assert.isFalse(yield* set(1))
+        assert.deepStrictEqual(
+          Option.getOrThrow(yield* connections.get(key)).credentials.expiresAt,
+          credentials.expiresAt
+        )
+        yield* connections.disconnect(key, Fixture.newEpoch())
+        assert.isFalse(yield* set(2))
       }))
 
     it.effect("REF-12 remembers of credentials whether they were obtained because the ones before were refused", () =>
