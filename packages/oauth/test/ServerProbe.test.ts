@@ -135,6 +135,7 @@ describe("ServerProbe", () => {
       "operator",
       "metadata_invalid"
     ],
+    [{ response_modes_supported: ["jwt", "query.jwt"] }, "response mode", /^fail: query is not/, "operator", undefined],
     [{ require_signed_request_object: true }, "request objects", /^fail: are demanded/, "operator", undefined],
     [
       { token_endpoint: undefined },

@@ -111,6 +111,7 @@ const malformed = (document: Members): ReadonlyArray<string> =>
 const people = (document: Members): ReadonlyArray<Finding> => {
   const grants = listIn(document, "grant_types_supported")
   const responses = listIn(document, "response_types_supported")
+  const modes = listIn(document, "response_modes_supported")
   const device = document["device_authorization_endpoint"] === undefined ? "" : "; connect with --transport device"
   const advice = `offer the authorization code grant${device}`
   return [
@@ -122,6 +123,9 @@ const people = (document: Members): ReadonlyArray<Finding> => {
       : []),
     ...(responses !== undefined && !responses.includes("code")
       ? [fail("consent", "the response type code is not offered", "operator", advice)]
+      : []),
+    ...(modes !== undefined && !modes.includes("query")
+      ? [fail("response mode", "query is not offered", "operator", `take response_mode query for code${device}`)]
       : [])
   ]
 }
