@@ -7,7 +7,7 @@ import { ServerSlug, type UnattendedGrant, WorkloadName } from "@valetkey/domain
 import { Servers } from "@valetkey/domain/Servers"
 import { WorkloadTokenMissing, WorkloadTokens } from "@valetkey/domain/WorkloadTokens"
 import * as Canary from "@valetkey/testing/Canary"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { connect, keyOf, layer, Provider, refuse } from "./World.ts"
 
@@ -96,7 +96,17 @@ describe("a server that takes an identity provider's word", () => {
       provider.obtain = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
       assert.strictEqual((yield* Effect.flip(tokens.get(mcp))).code, "identity_required")
       assert.strictEqual(yield* statusOf(connections, mcp), "active")
+      const afterSecond = <A, E>(effect: Effect.Effect<A, E>) =>
+        Effect.gen(function*() {
+          const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+          yield* TestClock.adjust("1 second")
+          return yield* Fiber.join(fiber)
+        })
+      assert.strictEqual((yield* afterSecond(Effect.flip(tokens.get(mcp)))).code, "identity_required")
       provider.obtain = (issue) => issue
+      yield* connect(idp)
+      yield* afterSecond(tokens.get(mcp))
+
       yield* TestClock.adjust("2 hours")
       provider.refresh = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
       assert.strictEqual((yield* Effect.flip(tokens.get(mcp))).code, "identity_required")

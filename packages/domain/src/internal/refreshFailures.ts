@@ -19,6 +19,8 @@ import { makeRefusedClients } from "./refusedClients.ts"
 const transientDelay = Duration.seconds(2)
 /** How long a provider is left alone whose answers are of no use until somebody mends it. */
 export const misconfiguredDelay = Duration.seconds(60)
+/** How long the word of a person is not asked for again who is told to sign in, which may be done at any moment: no caller hears of it. */
+const signInDelay = Duration.seconds(1)
 
 /** Builds what becomes of a redemption that brought nothing. All of it is fenced: a loser marks nothing of the winner's. */
 export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadlines) {
@@ -74,9 +76,9 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     error: RedemptionError
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { grant, generation, key } = connection
-    const refused = (code: "client_misconfigured" | "identity_required") =>
+    const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
       Effect.andThen(
-        record(connection, fence, { _tag: "Retryable", delay: misconfiguredDelay }),
+        record(connection, fence, { _tag: "Retryable", delay }),
         new TokenError({ code })
       )
     const answer = "error" in error.reason ? error.reason.error : undefined
@@ -87,10 +89,10 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
         // No person consented to this connection, so it stays: somebody can help elsewhere.
         switch (grant.unattended?.grant.type) {
           case "identity_assertion":
-            return yield* refused("identity_required")
+            return yield* refused("identity_required", signInDelay)
           case "client_credentials":
           case "workload_assertion":
-            return yield* refused("client_misconfigured")
+            return yield* refused("client_misconfigured", misconfiguredDelay)
         }
         const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
         yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
@@ -99,7 +101,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
       }
       case "Configuration":
         yield* forgetRefused(grant, key, error)
-        return yield* refused("client_misconfigured")
+        return yield* refused("client_misconfigured", misconfiguredDelay)
       case "Transient": {
         const delay = error.reason.retryAfter ?? transientDelay
         yield* record(connection, fence, { _tag: "Retryable", delay })
