@@ -22,6 +22,9 @@ export interface Credentials {
   readonly account?: Account | undefined
 }
 
+/** When a token ended that nobody obtained yet: so long ago that no clock is behind it. */
+export const notYet = DateTime.makeUnsafe(0)
+
 /** Splits a scope string on white space; an empty list is `undefined` (RFC 6749 §3.3). */
 export const parseScopes = (text: string): ReadonlyArray<string> | undefined => {
   const scopes = text.split(/\s+/).filter((scope) => scope !== "")

@@ -8,13 +8,14 @@ import type { Account } from "@valetkey/domain/Account"
 import type { AuditEntry } from "@valetkey/domain/AuditEvent"
 import type { Connection } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
+import { notYet } from "@valetkey/domain/Credentials"
 import type { Digest } from "@valetkey/domain/Entropy"
 import { Flows, type Started } from "@valetkey/domain/Flows"
 import { type Forecast, forecastOf } from "@valetkey/domain/Forecast"
 import { Histories } from "@valetkey/domain/Histories"
 import type { Server, ServerSlug } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
-import { Effect } from "effect"
+import { DateTime, Effect } from "effect"
 import { orProblem } from "./DomainProblem.ts"
 import { keyOf } from "./internal/callerKey.ts"
 
@@ -129,7 +130,12 @@ const viewOf = (
   ...(account === undefined ? {} : { account }),
   tokenType: connection.credentials.tokenType,
   ...(connection.credentials.scopes === undefined ? {} : { scopes: connection.credentials.scopes }),
-  ...(connection.credentials.expiresAt === undefined ? {} : { expiresAt: connection.credentials.expiresAt }),
+  ...(connection.credentials.expiresAt === undefined ? {} : {
+    // A token that nobody obtained yet has ended before its connection was there.
+    expiresAt: DateTime.Equivalence(connection.credentials.expiresAt, notYet)
+      ? connection.createdAt
+      : connection.credentials.expiresAt
+  }),
   ...(endsAt === undefined && idlesOutAt === undefined ? {} : {
     forecast: {
       ...(idlesOutAt === undefined ? {} : { idlesOutAt }),

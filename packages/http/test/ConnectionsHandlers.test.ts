@@ -86,6 +86,24 @@ describe("PUT /v1/connections/{server}", () => {
       assert.strictEqual(script.calls.filter((call) => call === "server.discover").length, asked)
     }).pipe(Effect.provide(layer())))
 
+  it.live("shows no end of a token before the connection was there, when none was obtained for it yet", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const script = yield* Script
+      script.obtain = Effect.fail(
+        new RedemptionError({ reason: { _tag: "Configuration", error: "invalid_client" } })
+      )
+      const described = yield* ada.put("/v1/servers/robot", {
+        resource: "https://mcp.example/mcp",
+        grant: { type: "client_credentials" },
+        client: { clientId: "robot", authMethod: "client_secret_basic", clientSecret: Canary.makeText("client_secret") }
+      })
+      assert.strictEqual(described.status, 201)
+      assert.strictEqual((yield* ada.post("/v1/flows", { server: "robot" })).json["code"], "client_misconfigured")
+      const { createdAt, expiresAt, status } = (yield* ada.get("/v1/connections/robot")).json
+      assert.deepStrictEqual([status, expiresAt], ["active", createdAt])
+    }).pipe(Effect.provide(layer())))
+
   it.effect("proves credentials by one redemption before it answers, when asked to", () =>
     Effect.gen(function*() {
       const ada = yield* caller()

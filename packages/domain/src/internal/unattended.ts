@@ -3,7 +3,7 @@ import { AuthorizationServer, DiscoveryError } from "../AuthorizationServer.ts"
 import { Cipher } from "../Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
-import { coversScopes, type Credentials } from "../Credentials.ts"
+import { coversScopes, type Credentials, notYet } from "../Credentials.ts"
 import { Entropy } from "../Entropy.ts"
 import { type PreregisteredClient, type Server, UnattendedGrant } from "../Server.ts"
 import { sealContext as serverContext } from "../ServerStore.ts"
@@ -72,12 +72,12 @@ export const makeUnattended = Effect.gen(function*() {
   })
 })
 
-/** No token yet, and so long over that no clock is behind it. */
+/** No token yet. */
 const nothing: Credentials = {
   accessToken: Redacted.make(""),
   tokenType: "Bearer",
   issuedAt: DateTime.makeUnsafe(-1000),
-  expiresAt: DateTime.makeUnsafe(0)
+  expiresAt: notYet
 }
 
 /** What discovery recommends is meant for a person's consent: a client has nobody who is offline. */
