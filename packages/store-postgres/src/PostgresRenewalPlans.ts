@@ -40,9 +40,9 @@ export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
       plan: (plans) =>
         plans.length === 0 ? Effect.succeed(0) : database.acrossTenants.write("RenewalPlans.plan", (sql) =>
           Effect.map(
-            sql`UPDATE connections SET renew_at = clock_timestamp() + plan.after * interval '1 millisecond',
-                ending_told = coalesce(plan.told, ending_told)
-              FROM jsonb_to_recordset(${
+            // Locked in the order of the keys, as whoever waits for several rows does.
+            sql`WITH plan AS MATERIALIZED (
+                SELECT plan.* FROM jsonb_to_recordset(${
               sql.json(plans.map(({ after, epoch, generation, key, told }) => ({
                 t: key.tenant,
                 u: key.subject,
@@ -53,7 +53,12 @@ export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
                 told: told === undefined ? null : DateTime.formatIso(told)
               })))
             }::jsonb) AS plan (t text, u text, s text, e text, g integer, after float8, told timestamptz)
-              WHERE tenant = t AND subject = u AND server = s AND epoch = e AND generation = g
+                JOIN connections ON tenant = t AND subject = u AND server = s AND epoch = e AND generation = g
+                ORDER BY tenant, subject, server FOR UPDATE OF connections
+              )
+              UPDATE connections SET renew_at = clock_timestamp() + plan.after * interval '1 millisecond',
+                ending_told = coalesce(plan.told, ending_told)
+              FROM plan WHERE tenant = t AND subject = u AND server = s
               RETURNING generation`,
             (rows) => rows.length
           ))

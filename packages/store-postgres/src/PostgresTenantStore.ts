@@ -128,12 +128,13 @@ const mark = Effect.fnUntraced(function*(sql: Sql, tenant: TenantId) {
   return ended.map(({ id }) => FlowId.make(id))
 })
 
-/** Takes connections out of use, at most `atOnce`; returns how many. */
+/** Takes connections out of use, at most `atOnce` in the order of their keys; returns how many. */
 const quarantine = (sql: Sql, tenant: TenantId) =>
   Effect.map(
     sql`WITH used AS MATERIALIZED (
         SELECT tenant, subject, server FROM connections
-        WHERE tenant = ${tenant} AND status IN ('active', 'needs_reauth') LIMIT ${atOnce} FOR UPDATE
+        WHERE tenant = ${tenant} AND status IN ('active', 'needs_reauth')
+        ORDER BY tenant, subject, server LIMIT ${atOnce} FOR UPDATE
       )
       UPDATE connections SET status = 'quarantined', reauth_reason = NULL, phase = 'idle', lease_until = NULL,
         updated_at = clock_timestamp()

@@ -47,8 +47,8 @@ const patience = 4
 
 /**
  * Builds an operation of which what is asked for in one turn of the event loop, or while others are under way, is one
- * statement. A connection stands in a statement once, and the statement has them in one order everywhere, so that two that
- * lock rows never wait for each other.
+ * statement. A connection stands in a statement once. A statement that locks rows of several waits for none of them: it
+ * leaves out what is locked, so nobody who locks in another order can wait for it and be waited for.
  */
 export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>(
   database: Database["Service"],
