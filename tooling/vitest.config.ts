@@ -8,6 +8,7 @@ const long = process.env["VALETKEY_PROOF_CHAOS"] === undefined
 export default defineConfig({
   test: {
     name: "tooling",
+    isolate: false,
     include: ["**/*.test.ts"],
     exclude: ["**/fixtures/**", "**/node_modules/**", ...long],
     globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup", "./proofs/bundle.ts"],

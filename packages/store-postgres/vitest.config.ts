@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     name: "store-postgres",
+    isolate: false,
     include: ["test/**/*.test.ts"],
     globalSetup: ["@valetkey/testing/CanarySetup", "@valetkey/testing/PostgresSetup"],
     testTimeout: 30_000,

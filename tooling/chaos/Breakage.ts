@@ -15,7 +15,7 @@ export const breakages = {
   "no-fence": [
     {
       file: groups,
-      from: "locked(sql, \"status IN ('active', 'needs_reauth')\")",
+      from: "locked(sql, committable, lock)",
       to:
         "sql`CROSS JOIN LATERAL (SELECT FROM connections WHERE tenant = asked.tenant AND subject = asked.subject AND server = asked.server FOR UPDATE) AS own`"
     }
