@@ -106,8 +106,7 @@ const measure = Effect.fnUntraced(function*<E>(
     ).pipe(Effect.map((figures): Section => ({ title, unit, figures, limits: { [`${many} waiters`]: { atMost: 1 } } })))
   const costs = [
     yield* section(`heap of a waiter, ${name}`, "bytes", 500, waiters.bytes),
-    // Two of the waiters and one of the deadlines of whatever the store is asked meanwhile.
-    yield* section(`timers of all waiters, ${name}`, "timers", 3, waiters.timers),
+    yield* section(`timers of all waiters, ${name}`, "timers", 2, waiters.timers),
     yield* section(`processor of the idle process, ${name}`, "% of a core", 0.2, idle, [
       ["its housekeeping, before anybody waits", () => Promise.resolve(alone)]
     ])
@@ -153,6 +152,8 @@ const ninetyNinth = <E, R>(one: Effect.Effect<number, E, R>, calls: number) =>
 const waitForAll = Effect.fnUntraced(function*(many: number) {
   const flows = yield* Flows
   const heard = new Map<number, string>()
+  // A store keeps one timer for the deadlines of whatever it was asked lately: it is there before as it is after.
+  yield* sweep
   const before = { bytes: heapBytes(), timers: timers() }
   for (let n = 0; n < many; n++) {
     yield* flows.onSettled(Crowd.ownerOf(n), "1 hour", (settled) => {

@@ -24,7 +24,7 @@ const figures = Effect.promise(async (): Promise<ReadonlyArray<Section>> => {
 
 describe("pending flows (npx -y pnpm@12 proof:flows with a million)", () => {
   it.live(
-    "cost a waiter at most 500 bytes and all of them three timers, and a lost signal is found for exactly its own",
+    "cost a waiter at most 500 bytes and all of them two timers, and a lost signal is found for exactly its own",
     () =>
       Effect.gen(function*() {
         const sections = yield* figures
