@@ -1,20 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
-import { CallbackReceived } from "@valetkey/domain/Authorization"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import { Flows } from "@valetkey/domain/Flows"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Servers } from "@valetkey/domain/Servers"
 import type { PublicKey } from "@valetkey/domain/SigningKey"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
-import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect, Option, Redacted, Result } from "effect"
+import { Effect, Option } from "effect"
 import * as Installation from "./Installation.ts"
-import { publishing } from "./Publishing.ts"
+import { consent, publishing } from "./Publishing.ts"
 
 const signaturesAlone = { metadata: { token_endpoint_auth_methods_supported: ["private_key_jwt"] } }
 
@@ -62,30 +59,15 @@ describe("keys of clients", () => {
       const provider = yield* OidcProvider.make({ ...signaturesAlone, clientIdDocuments: documents })
       const resource = yield* McpResource.make(provider)
       yield* Effect.gen(function*() {
-        const flows = yield* Flows
         const key = yield* Installation.describe(resource.url)
-        const connect = Effect.gen(function*() {
-          const started = yield* flows.start(key, { transport: "gateway", reauthorize: true })
-          if (started._tag !== "Offered") return assert.fail(started._tag)
-          const ticket = Redacted.make(Redacted.value(started.connectUrl).split("/").at(-1)!)
-          const browser = Redacted.make("a browser's secret")
-          const { authorizationUrl } = Option.getOrThrow(yield* flows.depart(ticket, browser))
-          const asked = new URL(Redacted.value(authorizationUrl)).searchParams
-          const clientId = asked.get("client_id")!
-          documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)
-          const keys = clientId.replace("client-metadata.json", "jwks.json")
-          documents[keys] = keys.replace(Installation.publicUrl.origin, origin)
-          const callback = yield* UserAgent.make().callbackUrl(
-            Redacted.value(authorizationUrl),
-            asked.get("redirect_uri")!
-          )
-          const received = Result.getOrThrow(CallbackReceived.parse(callback.searchParams))
-          const context = callback.pathname.split("/").at(-1)!
-          const { settled } = yield* flows.complete(received, { context, browser: () => browser })
-          assert.strictEqual((yield* settled).state, "completed")
-          return { clientId, keys }
-        })
-        const { clientId, keys } = yield* connect
+        const keysOf = (clientId: string) => clientId.replace("client-metadata.json", "jwks.json")
+        const connect = consent(key, (clientId) => {
+          for (const url of [clientId, keysOf(clientId)]) {
+            documents[url] = url.replace(Installation.publicUrl.origin, origin)
+          }
+        }, { transport: "gateway", reauthorize: true })
+        const { clientId } = yield* connect
+        const keys = keysOf(clientId)
         assert.deepInclude(yield* grantOf(key), { clientId, authMethod: "private_key_jwt" })
         assert.includeMembers(fetched, [new URL(clientId).pathname, new URL(keys).pathname])
         const served = yield* Effect.promise(async () => (await fetch(documents[keys]!)).text())

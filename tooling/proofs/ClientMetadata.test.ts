@@ -1,17 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { CallbackReceived } from "@valetkey/domain/Authorization"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import { Flows } from "@valetkey/domain/Flows"
 import { Servers } from "@valetkey/domain/Servers"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
-import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect, Option, Redacted, Result } from "effect"
+import { Effect, Option } from "effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as Installation from "./Installation.ts"
-import { publishing } from "./Publishing.ts"
+import { consent, publishing } from "./Publishing.ts"
 
 const grantOf = Effect.fnUntraced(function*(key: Parameters<typeof Installation.connect>[0]) {
   return Option.getOrThrow(yield* (yield* ConnectionStore).get(key)).grant
@@ -25,25 +22,10 @@ describe("a client id metadata document", () => {
       const provider = yield* OidcProvider.make({ clientIdDocuments: documents })
       const resource = yield* McpResource.make(provider)
       yield* Effect.gen(function*() {
-        const flows = yield* Flows
         const key = yield* Installation.describe(resource.url)
-        const started = yield* flows.start(key, { transport: "gateway" })
-        if (started._tag !== "Offered") return assert.fail(started._tag)
-        const ticket = Redacted.make(Redacted.value(started.connectUrl).split("/").at(-1)!)
-        const browser = Redacted.make("a browser's secret")
-        const { authorizationUrl } = Option.getOrThrow(yield* flows.depart(ticket, browser))
-        const asked = new URL(Redacted.value(authorizationUrl)).searchParams
-        const clientId = asked.get("client_id")!
-        documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)
-
-        const callback = yield* UserAgent.make().callbackUrl(
-          Redacted.value(authorizationUrl),
-          asked.get("redirect_uri")!
-        )
-        const received = Result.getOrThrow(CallbackReceived.parse(callback.searchParams))
-        const context = callback.pathname.split("/").at(-1)!
-        const { settled } = yield* flows.complete(received, { context, browser: () => browser })
-        assert.strictEqual((yield* settled).state, "completed")
+        const { clientId, redirectUri } = yield* consent(key, (clientId) => {
+          documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)
+        })
         assert.deepInclude(yield* grantOf(key), { clientId, authMethod: "none" })
         assert.include(fetched, new URL(clientId).pathname)
 
@@ -52,7 +34,7 @@ describe("a client id metadata document", () => {
         assert.isBelow(text.length, 5_000)
         assert.deepInclude(JSON.parse(text), {
           client_id: clientId,
-          redirect_uris: [asked.get("redirect_uri")],
+          redirect_uris: [redirectUri],
           token_endpoint_auth_method: "none"
         })
         assert.notInclude(text, "evil.example")

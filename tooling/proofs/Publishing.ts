@@ -1,5 +1,10 @@
+import { assert } from "@effect/vitest"
+import { CallbackReceived } from "@valetkey/domain/Authorization"
+import type { ConnectionKey } from "@valetkey/domain/Connection"
+import { Flows } from "@valetkey/domain/Flows"
 import * as ClientMetadataRoute from "@valetkey/http/ClientMetadataRoute"
-import { Effect } from "effect"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect, Option, Redacted, Result } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -27,4 +32,31 @@ export const publishing = Effect.gen(function*() {
     (server) => Effect.sync(() => void server.close())
   )
   return { fetched, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+})
+
+/**
+ * Consents over the gateway as a person does, at a provider that reads published documents: `published` is told the client
+ * id before the provider is asked.
+ */
+export const consent = Effect.fnUntraced(function*(
+  key: ConnectionKey,
+  published: (clientId: string) => void,
+  options: Parameters<Flows["Service"]["start"]>[1] = { transport: "gateway" }
+) {
+  const flows = yield* Flows
+  const started = yield* flows.start(key, options)
+  if (started._tag !== "Offered") return assert.fail(started._tag)
+  const ticket = Redacted.make(Redacted.value(started.connectUrl).split("/").at(-1)!)
+  const browser = Redacted.make("a browser's secret")
+  const { authorizationUrl } = Option.getOrThrow(yield* flows.depart(ticket, browser))
+  const asked = new URL(Redacted.value(authorizationUrl)).searchParams
+  const clientId = asked.get("client_id")!
+  const redirectUri = asked.get("redirect_uri")!
+  published(clientId)
+  const callback = yield* UserAgent.make().callbackUrl(Redacted.value(authorizationUrl), redirectUri)
+  const received = Result.getOrThrow(CallbackReceived.parse(callback.searchParams))
+  const context = callback.pathname.split("/").at(-1)!
+  const { settled } = yield* flows.complete(received, { context, browser: () => browser })
+  assert.strictEqual((yield* settled).state, "completed")
+  return { clientId, redirectUri }
 })
