@@ -44,13 +44,9 @@ export const read = async (
   url: Redacted.Redacted,
   subjects: ReadonlyArray<Subject>
 ): Promise<ReadonlyArray<Change>> => {
-  const rows = await Effect.runPromise(EmbeddedPostgres.statement(url, "SELECT * FROM chaos_changes ORDER BY id"))
-  const ids = idsOf(subjects)
-  return rows.map((row) => ({
-    at: Number(row["at"]),
-    connection: ids.get(keyOf(row)) ?? -1,
-    epoch: String(row["epoch"]),
-    generation: Number(row["generation"]),
+  const notes = await notesOf(url, subjects, "chaos_changes")
+  return notes.map(({ note, row }) => ({
+    ...note,
     status: String(row["status"]),
     reason: row["reason"] === null ? undefined : String(row["reason"])
   }))
@@ -61,14 +57,26 @@ export const marks = async (
   url: Redacted.Redacted,
   subjects: ReadonlyArray<Subject>
 ): Promise<ReadonlyArray<Mark>> => {
-  const rows = await Effect.runPromise(EmbeddedPostgres.statement(url, "SELECT * FROM chaos_marks ORDER BY id"))
+  const notes = await notesOf(url, subjects, "chaos_marks")
+  return notes.map(({ note, row }) => ({ ...note, replica: indexOf(String(row["client"])) }))
+}
+
+/** What both tables say of a connection, in the order in which it was noted. */
+const notesOf = async (
+  url: Redacted.Redacted,
+  subjects: ReadonlyArray<Subject>,
+  table: "chaos_changes" | "chaos_marks"
+) => {
+  const rows = await Effect.runPromise(EmbeddedPostgres.statement(url, `SELECT * FROM ${table} ORDER BY id`))
   const ids = idsOf(subjects)
   return rows.map((row) => ({
-    at: Number(row["at"]),
-    connection: ids.get(keyOf(row)) ?? -1,
-    epoch: String(row["epoch"]),
-    generation: Number(row["generation"]),
-    replica: indexOf(String(row["client"]))
+    row,
+    note: {
+      at: Number(row["at"]),
+      connection: ids.get(keyOf(row)) ?? -1,
+      epoch: String(row["epoch"]),
+      generation: Number(row["generation"])
+    }
   }))
 }
 
