@@ -98,6 +98,6 @@ const wellAnswered: Check = each("I19", ({ faults }, { at, code, end, missed, re
     )
     return excuse ? undefined : `an accepted call was not answered (${missed})`
   }
-  if (status === 503) return retryAfter ? undefined : "a 503 did not say when to come back"
+  if (status === 503) return retryAfter ? undefined : `a 503 (${code}) did not say when to come back`
   return status === 200 || status === 404 || status === 409 ? undefined : `a call was answered ${status} (${code})`
 })
