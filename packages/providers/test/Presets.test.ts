@@ -24,6 +24,13 @@ describe("Presets", () => {
     assert.deepStrictEqual(PresetLint.lint(sources).map(PresetLint.show), [])
   })
 
+  it("are counted in docs/providers.md, and those named that nobody compared", () => {
+    const page = readFileSync(new URL("../../../docs/providers.md", import.meta.url), "utf8")
+    const open = Presets.all.filter(({ verified }) => verified === undefined).map(({ id }) => id)
+    assert.include(page, `${Presets.all.length - open.length} of ${Presets.all.length} presets are verified`)
+    for (const id of open) assert.include(page, `| \`${id}\` |`)
+  })
+
   for (const preset of Presets.all) {
     it(`${preset.id} makes a server of a description`, () => {
       const description = Result.getOrThrow(Expansion.expand(preset, examples(preset.id))).description
