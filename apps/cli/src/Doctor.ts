@@ -3,6 +3,7 @@ import * as Command from "effect/cli/Command"
 import { lstatSync } from "node:fs"
 import { failure } from "./CliFailure.ts"
 import { Output, plain, table } from "./Output.ts"
+import { isStray, raceFlags, remotesOf, settingsOf } from "./RaceFlags.ts"
 import { remoteOf, resolve, type Target } from "./Target.ts"
 import { operations } from "./Wire.ts"
 
@@ -15,8 +16,19 @@ interface Finding {
 }
 
 /** `valetkey doctor`: what is wrong here and what to do about it. */
-export const Doctor = Command.make("doctor", {}, () =>
+export const Doctor = Command.make("doctor", raceFlags, (input) =>
   Effect.gen(function*() {
+    if (isStray(input)) {
+      return yield* failure(
+        "usage",
+        "--url, --connections, --callers, --rounds, --listen and --public-url go with --race"
+      )
+    }
+    if (input.race) {
+      const settings = yield* settingsOf(input)
+      const { race } = yield* Effect.promise(() => import("./Race.ts"))
+      return yield* race(settings, yield* remotesOf(settings.targets))
+    }
     const output = yield* Output
     const target = yield* resolve
     const findings = [
@@ -39,10 +51,19 @@ export const Doctor = Command.make("doctor", {}, () =>
     )
     if (failed > 0) return yield* failure("doctor_found_problems", sentenceOf(failed))
   })).pipe(
-    Command.withDescription("Check the installation and say what to do"),
+    Command.withDescription(
+      "Check the installation and say what to do; with --race, prove that refreshing holds on it"
+    ),
     Command.withExamples([{
       command: "valetkey doctor",
       description: "Files, server, credential and settings, each with what to do"
+    }, {
+      command: "valetkey doctor --race",
+      description: "250 callers race for the tokens of 5 throw-away connections, four times"
+    }, {
+      command:
+        "valetkey doctor --race --url https://a.internal --url https://b.internal --listen 0.0.0.0:9099 --public-url http://me.internal:9099",
+      description: "The same over two replicas, with me.internal:9099 in their VALETKEY_ALLOW_EGRESS"
     }])
   )
 

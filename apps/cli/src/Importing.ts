@@ -118,9 +118,12 @@ const uncertain = new Set([
   "unexpected_response"
 ])
 
+/** Whether a deposit that failed so may be here all the same. */
+export const isUncertain = ({ code }: CliFailure): boolean => uncertain.has(code)
+
 /** The error of a deposit, with what is known of what it left behind. */
 const settle = Effect.fnUntraced(function*(remote: Remote, server: string, told: CliFailure) {
-  if (uncertain.has(told.code)) return doubtful(server, told)
+  if (isUncertain(told)) return doubtful(server, told)
   return unproved.has(told.code) && !(yield* isGone(remote, server)) ? doubtful(server, told) : told
 })
 

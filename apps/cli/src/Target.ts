@@ -53,16 +53,21 @@ export const resolve = Effect.gen(function*() {
         filled(process.env["DATABASE_URL"]) === undefined
     } as const
   }
+  return yield* remoteTarget(url, "--server")
+})
+
+/** The server at a URL that a flag names, with the bearer token of the environment. */
+export const remoteTarget = Effect.fnUntraced(function*(url: string, flag: string) {
   const parsed = URL.parse(url)
   if (parsed === null || (parsed.protocol !== "https:" && parsed.protocol !== "http:") || parsed.username !== "") {
-    return yield* failure("usage", "--server must be an http or https URL without credentials")
+    return yield* failure("usage", `${flag} must be an http or https URL without credentials`)
   }
   if (parsed.protocol === "http:" && !isLoopback(parsed.hostname)) {
-    return yield* failure("usage", "--server must be an https URL: plain http would show the token to the network")
+    return yield* failure("usage", `${flag} must be an https URL: plain http would show the token to the network`)
   }
   const token = filled(process.env["VALETKEY_TOKEN"])
   if (token === undefined) {
-    return yield* failure("usage", "--server needs a bearer token in the environment variable VALETKEY_TOKEN")
+    return yield* failure("usage", `${flag} needs a bearer token in the environment variable VALETKEY_TOKEN`)
   }
   return { _tag: "remote", url: parsed.href.replace(/\/+$/, ""), token: Redacted.make(token) } as const
 })
@@ -79,6 +84,8 @@ export const reach = (options: { readonly start: boolean }) =>
 export const remoteOf = (target: Target): Remote.Remote =>
   target._tag === "remote" ? Remote.at(target.url, Redacted.value(target.token)) : Remote.local(target.home)
 
-const isLoopback = (host: string): boolean => host === "localhost" || host === "[::1]" || /^127\.[\d.]+$/.test(host)
+/** Whether a host as a URL spells it is this machine. */
+export const isLoopback = (host: string): boolean =>
+  host === "localhost" || host === "[::1]" || /^127\.[\d.]+$/.test(host)
 
 const filled = (value: string | undefined): string | undefined => value === "" ? undefined : value

@@ -28,9 +28,12 @@ describe("the bundle", () => {
 
       const server = yield* valetkey.start(["serve", "--json"], env)
       yield* server.saw("stdout", /"ready":true/)
-      for (const args of [["list"], ["status"], ["servers", "list"], ["disconnect", "x"], ["connect", "x"]]) {
+      for (
+        const args of [["list"], ["status"], ["servers", "list"], ["disconnect", "x"], ["connect", "x"], ["doctor"]]
+      ) {
         yield* valetkey.run(args, env)
         const commands = code()
+        assert.notInclude(commands, "doctor-race-")
         assert.include(commands, "valetkey.sock")
         for (const mark of marks) assert.notInclude(commands, mark, args.join(" "))
       }

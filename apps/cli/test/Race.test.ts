@@ -1,0 +1,134 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as LocalSocket from "@valetkey/client/LocalSocket"
+import * as FakeProvider from "@valetkey/testing/FakeProvider"
+import * as UserAgent from "@valetkey/testing/UserAgent"
+import { Effect } from "effect"
+import { createServer } from "node:net"
+import type { AddressInfo } from "node:net"
+import * as StrayTraffic from "./support/StrayTraffic.ts"
+import * as Valetkey from "./support/Valetkey.ts"
+
+/** What is connected, asked without a command. */
+const namesOf = (valetkey: Valetkey.Installation) =>
+  Effect.promise(async () => {
+    const { body } = await LocalSocket.request({
+      socket: valetkey.home.socket,
+      method: "GET",
+      path: "/v1/connections",
+      headers: { authorization: `Bearer ${LocalSocket.readToken(valetkey.home.token)}` }
+    })
+    const { connections } = JSON.parse(body) as { readonly connections: ReadonlyArray<{ readonly server: string }> }
+    return connections.map(({ server }) => server)
+  })
+
+const freePort: Effect.Effect<number> = Effect.callback((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+const small = ["--connections", "2", "--callers", "8"]
+
+describe("valetkey doctor --race", () => {
+  it.live("I1 sees one redemption for each token that ended or was refused, and leaves nothing but what was there", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* valetkey.serve()
+      const provider = yield* FakeProvider.make()
+      const connecting = yield* valetkey.start(["connect", provider.resource, "--name", "own", "--no-browser"])
+      yield* UserAgent.make().authorize((yield* connecting.saw("stdout", /https?:\/\/\S+/))[0])
+      assert.strictEqual((yield* connecting.ended).code, 0)
+      const { stdout: before } = yield* valetkey.run(["status", "own", "--json"])
+
+      // The third round waits for tokens that end by themselves.
+      const ended = yield* valetkey.json(["doctor", "--race", "--rounds", "3", ...small])
+      assert.strictEqual(ended.code, 0, ended.stdout)
+      const { run, slowestMillis, rounds, ...report } = ended.document
+      assert.match(String(run), /^[0-9a-f]{8}$/)
+      assert.isAtLeast(Number(slowestMillis), 200, "somebody waited for the answer that the simulator holds back")
+      assert.deepStrictEqual(
+        (rounds as ReadonlyArray<Record<string, unknown>>).map(({ failedCallers, kind }) => [kind, failedCallers]),
+        [["ended", 0], ["refused", 0], ["ended", 0]]
+      )
+      assert.deepStrictEqual(report, {
+        ok: true,
+        servers: 1,
+        connections: 2,
+        callers: 8,
+        calls: 48,
+        redemptions: { expected: 6, seen: 6, needless: 0, reused: 0 },
+        revokedConnections: 0,
+        failedCallers: 0,
+        failures: {},
+        left: []
+      })
+      assert.deepStrictEqual(yield* namesOf(valetkey), ["own"])
+      assert.strictEqual((yield* valetkey.run(["status", "own", "--json"])).stdout, before)
+      assert.strictEqual(provider.requests("token").length, 1)
+    })))
+
+  it.live("I1 finds a way to the provider that repeats requests, says so to a person, and cleans up all the same", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* valetkey.serve()
+      const port = yield* freePort
+      const mesh = yield* StrayTraffic.repeating(`http://127.0.0.1:${port}`)
+      const flags = ["--rounds", "2", "--listen", `127.0.0.1:${port}`, "--public-url", mesh]
+      const ended = yield* valetkey.run(["doctor", "--race", ...small, ...flags])
+      assert.strictEqual(ended.code, 1)
+      // One of the check, and one of each connection, which is over with that.
+      assert.match(ended.stdout, /^used twice +3 refresh tokens$/m)
+      assert.match(ended.stdout, /^revoked for that +3 connections$/m)
+      assert.match(ended.stdout, /^failed callers +[1-9]\d*$/m)
+      assert.include(ended.stderr, "3 requests carried a refresh token that was used already")
+      assert.notInclude(ended.stdout, "redeemed once")
+      assert.deepStrictEqual(yield* namesOf(valetkey), [])
+    })))
+
+  it.live("I1 finds servers that refresh for every caller, and names what it could not remove", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const url = yield* StrayTraffic.forgetful
+      const ended = yield* valetkey.json(
+        ["doctor", "--race", "--connections", "1", "--callers", "3", "--rounds", "1", "--url", url],
+        { VALETKEY_TOKEN: "any" }
+      )
+      assert.strictEqual(ended.code, 1)
+      assert.strictEqual(ended.error.code, "race_found_problems")
+      assert.include(ended.error.message, "2 redemptions replaced a token that was good")
+      const { left, redemptions, run } = ended.error as unknown as Record<string, unknown>
+      assert.deepStrictEqual(redemptions, { expected: 1, seen: 3, needless: 2, reused: 0 })
+      assert.deepStrictEqual(left, [`doctor-race-${String(run)}-check-1`, `doctor-race-${String(run)}-1`])
+      assert.include(ended.stderr, `Could not be removed: doctor-race-${String(run)}-check-1`)
+    })))
+
+  it.live("is removed in the middle by whoever presses Ctrl+C", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      yield* valetkey.serve()
+      const racing = yield* valetkey.start(["doctor", "--race", "--json", "--rounds", "20", ...small])
+      yield* racing.saw("stderr", /doctor-race-/)
+      yield* Valetkey.eventually(Effect.map(namesOf(valetkey), (names) => names.length === 3))
+      racing.signal("SIGINT")
+      const ended = yield* racing.ended
+      assert.strictEqual(ended.code, 130)
+      assert.strictEqual(Valetkey.theError(ended).code, "interrupted")
+      assert.notInclude(ended.stderr, "Could not be removed")
+      yield* Valetkey.eventually(Effect.map(namesOf(valetkey), (names) => names.length === 0))
+    })))
+
+  it.live("I25 refuses flags that mean nothing and a port that is taken, and starts no server for it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const held = yield* StrayTraffic.listen(async () => [404, ""])
+      const taken = ["--race", "--url", "http://127.0.0.1:1", "--listen", new URL(held).host]
+      const [stray, late] = yield* Effect.all([
+        valetkey.json(["doctor", "--rounds", "2"]),
+        valetkey.json(["doctor", ...taken], { VALETKEY_TOKEN: "any" })
+      ])
+      assert.deepStrictEqual([stray.code, stray.error.code], [2, "usage"])
+      assert.deepStrictEqual([late.code, late.error.code], [1, "simulator_not_started"])
+      assert.strictEqual(valetkey.serverPid, undefined)
+    })))
+})
