@@ -54,11 +54,11 @@ describe("keys of clients", () => {
 
   it.live("REG-13 is named by our own document where the server reads such, and served without any store", () =>
     Effect.scoped(Effect.gen(function*() {
-      const { fetched, origin } = yield* publishing
       const documents: Record<string, string> = {}
       const provider = yield* OidcProvider.make({ ...signaturesAlone, clientIdDocuments: documents })
       const resource = yield* McpResource.make(provider)
       yield* Effect.gen(function*() {
+        const { fetched, origin } = yield* publishing
         const key = yield* Installation.describe(resource.url)
         const keysOf = (clientId: string) => clientId.replace("client-metadata.json", "jwks.json")
         const connect = consent(key, (clientId) => {
@@ -74,6 +74,13 @@ describe("keys of clients", () => {
         assert.notMatch(served, /"d"/)
         const junk = yield* Effect.promise(() => fetch(documents[keys]!.replace(/\/[^/]*\/jwks/, "/a.b/jwks")))
         assert.strictEqual(junk.status, 404)
+        // A key of somebody else under the tag of ours.
+        const foreign = yield* Effect.promise(() =>
+          fetch(
+            documents[keys]!.replace(/\/(.)([^/]*\/jwks)/, (_, first, rest) => `/${first === "A" ? "B" : "A"}${rest}`)
+          )
+        )
+        assert.strictEqual(foreign.status, 404)
         // The next consent is by the same client.
         assert.strictEqual((yield* connect).clientId, clientId)
       }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))

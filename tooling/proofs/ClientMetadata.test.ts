@@ -17,11 +17,11 @@ const grantOf = Effect.fnUntraced(function*(key: Parameters<typeof Installation.
 describe("a client id metadata document", () => {
   it.live("REG-09 is the client of a gateway flow: the provider fetches it, and its URL is the client id to the letter", () =>
     Effect.scoped(Effect.gen(function*() {
-      const { fetched, origin } = yield* publishing
       const documents: Record<string, string> = {}
       const provider = yield* OidcProvider.make({ clientIdDocuments: documents })
       const resource = yield* McpResource.make(provider)
       yield* Effect.gen(function*() {
+        const { fetched, origin } = yield* publishing
         const key = yield* Installation.describe(resource.url)
         const { clientId, redirectUri } = yield* consent(key, (clientId) => {
           documents[clientId] = clientId.replace(Installation.publicUrl.origin, origin)

@@ -4,9 +4,11 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import type { AuditLog } from "@valetkey/domain/AuditLog"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { ClientDocuments } from "@valetkey/domain/ClientDocuments"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import type { DocumentTags } from "@valetkey/domain/DocumentTags"
 import { Flows } from "@valetkey/domain/Flows"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
@@ -26,6 +28,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import * as AddressPolicy from "@valetkey/egress/AddressPolicy"
 import { Egress } from "@valetkey/egress/Egress"
 import * as KeyRingCipher from "@valetkey/keyring/KeyRingCipher"
+import * as KeyRingDocumentTags from "@valetkey/keyring/KeyRingDocumentTags"
 import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as KeyRingStateTags from "@valetkey/keyring/KeyRingStateTags"
 import * as KeySource from "@valetkey/keyring/KeySource"
@@ -34,7 +37,7 @@ import * as OAuth from "@valetkey/oauth/OAuth"
 import * as Canary from "@valetkey/testing/Canary"
 import type { FakeProvider } from "@valetkey/testing/FakeProvider"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { DateTime, Effect, Layer, Redacted } from "effect"
+import { DateTime, Effect, Layer, Redacted, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 
 /** The store ports that an installation stands on. */
@@ -76,6 +79,7 @@ export const layer = <E, R>(
       Layer.mergeAll(
         Flows.layer({ returnUrls: [returnTo] }),
         AccessTokens.layer(refreshing),
+        ClientDocuments.layer,
         Connections.layer,
         Servers.layer
       )
@@ -87,9 +91,13 @@ export const layer = <E, R>(
       KeyRingCipher.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingFingerprints.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
       KeyRingStateTags.layer({ instanceId: "proof", source: KeySource.fromText(keys) }),
-      CallbackTransports.layer([LoopbackTransport.make(loopback), GatewayTransport.make({ publicUrl })]),
+      CallbackTransports.layer<never, Scope.Scope | DocumentTags>([
+        LoopbackTransport.make(loopback),
+        GatewayTransport.make({ publicUrl })
+      ]),
       NodeEntropy.layer
     )),
+    Layer.provideMerge(KeyRingDocumentTags.layer({ instanceId: "proof", source: KeySource.fromText(keys) })),
     Layer.provide(Egress.layer({ policy: AddressPolicy.local() }))
   )
 

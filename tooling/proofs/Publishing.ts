@@ -1,10 +1,12 @@
 import { assert } from "@effect/vitest"
 import { CallbackReceived } from "@valetkey/domain/Authorization"
+import { ClientDocuments } from "@valetkey/domain/ClientDocuments"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Flows } from "@valetkey/domain/Flows"
 import * as ClientMetadataRoute from "@valetkey/http/ClientMetadataRoute"
+import * as Routes from "@valetkey/http/Routes"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Effect, Option, Redacted, Result } from "effect"
+import { Effect, Layer, Option, Redacted, Result } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -13,8 +15,10 @@ import * as Installation from "./Installation.ts"
 /** What this installation publishes, on a port where the provider of these tests can fetch it, and who did. */
 export const publishing = Effect.gen(function*() {
   const { dispose, handler } = HttpRouter.toWebHandler(
-    ClientMetadataRoute.layer({ origin: Installation.publicUrl.origin, basePath: "" }),
-    { disableLogger: true }
+    ClientMetadataRoute.layer({ origin: Installation.publicUrl.origin, basePath: "" }).pipe(
+      Layer.provide(Layer.succeed(ClientDocuments, yield* ClientDocuments))
+    ),
+    { disableLogger: true, routerConfig: Routes.routerConfig }
   )
   yield* Effect.addFinalizer(() => Effect.promise(dispose))
   const fetched: Array<string> = []

@@ -5,9 +5,11 @@ import { ApiKeys } from "@valetkey/domain/ApiKeys"
 import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { ClientDocuments } from "@valetkey/domain/ClientDocuments"
 import { Connections } from "@valetkey/domain/Connections"
 import { Consoles } from "@valetkey/domain/Consoles"
 import { DevicePoller } from "@valetkey/domain/DevicePoller"
+import type { DocumentTags } from "@valetkey/domain/DocumentTags"
 import { Exports } from "@valetkey/domain/Exports"
 import { Flows } from "@valetkey/domain/Flows"
 import { Histories } from "@valetkey/domain/Histories"
@@ -32,7 +34,7 @@ import * as KeyRingFingerprints from "@valetkey/keyring/KeyRingFingerprints"
 import * as NodeEntropy from "@valetkey/keyring/NodeEntropy"
 import * as OAuth from "@valetkey/oauth/OAuth"
 import * as ResourceRequests from "@valetkey/oauth/ResourceRequests"
-import { Effect, Layer, type Redacted } from "effect"
+import { Effect, Layer, type Redacted, type Scope } from "effect"
 import { Draining } from "./Draining.ts"
 import * as EmbeddedStore from "./EmbeddedStore.ts"
 import * as Health from "./Health.ts"
@@ -57,15 +59,15 @@ export const layerLocal = (settings: LocalSettings, secrets: LocalSecrets) =>
       Health.layer
     )),
     Layer.provideMerge(ApiKeys.layer),
+    Layer.provide(
+      settings.publicUrl === undefined
+        ? CallbackTransports.layer([loopback(settings)])
+        : CallbackTransports.layer<never, Scope.Scope | DocumentTags>([loopback(settings), gateway(settings)])
+    ),
     Layer.provideMerge(layerGuarded(settings, secrets.instanceId)),
     Layer.provideMerge(EmbeddedStore.layer({ path: settings.home.database })),
     Layer.provideMerge(layerOutside(secrets.instanceId)),
     Layer.provideMerge(RootKeys.layer(settings)),
-    Layer.provide(
-      CallbackTransports.layer(
-        settings.publicUrl === undefined ? [loopback(settings)] : [loopback(settings), gateway(settings)]
-      )
-    ),
     Layer.provideMerge(Draining.layer)
   )
 
@@ -77,11 +79,11 @@ export const layerServer = (settings: ServerSettings) =>
       Health.layer
     )),
     Layer.provideMerge(ApiKeys.layer),
+    Layer.provide(CallbackTransports.layer([gateway(settings)])),
     Layer.provideMerge(layerGuarded(settings, settings.instanceId ?? "default")),
     Layer.provideMerge(onDemand(() => import("./SharedStore.ts"), ({ layer }) => layer(settings))),
     Layer.provideMerge(layerOutside(settings.instanceId ?? "default")),
     Layer.provideMerge(RootKeys.layer(settings)),
-    Layer.provide(CallbackTransports.layer([gateway(settings)])),
     Layer.provideMerge(Draining.layer)
   )
 
@@ -110,6 +112,7 @@ const layerUseCases = (settings: Settings) =>
         AccessTokens.layer({ ahead: settings.refreshAhead, caps: settings.redemptionCaps }).pipe(
           Layer.provide(WorkloadFiles.layer(settings.workloadTokens))
         ),
+        ClientDocuments.layer,
         Connections.layer,
         Histories.layer,
         Consoles.layer,

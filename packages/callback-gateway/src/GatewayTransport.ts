@@ -1,4 +1,5 @@
-import { type CallbackTransport, TransportError } from "@valetkey/domain/CallbackTransport"
+import { type CallbackTransport, type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import { DocumentTags } from "@valetkey/domain/DocumentTags"
 import type { PublicKey } from "@valetkey/domain/SigningKey"
 import { Effect, Redacted } from "effect"
 
@@ -15,9 +16,9 @@ export interface GatewayOptions {
  *
  * @see RFC 9700 §4.4
  */
-export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTransport> =>
-  Effect.succeed({
-    kind: "gateway",
+export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTransport, never, DocumentTags> =>
+  Effect.map(DocumentTags, (tags) => ({
+    kind: "gateway" as const,
     stateless: true,
     // Nobody but ourselves could fetch a document from elsewhere (OAuth Client ID Metadata Document, §3).
     ...(publicUrl?.protocol === "https:"
@@ -26,20 +27,26 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
           clientId: clientId(publicUrl, context),
           redirectUri: redirectUri(publicUrl, context)
         }),
-        describeKeyed: (context: string, key: PublicKey) => {
-          const id = keyedClientId(publicUrl, context, key)
-          return id === undefined ? undefined : { clientId: id, redirectUri: redirectUri(publicUrl, context) }
-        }
+        describeKeyed: Effect.fnUntraced(function*(context: string, key: PublicKey) {
+          const written = writtenKey(key)
+          if (written === undefined) return undefined
+          const tag = yield* tags.issue(context, written)
+          return {
+            clientId: keyedClientId(publicUrl, context, `${written}.${tag}`),
+            redirectUri: redirectUri(publicUrl, context)
+          }
+        })
       }
       : {}),
-    open: ({ context }) =>
+    open: ({ context }: OpenRequest) =>
       publicUrl === undefined
         ? Effect.fail(new TransportError({ code: "public_url_missing", transport: "gateway" }))
         : Effect.succeed({
           redirectUri: redirectUri(publicUrl, context),
-          connectUrl: (ticket) => Redacted.make(`${baseOf(publicUrl)}/connect/${Redacted.value(ticket)}`)
+          connectUrl: (ticket: Redacted.Redacted) =>
+            Redacted.make(`${baseOf(publicUrl)}/connect/${Redacted.value(ticket)}`)
         })
-  })
+  }))
 
 /** The redirect URI of a connection context, below whatever path the public URL has. */
 export const redirectUri = (publicUrl: URL, context: string): string =>
@@ -49,10 +56,14 @@ export const redirectUri = (publicUrl: URL, context: string): string =>
 export const clientId = (publicUrl: URL, context: string): string =>
   `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/client-metadata.json`
 
-/** The document that names a key besides: the key is in its URL, so that every replica can serve it and keeps nothing. */
-export const keyedClientId = (publicUrl: URL, context: string, key: PublicKey): string | undefined =>
-  key.kty === "EC" && key.crv === "P-256"
-    ? `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/${key.x}.${key.y}/client-metadata.json`
-    : undefined
+/**
+ * The document that names a key besides: the key is in its URL, so that every replica can serve it and keeps nothing, and
+ * so is the tag that makes it ours.
+ */
+const keyedClientId = (publicUrl: URL, context: string, key: string): string =>
+  `${baseOf(publicUrl)}/oauth/${encodeURIComponent(context)}/${key}/client-metadata.json`
+
+const writtenKey = (key: PublicKey): string | undefined =>
+  key.kty === "EC" && key.crv === "P-256" ? `${key.x}.${key.y}` : undefined
 
 const baseOf = ({ origin, pathname }: URL): string => `${origin}${pathname.replace(/\/+$/, "")}`

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { GatewayTransport } from "@valetkey/callback-gateway"
 import { type OpenRequest, TransportError } from "@valetkey/domain/CallbackTransport"
+import { DocumentTags } from "@valetkey/domain/DocumentTags"
 import { FlowId } from "@valetkey/domain/Flow"
 import { Effect, Redacted, Scope } from "effect"
 
@@ -11,10 +12,19 @@ const request = (context: string, preferred?: string): OpenRequest => ({
   deliver: () => Effect.die("a gateway delivers nothing by itself")
 })
 
+/** Says what it tagged. */
+const tags = DocumentTags.of({
+  issue: (context, key) => Effect.succeed(`tag-of-${context}-${key.length}`),
+  judge: () => Effect.succeed("foreign")
+})
+
+const make = (publicUrl: URL | undefined) =>
+  Effect.provideService(GatewayTransport.make({ publicUrl }), DocumentTags, tags)
+
 describe("GatewayTransport", () => {
   it.effect("S2x.7 fails at start with public_url_missing when there is no public URL", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: undefined })
+      const transport = yield* make(undefined)
       const error = yield* Effect.flip(transport.open(request("c")))
       assert.instanceOf(error, TransportError)
       assert.strictEqual(error.code, "public_url_missing")
@@ -23,7 +33,7 @@ describe("GatewayTransport", () => {
 
   it.effect("BIND-06 names the connection context in the redirect URI, the same for each flow of a context", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const transport = yield* make(new URL("https://valetkey.example"))
       const one = yield* transport.open(request("context-1"))
       const again = yield* transport.open(request("context-1"))
       const other = yield* transport.open(request("context-2"))
@@ -35,26 +45,37 @@ describe("GatewayTransport", () => {
 
   it.effect("leaves what an earlier registration preferred: the public URL alone decides", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const transport = yield* make(new URL("https://valetkey.example"))
       const { redirectUri } = yield* transport.open(request("c", "https://old.example/callback"))
       assert.strictEqual(redirectUri, "https://valetkey.example/callback/c")
     }).pipe(Effect.scoped))
 
   it.effect("REG-09 is described by a document at the configured URL, and by none that nobody else could fetch", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://example.com/valetkey/") })
+      const transport = yield* make(new URL("https://example.com/valetkey/"))
       assert.deepStrictEqual(transport.describe?.("c"), {
         clientId: "https://example.com/valetkey/oauth/c/client-metadata.json",
         redirectUri: (yield* transport.open(request("c"))).redirectUri
       })
       for (const publicUrl of [undefined, new URL("http://127.0.0.1:9000")]) {
-        assert.isUndefined((yield* GatewayTransport.make({ publicUrl })).describe)
+        assert.isUndefined((yield* make(publicUrl)).describe)
       }
     }).pipe(Effect.scoped))
 
+  it.effect("REG-13 ends the URL of a document that names a key in the tag of both, and has none for another kind of key", () =>
+    Effect.gen(function*() {
+      const transport = yield* make(new URL("https://example.com/valetkey/"))
+      const [x, y] = ["x".repeat(43), "y".repeat(43)]
+      assert.deepStrictEqual(yield* transport.describeKeyed!("c", { kty: "EC", crv: "P-256", x, y }), {
+        clientId: `https://example.com/valetkey/oauth/c/${x}.${y}.tag-of-c-87/client-metadata.json`,
+        redirectUri: "https://example.com/valetkey/callback/c"
+      })
+      assert.isUndefined(yield* transport.describeKeyed!("c", { kty: "OKP", crv: "Ed25519", x }))
+    }))
+
   it.effect("opens nothing: a flow's scope gains no finalizer", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://valetkey.example") })
+      const transport = yield* make(new URL("https://valetkey.example"))
       const scope = yield* Scope.make()
       yield* Scope.provide(transport.open(request("c")), scope)
       assert.strictEqual(scope.state._tag, "Empty")
@@ -62,7 +83,7 @@ describe("GatewayTransport", () => {
 
   it.effect("BIND-01 has a browser bind itself at the public URL before it leaves, below whatever path that has", () =>
     Effect.gen(function*() {
-      const transport = yield* GatewayTransport.make({ publicUrl: new URL("https://example.com/valetkey/") })
+      const transport = yield* make(new URL("https://example.com/valetkey/"))
       const { connectUrl } = yield* transport.open(request("c"))
       assert.strictEqual(
         connectUrl && Redacted.value(connectUrl(Redacted.make("ticket"))),

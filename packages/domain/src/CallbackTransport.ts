@@ -83,7 +83,7 @@ export interface CallbackTransport {
   /** Who this client is by a document of its own, for a context; absent where none is published. */
   describe?(context: string): ClientDescription
   /** The same client at authorization servers that want a signature by the key. Absent where no such document can be published. */
-  describeKeyed?(context: string, key: PublicKey): ClientDescription | undefined
+  describeKeyed?(context: string, key: PublicKey): Effect.Effect<ClientDescription | undefined, CipherError>
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
   open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }

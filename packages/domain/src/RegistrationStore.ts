@@ -49,4 +49,9 @@ export class RegistrationStore extends Context.Service<RegistrationStore, {
   put(key: RegistrationKey, registration: Registration): Effect.Effect<void, StoreError>
   /** Removes the registration if it still has this client id. Idempotent. */
   remove(key: RegistrationKey, clientId: string): Effect.Effect<void, StoreError>
+  /**
+   * Whether any tenant has this client id for a client that signs: in a registration, or in the grant of a connection that
+   * has outlived it. Costs the same however many there are.
+   */
+  isOnRecord(clientId: string): Effect.Effect<boolean, StoreError>
 }>()("@valetkey/domain/RegistrationStore") {}

@@ -5,6 +5,7 @@ import { Audit } from "@valetkey/domain/Audit"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { AuthorizationServer, type DiscoveryError, type RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { type CallbackTransport, CallbackTransports } from "@valetkey/domain/CallbackTransport"
+import { ClientDocuments } from "@valetkey/domain/ClientDocuments"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Consoles } from "@valetkey/domain/Consoles"
@@ -237,6 +238,7 @@ export const layerWorld = (
     Layer.provideMerge(Housekeeping.layer, Flows.layer({ returnUrls: [returnTo] })),
     AccessTokens.layer(),
     ApiKeys.layer,
+    ClientDocuments.layer,
     Connections.layer,
     Histories.layer,
     Consoles.layer,

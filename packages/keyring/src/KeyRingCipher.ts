@@ -1,4 +1,5 @@
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
+import { DocumentTags } from "@valetkey/domain/DocumentTags"
 import { HeldKeys } from "@valetkey/domain/HeldKeys"
 import type { KeyRegister } from "@valetkey/domain/KeyRegister"
 import { isUnderTenantKey, type SealContext, type Sealed } from "@valetkey/domain/Sealed"
@@ -10,6 +11,7 @@ import * as Envelope from "./Envelope.ts"
 import * as DataKeys from "./internal/dataKeys.ts"
 import * as RegisteredRing from "./internal/registeredRing.ts"
 import type { KeyRing } from "./KeyRing.ts"
+import * as KeyRingDocumentTags from "./KeyRingDocumentTags.ts"
 import * as KeyRingStateTags from "./KeyRingStateTags.ts"
 import type { KeySource } from "./KeySource.ts"
 
@@ -35,11 +37,11 @@ export const layer = (options: KeyRingCipherOptions): Layer.Layer<Cipher> =>
 
 /**
  * Layer of the Cipher port over a key ring whose states the installation's register keeps, with the keys that this
- * process holds, and of the StateTags port under the key that seals. Building it reads nothing.
+ * process holds, and of the ports of tags under the key that seals. Building it reads nothing.
  */
 export const layerRegistered = (
   options: KeyRingCipherOptions
-): Layer.Layer<Cipher | HeldKeys | StateTags, never, KeyRegister> =>
+): Layer.Layer<Cipher | DocumentTags | HeldKeys | StateTags, never, KeyRegister> =>
   Layer.effectContext(Effect.gen(function*() {
     const registered = yield* RegisteredRing.make(options.source)
     return Context.make(Cipher, make(options, registered)).pipe(besides(options, registered))
@@ -51,7 +53,7 @@ export const layerRegistered = (
  */
 export const layerTenantKeys = (
   options: KeyRingCipherOptions & { readonly sealing: boolean }
-): Layer.Layer<Cipher | HeldKeys | StateTags, never, KeyRegister | Signals | TenantKeyStore> =>
+): Layer.Layer<Cipher | DocumentTags | HeldKeys | StateTags, never, KeyRegister | Signals | TenantKeyStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const registered = yield* RegisteredRing.make(options.source)
     const root = make(options, registered)
@@ -72,7 +74,8 @@ const besides = (
 <R>(context: Context.Context<R>) =>
   context.pipe(
     Context.add(HeldKeys, held),
-    Context.add(StateTags, KeyRingStateTags.make(options, sealing, knows))
+    Context.add(StateTags, KeyRingStateTags.make(options, sealing, knows)),
+    Context.add(DocumentTags, KeyRingDocumentTags.make(options, sealing, knows))
   )
 
 /** A cipher that leaves to `root` what is not under a tenant's key. */

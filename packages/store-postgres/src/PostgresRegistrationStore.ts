@@ -58,7 +58,19 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
         database.forTenant(key.tenant).write("RegistrationStore.remove", (sql) =>
           Effect.asVoid(sql`DELETE FROM registrations
             WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
-              AND transport = ${key.transport} AND client_id = ${clientId}`))
+              AND transport = ${key.transport} AND client_id = ${clientId}`)),
+
+      isOnRecord: (clientId) =>
+        database.acrossTenants.read("RegistrationStore.isOnRecord", (sql) =>
+          Effect.map(
+            sql`SELECT 1 FROM registrations WHERE client_id = ${clientId} AND auth_method = 'private_key_jwt'
+              UNION ALL
+              SELECT 1 FROM connections WHERE "grant" ->> 'clientId' = ${clientId}
+                AND "grant" ->> 'authMethod' = 'private_key_jwt'
+              LIMIT 1`,
+            (rows) =>
+              rows.length > 0
+          ))
     }))
 )
 

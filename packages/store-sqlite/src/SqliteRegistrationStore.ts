@@ -1,5 +1,6 @@
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
+import { signingClient, signs } from "./internal/clientMigration.ts"
 import { sealedOf } from "./internal/columns.ts"
 import { fromJson } from "./internal/openDatabase.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
@@ -68,7 +69,18 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
             ...valuesOf(key),
             clientId
           )
-        })
+        }),
+
+      isOnRecord: (clientId) =>
+        database.read("isOnRecord", (session) =>
+          session.one(
+            `SELECT 1 AS found FROM registrations WHERE client_id = ? AND auth_method = 'private_key_jwt'
+             UNION ALL
+             SELECT 1 FROM connections WHERE ${signingClient} = ? AND ${signs}
+             LIMIT 1`,
+            clientId,
+            clientId
+          ) !== undefined)
     }))
 )
 

@@ -1,4 +1,5 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
+import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { DateTime, Duration, Effect, type Layer, Option } from "effect"
@@ -8,7 +9,7 @@ import * as Fixture from "./internal/contractFixtures.ts"
 /** Runs the contract of `RegistrationStore` on a layer. */
 export const suite = <R>(
   name: string,
-  layer: Layer.Layer<RegistrationStore | R, unknown>,
+  layer: Layer.Layer<ConnectionStore | RegistrationStore | R, unknown>,
   options: Fixture.ContractOptions<R>
 ): void => {
   describe(`RegistrationStore (${name})`, () => it.layer(layer, { timeout: "60 seconds" })((it) => cases(it, options)))
@@ -16,7 +17,7 @@ export const suite = <R>(
 
 /** The cases of the contract, for a suite that shares its layer with others. */
 export const cases = <R>(
-  it: Vitest.MethodsNonLive<RegistrationStore | R>,
+  it: Vitest.MethodsNonLive<ConnectionStore | RegistrationStore | R>,
   options: Fixture.ContractOptions<R>
 ): void => {
   it.effect("REG-01 gives the turn to register to one of twenty callers, and to the next when it is given back", () =>
@@ -107,6 +108,35 @@ export const cases = <R>(
       yield* registrations.remove(key, current.clientId)
       yield* registrations.remove(key, current.clientId)
       assert.isTrue(Option.isNone(yield* registrations.get(key)))
+    }))
+
+  it.effect("has the id of a client that signs on record while a registration or a connection of any tenant has it", () =>
+    Effect.gen(function*() {
+      const registrations = yield* RegistrationStore
+      const connections = yield* ConnectionStore
+      const key = newKey()
+      // As long as an id may be.
+      const clientId = `https://valetkey.example/${randomUUID()}/`.padEnd(2048, "ü")
+      const signing: Registration = { ...newRegistration(), clientId, authMethod: "private_key_jwt" }
+      assert.isFalse(yield* registrations.isOnRecord(clientId))
+      yield* registrations.put(key, { ...signing, authMethod: "client_secret_post" })
+      assert.isFalse(yield* registrations.isOnRecord(clientId))
+      yield* registrations.put(key, signing)
+      assert.isTrue(yield* registrations.isOnRecord(clientId))
+      assert.isFalse(yield* registrations.isOnRecord(clientId.slice(0, -1)))
+      yield* registrations.put(key, newRegistration())
+      assert.isFalse(yield* registrations.isOnRecord(clientId))
+
+      const connection = Fixture.newKey()
+      const deposit = (previous: number, authMethod: "none" | "private_key_jwt") =>
+        connections.deposit(connection, {
+          ...Fixture.newWrite(previous),
+          grant: Fixture.newGrant({ clientId, authMethod })
+        })
+      assert.isTrue(yield* deposit(0, "private_key_jwt"))
+      assert.isTrue(yield* registrations.isOnRecord(clientId))
+      assert.isTrue(yield* deposit(1, "none"))
+      assert.isFalse(yield* registrations.isOnRecord(clientId))
     }))
 }
 

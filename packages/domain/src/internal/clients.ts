@@ -53,17 +53,21 @@ export const makeClients = (ports: {
   }
 
   /** The same where the server wants a signature: a document that names the key, which is kept like a registration. */
-  const keyed = (
+  const keyed = Effect.fnUntraced(function*(
     server: Server,
     metadata: AuthorizationServerMetadata,
     transport: Transport,
     context: string,
     signingKey: Redacted.Redacted
-  ): RegisteredClient | undefined => {
+  ) {
     const publicKey = readsDocuments(server, metadata) && wantsKey(metadata) ? publicKeyOf(signingKey) : undefined
-    const description = publicKey && transport.describeKeyed?.(context, publicKey)
-    return description && { clientId: description.clientId, authMethod: "private_key_jwt", clientSecret: signingKey }
-  }
+    const description = publicKey && (yield* transport.describeKeyed?.(context, publicKey) ?? Effect.undefined)
+    return description && {
+      clientId: description.clientId,
+      authMethod: "private_key_jwt",
+      clientSecret: signingKey
+    } satisfies RegisteredClient
+  })
 
   /** The client that needs no registering, or the one on record, unless its secret has expired. */
   const known = Effect.fnUntraced(function*(
@@ -118,7 +122,7 @@ export const makeClients = (ports: {
   ) {
     const key = registrationKey(server, metadata, transport.kind)
     const signingKey = yield* entropy.signingKey
-    const client = keyed(server, metadata, transport, context, signingKey) ??
+    const client: RegisteredClient = (yield* keyed(server, metadata, transport, context, signingKey)) ??
       (yield* authorizationServer.register(metadata, { ...input, transport: transport.kind, signingKey }))
     const registration: Registration = {
       clientId: client.clientId,

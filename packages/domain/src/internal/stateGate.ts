@@ -1,8 +1,9 @@
-import { Clock, Duration, Effect, Metric, type Redacted } from "effect"
+import { Effect, Metric, type Redacted } from "effect"
 import { CallbackRejected } from "../Authorization.ts"
 import { CipherError } from "../Cipher.ts"
 import * as Instruments from "../Instruments.ts"
 import { StateTags } from "../StateTags.ts"
+import { makeAllowance } from "./allowance.ts"
 
 /** How many undecided states a process looks up in a second: anybody can write one, and each costs a query. */
 const undecidedPerSecond = 50
@@ -12,13 +13,7 @@ const undecidedPerSecond = 50
  * that only the store can tell is let through now and then; the others may come back.
  */
 export const makeStateGate = Effect.map(StateTags, (states) => {
-  let window = { endsAt: 0n, left: 0 }
-  const mayLook = Effect.map(Clock.monotonicTimeNanos, (now) => {
-    if (now >= window.endsAt) {
-      window = { endsAt: now + Duration.toNanosUnsafe(Duration.seconds(1)), left: undecidedPerSecond }
-    }
-    return window.left-- > 0
-  })
+  const mayLook = makeAllowance(undecidedPerSecond)
 
   return Effect.fnUntraced(function*(state: Redacted.Redacted) {
     const verdict = yield* states.judge(state)

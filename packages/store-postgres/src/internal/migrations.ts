@@ -12,6 +12,7 @@ import { migration20 } from "./migration20.ts"
 import { migration23 } from "./migration23.ts"
 import { migration26 } from "./migration26.ts"
 import { migration3 } from "./migration3.ts"
+import { migration30 } from "./migration30.ts"
 import { migration4 } from "./migration4.ts"
 import { migration6 } from "./migration6.ts"
 import { migration7 } from "./migration7.ts"
@@ -37,5 +38,6 @@ export const migrations: ReadonlyArray<Migration> = [
   migration19,
   migration20,
   migration23,
-  migration26
+  migration26,
+  migration30
 ]

@@ -1,3 +1,4 @@
+import { signingClients } from "./clientMigration.ts"
 import { consoleSessions } from "./consoleMigration.ts"
 import { deviceCodes } from "./deviceMigration.ts"
 import { auditChain } from "./migration2.ts"
@@ -187,7 +188,8 @@ export const storeMigrations: ReadonlyArray<string> = [
   "ALTER TABLE connections ADD COLUMN account BLOB;",
   deviceCodes,
   pacing,
-  renewalPlans
+  renewalPlans,
+  signingClients
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */

@@ -1,0 +1,10 @@
+/** The client of a connection as its grant says, spelled as its index has it. */
+export const signingClient = "json_extract(grant_json, '$.clientId')"
+/** Which connections the index has. */
+export const signs = "json_extract(grant_json, '$.authMethod') = 'private_key_jwt'"
+
+/** Clients that sign are found by their id, because whoever reads their document knows nothing else. */
+export const signingClients = `
+  CREATE INDEX registrations_signing ON registrations (client_id) WHERE auth_method = 'private_key_jwt';
+  CREATE INDEX connections_signing ON connections (${signingClient}) WHERE ${signs};
+`
