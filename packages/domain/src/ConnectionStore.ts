@@ -91,7 +91,11 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly epoch: Epoch
     readonly expiresAt: DateTime.Utc
   }): Effect.Effect<boolean, StoreError>
-  /** Writes a connection obtained elsewhere, as `previous + 1` with a new epoch, if its generation is still `previous` (0: none). */
+  /**
+   * Writes a connection obtained elsewhere, as `previous + 1` with a new epoch, if its generation is still `previous` (0: none).
+   * With `owesFormer` the secrets that stood there move to the revocation outbox in the same transaction, as with
+   * `disconnect`: nobody could end their grant afterwards. A connection that is `revoking` owes nothing more.
+   */
   deposit(key: ConnectionKey, input: {
     readonly epoch: Epoch
     readonly previous: number
@@ -102,6 +106,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly account?: Sealed | undefined
     /** When the grant was given; absent, it is given now. */
     readonly grantedAt?: DateTime.Utc | undefined
+    /** Default false: what is deposited may be of the same grant, which a revocation would end. */
+    readonly owesFormer?: boolean | undefined
   }): Effect.Effect<boolean, StoreError>
   /**
    * Ends a connection in one transaction: the row becomes `revoking` under a new epoch with no secrets and no account, every

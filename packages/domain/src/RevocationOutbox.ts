@@ -1,5 +1,5 @@
 import { Context, type DateTime, Duration, type Effect } from "effect"
-import type { ConnectionKey, Epoch, Grant } from "./Connection.ts"
+import { type Connection, type ConnectionKey, type Epoch, type Grant, sealContext } from "./Connection.ts"
 import type { RevocationProgress } from "./RevocationReceipt.ts"
 import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -34,6 +34,24 @@ export interface OwedRevocation extends Omit<Revocation, "attempts"> {
 export const endingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch, generation: number): string =>
   rowOf(tenant, subject, server, epoch, String(generation))
 
+/** What is owed when one life of a connection ends, which it does once: so this names the entry. */
+export const endingRevocation = (connection: Connection): OwedRevocation => {
+  const { clientSecret, credentials, epoch, generation, grant, key } = connection
+  const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
+  return {
+    id: endingOf(key, epoch, generation),
+    key,
+    grant,
+    accessTokenExpiresAt: credentials.expiresAt,
+    accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
+    refreshToken: credentials.refreshToken && {
+      sealed: credentials.refreshToken,
+      context: context("refresh_token", generation)
+    },
+    clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
+  }
+}
+
 /** The name of the mark that `ConnectionStore.forget` leaves for one life of a connection, whatever its generation. */
 export const forgettingOf = ({ server, subject, tenant }: ConnectionKey, epoch: Epoch): string =>
   rowOf(tenant, subject, server, epoch, "forgotten")
@@ -42,7 +60,7 @@ export const forgettingOf = ({ server, subject, tenant }: ConnectionKey, epoch: 
 export const unreadableDelay = Duration.days(36_525)
 
 /**
- * Port: revocations that are still owed to authorization servers. `ConnectionStore.disconnect` puts them there. Every
+ * Port: revocations that are still owed to authorization servers. `ConnectionStore` puts them there when a connection ends. Every
  * change of an entry changes its receipt in the same step (`RevocationReceipts`).
  */
 export class RevocationOutbox extends Context.Service<RevocationOutbox, {

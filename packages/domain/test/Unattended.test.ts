@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Flows } from "@valetkey/domain/Flows"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import type { Server } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
 import * as Canary from "@valetkey/testing/Canary"
@@ -153,10 +154,18 @@ describe("a server whose tokens need no person", () => {
       yield* connect(key)
       yield* describeServer(key)
       yield* (yield* Flows).start(key)
-      const { obtained, issued } = yield* Provider
+      const { obtained, issued, revoked } = yield* Provider
       const { accessToken } = yield* (yield* AccessTokens).get(key)
       assert.strictEqual(Redacted.value(accessToken), issued[1])
       assert.lengthOf(obtained, 1)
+      // Nobody could end the person's grant from now on: both of its tokens go, and not that of the client.
+      yield* (yield* Housekeeping).revoke
+      assert.lengthOf(revoked, 2)
+      assert.include(revoked, issued[0])
+      yield* describeServer(key, { clientId: "other" })
+      yield* (yield* Flows).start(key)
+      yield* (yield* Housekeeping).revoke
+      assert.lengthOf(revoked, 2)
     }).pipe(Effect.provide(layer)))
 
   it.effect("needs a client with a secret", () =>

@@ -1,14 +1,8 @@
-import {
-  type Connection,
-  type ConnectionKey,
-  Generation,
-  sealContext,
-  type SealedCredentials
-} from "@valetkey/domain/Connection"
+import { type Connection, type ConnectionKey, Generation, type SealedCredentials } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent } from "@valetkey/domain/Refresh"
 import { planOf } from "@valetkey/domain/RenewalPlans"
-import { endingOf, forgettingOf } from "@valetkey/domain/RevocationOutbox"
+import { endingRevocation, forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { Effect, Layer, Option } from "effect"
 import { atomically } from "./internal/atomically.ts"
@@ -114,6 +108,10 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
       deposit: (key, input) =>
         atomicallyOf(world, key.tenant, "deposit", (now) => {
           if (ConnectionRows.currentGeneration(world, key) !== input.previous) return false
+          const former = rowOfKey(key)?.connection
+          if (input.owesFormer === true && former !== undefined && former.status._tag !== "revoking") {
+            owe(world, endingRevocation(former), "disconnect", now)
+          }
           ConnectionRows.write(world, key, input, now)
           return true
         }),
@@ -124,7 +122,7 @@ export const layer: Layer.Layer<ConnectionStore, never, MemoryWorld> = Layer.eff
           const cancelled = open !== undefined && FlowRows.settle(world, open, "cancelled", now)
           const row = rowOfKey(key)
           if (row === undefined || row.connection.status._tag === "revoking") return cancelled
-          oweRevocation(world, row.connection, now)
+          owe(world, endingRevocation(row.connection), "disconnect", now)
           ConnectionRows.update(
             world,
             {
@@ -171,26 +169,3 @@ const withoutSecrets = ({ refreshExpiresAt: _, refreshToken: __, ...rest }: Seal
   ...rest,
   accessToken: Sealed.make(new Uint8Array())
 })
-
-const oweRevocation = (world: MemoryWorld["Service"], connection: Connection, now: number): void => {
-  const { clientSecret, credentials, epoch, generation, grant, key } = connection
-  const id = endingOf(key, epoch, generation)
-  const context = (field: Parameters<typeof sealContext>[2], at: number) => sealContext(key, epoch, field, at)
-  owe(
-    world,
-    {
-      id,
-      key,
-      grant,
-      accessTokenExpiresAt: credentials.expiresAt,
-      accessToken: { sealed: credentials.accessToken, context: context("access_token", generation) },
-      refreshToken: credentials.refreshToken && {
-        sealed: credentials.refreshToken,
-        context: context("refresh_token", generation)
-      },
-      clientSecret: clientSecret && { sealed: clientSecret, context: context("client_secret", 0) }
-    },
-    "disconnect",
-    now
-  )
-}

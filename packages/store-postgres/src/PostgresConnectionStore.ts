@@ -2,12 +2,12 @@ import type { ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { type AttemptPolicy, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
-import { DateTime, Duration, Effect, Layer, Option } from "effect"
+import { DateTime, Duration, Effect, Layer, Option, type Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { makeClaim } from "./internal/claims.ts"
 import { commits, marks, readStatement } from "./internal/connectionGroups.ts"
 import { connectionColumns, decodeConnection, ofKey, plannedAt, writeConnection } from "./internal/connectionRows.ts"
-import { endConnection } from "./internal/endConnection.ts"
+import { endConnection, replaceConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
 import { makeGroupedRows } from "./internal/groupedRows.ts"
 import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
@@ -92,15 +92,17 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
         }),
 
       deposit: (key, input) =>
-        database.forTenant(key.tenant).write("ConnectionStore.deposit", (sql) => writeConnection(sql, key, input)),
+        input.owesFormer === true
+          ? database.forTenant(key.tenant).transaction("ConnectionStore.deposit", (sql) =>
+            readable("ConnectionStore.deposit", replaceConnection(sql, key, input)))
+          : database.forTenant(key.tenant).write("ConnectionStore.deposit", (sql) =>
+            writeConnection(sql, key, input)),
 
       disconnect: (key, epoch) =>
-        database.forTenant(key.tenant).transaction("ConnectionStore.disconnect", (sql) =>
-          Effect.catchTag(
-            endConnection(sql, key, epoch),
-            "SchemaError",
-            (error) => Effect.fail(storeError("ConnectionStore.disconnect", error))
-          )),
+        database.forTenant(key.tenant).transaction(
+          "ConnectionStore.disconnect",
+          (sql) => readable("ConnectionStore.disconnect", endConnection(sql, key, epoch))
+        ),
 
       forget: (key, { epoch, generation }) =>
         database.forTenant(key.tenant).write("ConnectionStore.forget", (sql) =>
@@ -121,6 +123,10 @@ export const layer: Layer.Layer<ConnectionStore, never, Database> = Layer.effect
     })
   })
 )
+
+/** A row that cannot be read is a failure of the store. */
+const readable = <A, E, R>(operation: string, effect: Effect.Effect<A, E | Schema.SchemaError, R>) =>
+  Effect.catchTag(effect, "SchemaError", (error) => Effect.fail(storeError(operation, error)))
 
 // How long whoever has a row locked is given before the next claim.
 const ofLock = Duration.millis(100)

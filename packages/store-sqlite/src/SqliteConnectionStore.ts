@@ -1,8 +1,8 @@
-import { type Connection, type ConnectionKey, sealContext } from "@valetkey/domain/Connection"
+import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { decideClaim, decideFailure, decideSent, type RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
 import { firstEndOf, planOf, soon } from "@valetkey/domain/RenewalPlans"
-import { endingOf } from "@valetkey/domain/RevocationOutbox"
+import { endingRevocation } from "@valetkey/domain/RevocationOutbox"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
 import { credentialNames, credentialValues, type KeyColumns, keyOf } from "./internal/columns.ts"
 import * as ConnectionRows from "./internal/connectionRows.ts"
@@ -118,6 +118,7 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
       deposit: (key, input) =>
         database.write("deposit", (session, now) => {
           if (ConnectionRows.currentGeneration(session, key) !== input.previous) return false
+          if (input.owesFormer === true) oweRevocation(session, key, now)
           ConnectionRows.write(session, key, input, now)
           return true
         }),
@@ -126,9 +127,7 @@ export const layer: Layer.Layer<ConnectionStore, never, SqliteDatabase> = Layer.
         database.write("disconnect", (session, now) => {
           const open = FlowRows.openFlow(session, key, now)
           if (open !== undefined) FlowRows.settle(session, open.id, "cancelled", now)
-          const row = session.one<ConnectionRows.ConnectionColumns>(selectOne, ...ConnectionRows.valuesOf(key))
-          if (row === undefined || row.status === "revoking") return open !== undefined
-          oweRevocation(session, ConnectionRows.connectionOf(row, key), now)
+          if (!oweRevocation(session, key, now)) return open !== undefined
           session.run(
             `UPDATE connections SET epoch = ?, status = 'revoking', reason = NULL, client_secret = NULL,
                access_token = NULL, refresh_token = NULL, account = NULL, granted_at = NULL, refresh_expires_at = NULL,
@@ -203,27 +202,10 @@ const setRefreshState = (session: Session, key: ConnectionKey, next: RefreshStat
     ...ConnectionRows.valuesOf(key)
   ) === 1
 
-const oweRevocation = (session: Session, connection: Connection, now: number): void => {
-  const { clientSecret, credentials, epoch, generation, grant, key } = connection
-  addRevocation(
-    session,
-    {
-      // One life of a connection ends once, so this names the entry.
-      id: endingOf(key, epoch, generation),
-      key,
-      grant,
-      accessTokenExpiresAt: credentials.expiresAt,
-      accessToken: {
-        sealed: credentials.accessToken,
-        context: sealContext(key, epoch, "access_token", generation)
-      },
-      refreshToken: credentials.refreshToken && {
-        sealed: credentials.refreshToken,
-        context: sealContext(key, epoch, "refresh_token", generation)
-      },
-      clientSecret: clientSecret && { sealed: clientSecret, context: sealContext(key, epoch, "client_secret", 0) }
-    },
-    "disconnect",
-    now
-  )
+/** Owes what the connection holds. False when there is nothing to end. */
+const oweRevocation = (session: Session, key: ConnectionKey, now: number): boolean => {
+  const row = session.one<ConnectionRows.ConnectionColumns>(selectOne, ...ConnectionRows.valuesOf(key))
+  if (row === undefined || row.status === "revoking") return false
+  addRevocation(session, endingRevocation(ConnectionRows.connectionOf(row, key)), "disconnect", now)
+  return true
 }

@@ -1,7 +1,7 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
-import { type OutboxSecret, type Revocation, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
+import { endingOf, type OutboxSecret, type Revocation, RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
@@ -46,6 +46,42 @@ export const cases = <R>(
       yield* options.advance(Fixture.pastLease)
       const again = yield* take([entry])
       assert.deepStrictEqual(again.map((one) => one.attempts), [2])
+    }))
+
+  it.effect("owes what a deposit takes the place of in the same step, where it says so and wins, and never twice", () =>
+    Effect.gen(function*() {
+      const connections = yield* ConnectionStore
+      const key = Fixture.newKey()
+      const first = Fixture.newWrite(0)
+      assert.isTrue(yield* connections.deposit(key, { ...first, owesFormer: true }))
+      assert.isTrue(yield* connections.deposit(key, { ...Fixture.newWrite(1), epoch: Fixture.newEpoch() }))
+      const former = Option.getOrThrow(yield* connections.get(key))
+      assert.isEmpty(yield* take([{ key }]))
+      const writes = Array.from({ length: 5 }, () => ({ ...Fixture.newWrite(2), owesFormer: true }))
+      const won = yield* Effect.forEach(writes, (write) => connections.deposit(key, write), {
+        concurrency: "unbounded"
+      })
+      assert.lengthOf(won.filter((one) => one), 1)
+      const context = (field: "access_token" | "client_secret" | "refresh_token", at: number) =>
+        sealContext(key, former.epoch, field, at)
+      const owed = {
+        id: endingOf(key, former.epoch, former.generation),
+        key,
+        grant: former.grant,
+        accessToken: { sealed: former.credentials.accessToken, context: context("access_token", 2) },
+        refreshToken: { sealed: former.credentials.refreshToken!, context: context("refresh_token", 2) },
+        clientSecret: { sealed: former.clientSecret!, context: context("client_secret", 0) },
+        attempts: 1
+      }
+      assert.deepStrictEqual((yield* take([{ key }])).map(view), [view(owed)])
+      // Its end owes it to nobody else: the connection that took its place stays.
+      yield* (yield* RevocationOutbox).settle(owed.id)
+      assert.strictEqual(Option.getOrThrow(yield* connections.get(key)).generation, 3)
+
+      const ended = Option.getOrThrow(yield* connections.get(key))
+      yield* connections.disconnect(key, Fixture.newEpoch())
+      assert.isTrue(yield* connections.deposit(key, { ...Fixture.newWrite(3), owesFormer: true }))
+      assert.deepStrictEqual((yield* take([{ key }])).map(({ id }) => id), [endingOf(key, ended.epoch, 3)])
     }))
 
   it.effect("says how many entries there are", () =>

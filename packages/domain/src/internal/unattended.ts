@@ -63,7 +63,9 @@ export const makeUnattended = Effect.gen(function*() {
         ...(secret === undefined
           ? {}
           : { clientSecret: yield* cipher.seal(sealContext(key, epoch, "client_secret", 0), secret) }),
-        credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, nothing)
+        credentials: yield* sealCredentials(cipher, { key, epoch, generation: previous + 1 }, nothing),
+        // What a person consented to is used by nobody from now on.
+        owesFormer: Option.isSome(current) && current.value.grant.unattended === undefined
       })
       if (!isStored) continue
       yield* signals.notify(connectionTopic(key))
