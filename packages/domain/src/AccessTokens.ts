@@ -17,7 +17,7 @@ import { type Deadlines, DeadlinesInForce } from "./Deadlines.ts"
 import { type Digest, Entropy } from "./Entropy.ts"
 import * as Instruments from "./Instruments.ts"
 import { brakeOf } from "./internal/brake.ts"
-import { withPatience } from "./internal/patience.ts"
+import { makeCallersPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import { makeRenewals } from "./internal/renewals.ts"
 import type { RedemptionCap } from "./Pacing.ts"
@@ -89,6 +89,7 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const cipher = yield* Cipher
         const entropy = yield* Entropy
         const trail = yield* AuditTrail
+        const withPatience = yield* makeCallersPatience
         const fibers = yield* FiberSet.make<void>()
         const closing = yield* Deferred.make<void>()
         const refresher = yield* makeRefresher({

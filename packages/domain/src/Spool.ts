@@ -1,4 +1,4 @@
-import { Context, type Effect } from "effect"
+import { Context, type Effect, type Option } from "effect"
 import type { ConnectionKey, Epoch, Generation, Grant, SealedCredentials } from "./Connection.ts"
 import type { Sealed } from "./Sealed.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -23,6 +23,14 @@ export class Spool extends Context.Service<Spool, {
   append(entry: SpoolEntry): Effect.Effect<void, StoreError>
   /** Removes an entry; unknown ids are fine. */
   remove(id: string): Effect.Effect<void, StoreError>
+  /**
+   * The result that waits for this generation in this life of a connection. Costs no more with many that wait for others:
+   * every redemption asks before it begins.
+   */
+  find(
+    key: ConnectionKey,
+    input: { readonly epoch: Epoch; readonly redeemed: Generation }
+  ): Effect.Effect<Option.Option<SpoolEntry>, StoreError>
   /** Every entry in the order of appending. A torn last entry of a crash is left out. */
   readonly list: Effect.Effect<ReadonlyArray<SpoolEntry>, StoreError>
 }>()("@valetkey/domain/Spool") {}

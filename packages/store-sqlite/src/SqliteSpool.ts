@@ -2,7 +2,7 @@ import type { Epoch, Generation } from "@valetkey/domain/Connection"
 import { makeGrouping } from "@valetkey/domain/Grouping"
 import { Spool, type SpoolEntry } from "@valetkey/domain/Spool"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Deferred, Effect, Layer } from "effect"
+import { Deferred, Effect, Layer, Option } from "effect"
 import {
   type CredentialColumns,
   credentialNames,
@@ -43,6 +43,20 @@ export const layer = (options: { readonly path: string }): Layer.Layer<Spool, St
       return Spool.of({
         append: (entry) => write((session) => append(session, entry)),
         remove: (id) => write((session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
+        find: (key, { epoch, redeemed }) =>
+          database.read("find", (session) =>
+            Option.map(
+              Option.fromUndefinedOr(
+                session.one<SpoolColumns>(
+                  `SELECT * FROM spool WHERE tenant = ? AND subject = ? AND server = ? AND epoch = ? AND redeemed = ?
+                   ORDER BY seq LIMIT 1`,
+                  ...valuesOf(key),
+                  epoch,
+                  redeemed
+                )
+              ),
+              entryOf
+            )),
         list: database.read("list", (session) =>
           session.all<SpoolColumns>("SELECT * FROM spool ORDER BY seq").map(entryOf))
       })

@@ -1,6 +1,6 @@
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import { Spool, type SpoolEntry } from "@valetkey/domain/Spool"
-import { Effect, type Layer } from "effect"
+import { Effect, type Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
 
@@ -35,6 +35,24 @@ export const cases = (it: Vitest.MethodsNonLive<Spool>): void => {
       }
       yield* spool.append(entry)
       assert.deepStrictEqual(yield* listed([entry]), [view(entry)])
+    }))
+
+  it.effect("finds what waits for one generation in one life of one connection, and nothing else", () =>
+    Effect.gen(function*() {
+      const spool = yield* Spool
+      const entry = newEntry()
+      const { epoch, id, key, redeemed } = entry
+      const later = { ...newEntry(), key, epoch, redeemed: Fixture.generation(8) }
+      const others = [newEntry(), { ...newEntry(), key }, { ...newEntry(), epoch }, later]
+      for (const one of [...others, entry]) yield* spool.append(one)
+      const find = (one: Parameters<typeof spool.find>[0], input: Parameters<typeof spool.find>[1]) =>
+        Effect.map(spool.find(one, input), (found) => Option.getOrUndefined(Option.map(found, view)))
+      assert.deepStrictEqual(yield* find(key, { epoch, redeemed }), view(entry))
+      assert.deepStrictEqual(yield* find(key, { epoch, redeemed: later.redeemed }), view(later))
+      assert.isUndefined(yield* find(key, { epoch: Fixture.newEpoch(), redeemed }))
+      assert.isUndefined(yield* find(Fixture.newKey(), { epoch, redeemed }))
+      yield* spool.remove(id)
+      assert.isUndefined(yield* find(key, { epoch, redeemed }))
     }))
 
   it.effect("removes one entry, and takes unknown ids calmly", () =>

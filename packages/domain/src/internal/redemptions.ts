@@ -12,20 +12,27 @@ import { storingTime } from "./insisting.ts"
 import { type Pass, shownBy } from "./pacer.ts"
 import { makeRefreshFailures } from "./refreshFailures.ts"
 import { makeRefreshResults } from "./refreshResults.ts"
-import type { RefreshSecrets } from "./refreshSecrets.ts"
+import type { RefreshSecrets, SecretsOfRefresh } from "./refreshSecrets.ts"
 import { again, overtaken, type Step } from "./refreshStep.ts"
 
-/** A connection whose redemption was claimed, and what it takes to send the request. */
-export interface Redemption {
+/** A connection whose redemption was claimed. */
+export interface Claimed {
   readonly connection: Connection
   readonly fence: number
-  readonly secrets: RefreshSecrets
+  /** Undefined where they are still to be opened. */
+  readonly secrets: RefreshSecrets | undefined
   readonly pass: Pass
 }
 
+/** What it takes to send the request. */
+interface Redemption extends Claimed {
+  readonly secrets: RefreshSecrets
+}
+
 /** Builds one redemption from the claim on: marked as sent, sent, settled. Nobody interrupts it but at the waits it names. */
-export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork }: {
+export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork, secretsOf }: {
   readonly deadlines: Deadlines
+  readonly secretsOf: SecretsOfRefresh
   readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
 }) {
   const connections = yield* ConnectionStore
@@ -60,10 +67,18 @@ export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork }: 
       Effect.result
     )
 
-  const redeem = Effect.fnUntraced(function*(redemption: Redemption): Effect.fn.Return<Step, AccessTokenError> {
-    const { connection, fence, pass } = redemption
+  const redeem = Effect.fnUntraced(function*(claimed: Claimed): Effect.fn.Return<Step, AccessTokenError> {
+    const { connection, fence, pass } = claimed
     const { epoch, generation, key } = connection
     yield* Checkpoint.reach("refresh.claimed")
+    const redemption: Redemption = {
+      ...claimed,
+      secrets: claimed.secrets ??
+        (yield* Effect.onError(
+          Effect.interruptible(secretsOf.open(connection)),
+          () => failures.giveBack(connection, fence)
+        ))
+    }
     const marking = yield* Clock.monotonicTimeNanos
     const marked = yield* connections.markSent(key, { generation, epoch, fence, lease: deadlines.lease }).pipe(
       // Whatever the store made of it, nothing was sent.
@@ -92,8 +107,7 @@ export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork }: 
     )
   })
 
-  return (redemption: Redemption): Effect.Effect<Step, AccessTokenError> =>
-    Effect.uninterruptible(timed(redeem(redemption)))
+  return (claimed: Claimed): Effect.Effect<Step, AccessTokenError> => Effect.uninterruptible(timed(redeem(claimed)))
 })
 
 /** Observes how long a redemption took, however it ended. */

@@ -10,6 +10,7 @@ import { openAccount } from "./accounts.ts"
 import { makeAuthorities, type Renew } from "./authorities.ts"
 import { unbind } from "./boundSecrets.ts"
 import { makeClientSecrets } from "./clientSecrets.ts"
+import { makeProvenKeys } from "./provenKeys.ts"
 
 /** What one redemption needs in clear. */
 export interface RefreshSecrets {
@@ -28,18 +29,27 @@ export interface RefreshSecrets {
 export const usedBy = ({ refreshToken }: RefreshSecrets): AuditRecord["secret"] =>
   refreshToken === undefined ? undefined : { purpose: "refresh_token", value: refreshToken }
 
-/** Builds the opening of what a redemption needs before anything is claimed: without the key nothing is sent and nothing is marked. */
+/** The opening of what a redemption needs. */
+export interface SecretsOfRefresh {
+  /** Opens everything, and tries to seal: a token that cannot be stored must not be redeemed. */
+  open(connection: Connection): Effect.Effect<RefreshSecrets, AccessTokenError>
+  /**
+   * What has to be opened before a claim, so that nobody claims without the keys. Undefined where they have just served:
+   * most of those who ask lose the claim, and only the winner opens then, before it marks anything as sent.
+   */
+  beforeClaim(connection: Connection): Effect.Effect<RefreshSecrets | undefined, AccessTokenError>
+}
+
+/** Builds the opening of what a redemption needs. */
 export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
   const cipher = yield* Cipher
   const clientSecretOf = makeClientSecrets(cipher, yield* ServerStore)
   const authorityOf = yield* makeAuthorities(clientSecretOf, renew)
 
-  return Effect.fnUntraced(function*(connection: Connection): Effect.fn.Return<RefreshSecrets, AccessTokenError> {
+  const keys = makeProvenKeys()
+
+  const openAll = Effect.fnUntraced(function*(connection: Connection) {
     const { credentials, epoch, generation, key } = connection
-    if (!isRenewable(connection)) {
-      return yield* new TokenError({ code: "reauthorization_required", reason: "no_refresh_token" })
-    }
-    // Sealing must work as well: a token that cannot be stored must not be redeemed.
     yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
     const refreshToken = credentials.refreshToken === undefined
       ? undefined
@@ -52,4 +62,23 @@ export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
       clientSecret: yield* clientSecretOf(connection)
     }
   })
+
+  const open = (connection: Connection): Effect.Effect<RefreshSecrets, AccessTokenError> =>
+    openAll(connection).pipe(
+      Effect.tap(() => keys.learn(connection)),
+      Effect.tapError(() => Effect.sync(() => keys.forget(connection)))
+    )
+
+  const beforeClaim = Effect.fnUntraced(function*(
+    connection: Connection
+  ): Effect.fn.Return<RefreshSecrets | undefined, AccessTokenError> {
+    if (!isRenewable(connection)) {
+      return yield* new TokenError({ code: "reauthorization_required", reason: "no_refresh_token" })
+    }
+    // On whose word a token is asked for may take a refresh of its own to find out: longer than a claim lasts.
+    const isPlain = connection.grant.unattended === undefined
+    return isPlain && (yield* keys.holds(connection)) ? undefined : yield* open(connection)
+  })
+
+  return { open, beforeClaim } satisfies SecretsOfRefresh
 })

@@ -53,9 +53,9 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const audit = yield* makeAuditing
   const pacer = yield* makePacer(options)
   const adopt = yield* makeSpooledResults
-  const openSecrets = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
+  const secretsOf = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
-  const redeem = yield* makeRedemptions(options)
+  const redeem = yield* makeRedemptions({ ...options, secretsOf })
 
   /**
    * Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. It may begin
@@ -104,7 +104,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       if (braked !== undefined) return yield* braked
     }
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
-    const secrets = yield* openSecrets(connection)
+    const secrets = yield* secretsOf.beforeClaim(connection)
     if (yield* adopt(connection)) return again
     let pass = yield* pacer.admitted(connection)
     if (pass === undefined) {
@@ -130,7 +130,9 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     switch (claim._tag) {
       case "Moved":
         if (claim.lost !== undefined) {
-          yield* audit(key, "connection.needs_consent", claim.lost, connection.generation, usedBy(secrets))
+          // The event is worth having without a fingerprint.
+          const lost = secrets ?? (yield* Effect.orElseSucceed(secretsOf.open(connection), () => undefined))
+          yield* audit(key, "connection.needs_consent", claim.lost, connection.generation, lost && usedBy(lost))
         }
         return again
       case "Busy":

@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import type { Connection } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
@@ -12,10 +12,9 @@ export const makeSpooledResults = Effect.gen(function*() {
 
   /** True when there was one, whatever came of it: the row is worth another look. */
   return Effect.fnUntraced(function*({ epoch, generation, key }: Connection) {
-    const entries = yield* Effect.orElseSucceed(spool.list, () => [])
-    const entry = entries.find((one) => one.key.path === key.path && one.epoch === epoch && one.redeemed === generation)
-    if (entry === undefined) return false
-    const { credentials, id: resultId } = entry
+    const entry = yield* Effect.orElseSucceed(spool.find(key, { epoch, redeemed: generation }), Option.none)
+    if (Option.isNone(entry)) return false
+    const { credentials, id: resultId } = entry.value
     // What is too late by now is for `Housekeeping.replay` to settle.
     if (yield* connections.commit(key, { generation, epoch, credentials, resultId })) {
       yield* signals.wake(connectionTopic(key))

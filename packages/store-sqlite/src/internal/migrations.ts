@@ -211,5 +211,6 @@ export const spoolMigrations: ReadonlyArray<string> = [
   ALTER TABLE spool ADD COLUMN grant_json TEXT;
   ALTER TABLE spool ADD COLUMN client_secret BLOB;
   `,
-  "ALTER TABLE spool ADD COLUMN refresh_expires_at INTEGER;"
+  "ALTER TABLE spool ADD COLUMN refresh_expires_at INTEGER;",
+  "CREATE INDEX spool_of_connection ON spool (tenant, subject, server);"
 ]
