@@ -59,7 +59,7 @@ export const Doctor = Command.make("doctor", raceFlags, (input) =>
       description: "Files, server, credential and settings, each with what to do"
     }, {
       command: "valetkey doctor --race",
-      description: "250 callers race for the tokens of 5 throw-away connections, four times"
+      description: "A hundred callers race for the tokens of five throw-away connections, four times"
     }, {
       command:
         "valetkey doctor --race --url https://a.internal --url https://b.internal --listen 0.0.0.0:9099 --public-url http://me.internal:9099",

@@ -51,7 +51,7 @@ export class RaceGrant {
     return endsAt - Math.min(usualValidityMillis, (endsAt - issuedAt) / 2)
   }
 
-  /** Whether the resource would take this access token now. */
+  /** Whether the resource takes this access token at that time. */
   admits(accessToken: string, now: number): boolean {
     const life = this.#good.get(accessToken)
     return life !== undefined && now < life.endsAt

@@ -1,4 +1,5 @@
 import { Clock, Effect, FiberSet, type Scope } from "effect"
+import { randomBytes } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { type CliFailure, failure } from "./CliFailure.ts"
@@ -25,15 +26,15 @@ export interface RaceSimulator {
 }
 
 /**
- * Starts a simulator until the scope closes. It answers at a path of this run alone, so that what a former run left behind
- * neither counts nor hinders.
+ * Starts a simulator until the scope closes. It answers at a path that nobody can guess and no other run has: what a former
+ * one left behind neither counts nor hinders.
  */
-export const make = (run: string, stand: Stand): Effect.Effect<RaceSimulator, CliFailure, Scope.Scope> =>
+export const make = (stand: Stand): Effect.Effect<RaceSimulator, CliFailure, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
     const fork = yield* FiberSet.makeRuntime()
     const ledger = new RaceLedger()
-    const path = `/${run}/token`
+    const path = `/${randomBytes(16).toString("base64url")}/token`
     const answer = Effect.fnUntraced(function*(request: IncomingMessage, response: ServerResponse) {
       if (request.method !== "POST" || !(request.url ?? "").endsWith(path)) return void response.writeHead(404).end()
       const form = yield* Effect.promise(() => read(request))

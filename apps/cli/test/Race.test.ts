@@ -118,17 +118,22 @@ describe("valetkey doctor --race", () => {
       yield* Valetkey.eventually(Effect.map(namesOf(valetkey), (names) => names.length === 0))
     })))
 
-  it.live("I25 refuses flags that mean nothing and a port that is taken, and starts no server for it", () =>
+  it.live("I25 refuses flags that mean nothing, a port that is taken and a credential that is not, and starts no server for it", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
-      const held = yield* StrayTraffic.listen(async () => [404, ""])
-      const taken = ["--race", "--url", "http://127.0.0.1:1", "--listen", new URL(held).host]
-      const [stray, late] = yield* Effect.all([
+      const type = "https://valetkey.dev/problems/unauthorized"
+      const detail = "A safe sentence"
+      const held = yield* StrayTraffic.listen(async () => [401, JSON.stringify({ type, code: "unauthorized", detail })])
+      const race = ["doctor", "--race", "--url", held]
+      const [stray, late, barred] = yield* Effect.all([
         valetkey.json(["doctor", "--rounds", "2"]),
-        valetkey.json(["doctor", ...taken], { VALETKEY_TOKEN: "any" })
+        valetkey.json([...race, "--listen", new URL(held).host], { VALETKEY_TOKEN: "any" }),
+        valetkey.json(race, { VALETKEY_TOKEN: "any" })
       ])
       assert.deepStrictEqual([stray.code, stray.error.code], [2, "usage"])
       assert.deepStrictEqual([late.code, late.error.code], [1, "simulator_not_started"])
+      assert.deepStrictEqual([barred.code, barred.error.code], [1, "unauthorized"])
+      assert.notInclude(barred.stderr, "Could not be removed")
       assert.strictEqual(valetkey.serverPid, undefined)
     })))
 })

@@ -13,11 +13,11 @@ const usual: RaceInput = {
 }
 
 describe("the flags of a race", () => {
-  it.effect("mean five connections, fifty callers and four rounds at a simulator on this machine by default", () =>
+  it.effect("mean five connections, twenty callers and four rounds at a simulator on this machine by default", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* settingsOf(usual), {
         connections: 5,
-        callers: 50,
+        callers: 20,
         rounds: 4,
         stand: { host: "127.0.0.1", port: 0 },
         targets: []
@@ -37,7 +37,8 @@ describe("the flags of a race", () => {
   const wrong: ReadonlyArray<Partial<RaceInput>> = [
     { callers: Option.some(0) },
     { connections: Option.some(101) },
-    { connections: Option.some(100), callers: Option.some(51) },
+    { connections: Option.some(6) },
+    { url: ["https://vault.example"], connections: Option.some(100), callers: Option.some(51) },
     { rounds: Option.some(21) },
     { listen: Option.some("9099") },
     { listen: Option.some("127.0.0.1:65536") },
