@@ -57,8 +57,10 @@ export const make = (target: Target): Effect.Effect<TcpProxy, never, Scope.Scope
         })
         const pair: Pair = { near, far, left: weather.resetAfter, isBroken: false }
         pairs.add(pair)
-        carry(pair, near, far, weather, () => pairs.delete(pair))
-        carry(pair, far, near, weather, () => pairs.delete(pair))
+        // In a black hole one side goes unheard by the other, which is still to be let go.
+        const gone = () => near.destroyed && far.destroyed && pairs.delete(pair)
+        carry(pair, near, far, weather, gone)
+        carry(pair, far, near, weather, gone)
       })
       server.once("error", (cause) => resume(Effect.die(cause)))
       server.listen(listening.port ?? 0, listening.host, () => {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as TcpProxy from "@valetkey/testing/TcpProxy"
-import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net"
 import pg from "pg"
 
@@ -97,6 +97,25 @@ describe("TcpProxy", () => {
       yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => proxy.swallowed() > swallowed }))
       assert.strictEqual(client.lines().length, sent)
     }).pipe(Effect.scoped))
+
+  it.live("counts a connection until both its sides are gone, and ends with one whose target went unheard", () =>
+    Effect.gen(function*() {
+      const target = yield* lines
+      const scope = yield* Scope.make()
+      const proxy = yield* TcpProxy.make({ port: target.port }).pipe(Scope.provide(scope))
+      const client = yield* dialled(proxy.port)
+      const near = yield* target.accepted
+      client.hangUp()
+      yield* Effect.callback<void>((resume) => void near.resume().once("end", () => resume(Effect.void)))
+      proxy.setMode("blackhole")
+      yield* Effect.callback<void>((resume) => void near.end().once("close", () => resume(Effect.void)))
+      // The proxy hears of it in these turns of the event loop.
+      const turn = Effect.promise(() => new Promise((done) => setImmediate(done)))
+      yield* Effect.repeat(turn, { times: 50 })
+      assert.strictEqual(proxy.open(), 1)
+      yield* Scope.close(scope, Exit.void)
+      yield* Effect.repeat(turn, { until: () => proxy.open() === 0 })
+    }).pipe(Effect.scoped))
 })
 
 /** A server that hands over the one connection it gets. */
@@ -104,7 +123,7 @@ const lines = Effect.gen(function*() {
   const accepted = yield* Deferred.make<Socket>()
   const server = yield* Effect.acquireRelease(
     Effect.callback<Server>((resume) => {
-      const server = createServer((socket) => {
+      const server = createServer({ allowHalfOpen: true }, (socket) => {
         // The client leaves without a word at the end.
         socket.on("error", () => {})
         Deferred.doneUnsafe(accepted, Effect.succeed(socket))
@@ -120,7 +139,7 @@ const lines = Effect.gen(function*() {
 const dialled = Effect.fnUntraced(function*(port: number) {
   let text = ""
   const socket = yield* Effect.acquireRelease(
-    Effect.sync(() => connect({ host: "127.0.0.1", port })),
+    Effect.sync(() => connect({ host: "127.0.0.1", port, allowHalfOpen: true })),
     (socket) => Effect.sync(() => void socket.destroy())
   )
   socket.setEncoding("utf8").on("error", () => {}).on("data", (chunk: string) => {
@@ -129,6 +148,7 @@ const dialled = Effect.fnUntraced(function*(port: number) {
   const read = () => text.split("\n").slice(0, -1)
   return {
     lines: read,
+    hangUp: () => void socket.end(),
     reads: (count: number) => Effect.yieldNow.pipe(Effect.repeat({ until: () => read().length >= count }))
   }
 })
