@@ -35,7 +35,7 @@ const ask = (key: Parameters<typeof Installation.connect>[0], body?: AsyncIterab
       path: "/things",
       query: "q=1",
       headers: () => ({}),
-      body: body === undefined ? new TextEncoder().encode("{}") : { pieces: body, length: undefined }
+      body: Effect.succeed(body === undefined ? new TextEncoder().encode("{}") : { pieces: body, length: undefined })
     })))
 
 const pieces = async function*() {

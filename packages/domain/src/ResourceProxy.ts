@@ -23,8 +23,14 @@ export class ProxyRefused extends Schema.TaggedError<ProxyRefused>("valetkey/Pro
   }
 }
 
+/** What a request carries. Bytes can be sent a second time, what is iterated cannot. */
+export type ProxyBody =
+  | Uint8Array
+  | { readonly pieces: AsyncIterable<Uint8Array>; readonly length: number | undefined }
+  | undefined
+
 /** A request below the resource of a server. */
-export interface ProxyRequest {
+export interface ProxyRequest<E = never> {
   readonly method: string
   /** As it was written: begins with a slash, or is empty for the resource itself. */
   readonly path: string
@@ -32,11 +38,8 @@ export interface ProxyRequest {
   readonly query: string
   /** What goes along depends on whether the caller may hold the token. */
   readonly headers: (custody: TokenCustody) => Readonly<Record<string, string>>
-  /** Bytes can be sent a second time, what is iterated cannot. */
-  readonly body:
-    | Uint8Array
-    | { readonly pieces: AsyncIterable<Uint8Array>; readonly length: number | undefined }
-    | undefined
+  /** Read when the request has its places, so that bodies which are kept cost no more memory than there are places. */
+  readonly body: Effect.Effect<ProxyBody, E, Scope.Scope>
 }
 
 /** What the resource answered, and with what it was asked. */
@@ -62,9 +65,10 @@ export type ProxyError =
 export class ResourceProxy extends Context.Service<ResourceProxy, {
   /**
    * Sends a request to the resource that the person consented to, below its path and nowhere else. A rejected token is
-   * refreshed and the request made once more, if its body is there. The exchange ends with the scope.
+   * refreshed and the request made once more, if its body is there. A request that is refused has no byte of its body read.
+   * The exchange ends with the scope.
    */
-  send(key: ConnectionKey, request: ProxyRequest): Effect.Effect<Proxied, ProxyError, Scope.Scope>
+  send<E = never>(key: ConnectionKey, request: ProxyRequest<E>): Effect.Effect<Proxied, E | ProxyError, Scope.Scope>
 }>()("@valetkey/domain/ResourceProxy") {
   /** Layer of the use case. Slow resources hold no more than these places; more requests are refused, not queued. */
   static readonly layer = (options?: {
@@ -84,14 +88,15 @@ export class ResourceProxy extends Context.Service<ResourceProxy, {
         const perServer = options?.perServer ?? 256
         const busy = () => new ProxyRefused({ code: "proxy_busy" })
 
-        const send = Effect.fn("ResourceProxy.send")(function*(key: ConnectionKey, request: ProxyRequest) {
+        const send = Effect.fn("ResourceProxy.send")(function*<E>(key: ConnectionKey, request: ProxyRequest<E>) {
           yield* Effect.annotateCurrentSpan({ "valetkey.tenant": key.tenant, "valetkey.server": key.server })
           const { resource, tokens: custody } = yield* servers.rulesOf(key.tenant, key.server)
           if (resource === undefined) return yield* new ServerNotFound()
           const url = yield* Effect.fromResult(Destination.below(resource, request.path, request.query))
           yield* slots.take(`c ${key.path}`, perConnection, busy)
           yield* slots.take(`s ${rowOf(key.tenant, key.server)}`, perServer, busy)
-          const { body, method } = request
+          const { method } = request
+          const body = yield* request.body
           const headers = request.headers(custody)
           const iterated = body !== undefined && !(body instanceof Uint8Array)
           const { answer, token } = yield* withAccessToken(tokens, key, {

@@ -45,8 +45,8 @@ export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter | Authentica
           query,
           headers: (custody) =>
             requestHeaders(request.headers, { credential, whole: custody === "proxied" || !mayHold(principal) }),
-          body: yield* bodyOf(request)
-        }).pipe(Effect.catch((error) => refusal(error, server)))
+          body: bodyOf(request)
+        }).pipe(Effect.catch((error) => error instanceof ApiProblem ? Effect.fail(error) : refusal(error, server)))
         return yield* answer(proxied, { prefix: `${proxyPrefix}${server}`, hidden: !mayHold(principal) })
       })
 

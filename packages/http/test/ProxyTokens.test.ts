@@ -303,49 +303,6 @@ describe("an exchange", () => {
       })).pipe(Effect.provide(layer)),
     60_000
   )
-
-  it.live("PROX-14 that hangs holds its place, and no other resource waits for it", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const hanging = new Set<ServerResponse>()
-      const full = yield* Deferred.make<void>()
-      const slow = yield* upstream({
-        take: (request, response) => {
-          request.resume()
-          if (hanging.add(response).size === 4) Deferred.doneUnsafe(full, Effect.void)
-        }
-      })
-      const quick = yield* upstream({})
-      const ada = yield* caller()
-      yield* connectTo(ada, "slow", slow.origin)
-      yield* connectTo(ada, "quick", quick.origin)
-      const calls = yield* Effect.forEach(
-        Array.from({ length: 200 }),
-        () => Effect.forkChild(ask({ token: ada, path: "/v1/proxy/slow/x" }))
-      )
-      yield* Deferred.await(full)
-      for (let n = 0; n < 20; n++) {
-        assert.strictEqual((yield* ask({ token: ada, path: "/v1/proxy/quick/x" })).status, 200)
-      }
-      const refused = yield* ask({ token: ada, path: "/v1/proxy/slow/x" })
-      assert.deepStrictEqual([refused.status, refused.json["code"], refused.headers["retry-after"]], [
-        429,
-        "proxy_busy",
-        "1"
-      ])
-
-      const grace = yield* caller({ sub: "grace" })
-      yield* connectTo(grace, "slow", slow.origin)
-      for (let n = 0; n < 3; n++) yield* Effect.forkChild(ask({ token: grace, path: "/v1/proxy/slow/y" }))
-      while (hanging.size < 6) yield* Effect.yieldNow
-      assert.strictEqual((yield* ask({ token: grace, path: "/v1/proxy/slow/y" })).json["code"], "proxy_busy")
-
-      for (const response of hanging) response.end("late")
-      const statuses = yield* Effect.forEach(calls, (call) => Effect.map(Fiber.join(call), ({ status }) => status))
-      assert.deepStrictEqual(
-        [statuses.filter((status) => status === 200).length, statuses.filter((status) => status === 429).length],
-        [4, 196]
-      )
-    })).pipe(Effect.provide(layer)))
 })
 
 describe("a token that stays here", () => {

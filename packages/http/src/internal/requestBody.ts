@@ -1,5 +1,5 @@
 import { ApiProblem } from "@valetkey/api/ApiProblem"
-import type { ProxyRequest } from "@valetkey/domain/ResourceProxy"
+import type { ProxyBody } from "@valetkey/domain/ResourceProxy"
 import { Effect, type Scope, Stream } from "effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 
@@ -14,7 +14,7 @@ const patience = "30 seconds"
  */
 export const bodyOf = (
   request: HttpServerRequest.HttpServerRequest
-): Effect.Effect<ProxyRequest["body"], ApiProblem, Scope.Scope> =>
+): Effect.Effect<ProxyBody, ApiProblem, Scope.Scope> =>
   Effect.gen(function*() {
     const { "content-length": declared, "transfer-encoding": encoding } = request.headers
     if (encoding === undefined && (declared === undefined || declared === "0")) return undefined
