@@ -24,6 +24,7 @@ import { StoreError } from "../StoreError.ts"
 import { openAccount, sealAccount } from "./accounts.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeExpiries } from "./expiries.ts"
+import { storeRetries } from "./insisting.ts"
 import { makeOwnRows } from "./ownRow.ts"
 import { sealCredentials } from "./sealing.ts"
 import type { Waiters } from "./waiters.ts"
@@ -31,15 +32,12 @@ import type { Waiters } from "./waiters.ts"
 const { storing } = ExchangeDeadlines.standard
 /** In how much of the time an attempt may begin; the rest is the last one's. */
 const share = 0.75
-const storeRetries = Schedule.max([
-  Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]),
-  Schedule.during(Duration.times(storing, share))
-])
+const attempts = Schedule.max([storeRetries, Schedule.during(Duration.times(storing, share))])
 
 /** Tries for the storing deadline to write what may not be lost; a store that hangs counts as one that is away. */
 export const persist = <A, E>(write: Effect.Effect<A, E | StoreError>): Effect.Effect<A, E | StoreError> =>
   write.pipe(
-    Effect.retry({ schedule: storeRetries, while: (error) => error instanceof StoreError }),
+    Effect.retry({ schedule: attempts, while: (error) => error instanceof StoreError }),
     Effect.timeoutOrElse({
       duration: storing,
       orElse: () => Effect.fail(new StoreError({ code: "store_unavailable", operation: "Flows.exchange" }))
