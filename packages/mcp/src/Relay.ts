@@ -6,6 +6,7 @@ import {
   isRequest,
   member,
   type Message,
+  nameOf,
   parse,
   type Request,
   type RpcError
@@ -54,7 +55,7 @@ export const run = (options: RelayOptions): Effect.Effect<void> =>
     const scope = yield* Effect.scope
     const write = (message: Message) => options.write(JSON.stringify(message))
     const session = yield* Session.make({ ...options, tell: write })
-    const pending = new Map<Id, Pending>()
+    const pending = new Map<string, Pending>()
 
     const errorOf = (error: unknown): RpcError => {
       if (error instanceof Session.Refused) {
@@ -67,14 +68,14 @@ export const run = (options: RelayOptions): Effect.Effect<void> =>
       session.ask(request).pipe(
         Effect.catch((error) => Effect.succeed<Message>({ jsonrpc: "2.0", error: errorOf(error) })),
         Effect.flatMap((message) => write({ ...message, id: request.id })),
-        Effect.ensuring(Effect.sync(() => pending.delete(request.id)))
+        Effect.ensuring(Effect.sync(() => pending.delete(nameOf(request.id))))
       )
 
     const refuse = (id: Id | null, error: RpcError) => write({ jsonrpc: "2.0", id, error })
 
     const ask = (request: Request) =>
       Effect.gen(function*() {
-        if (pending.has(request.id)) {
+        if (pending.has(nameOf(request.id))) {
           return yield* refuse(request.id, ofFailure(new RelayFailure({ code: "request_id_in_use" })))
         }
         if (pending.size >= most) {
@@ -82,13 +83,13 @@ export const run = (options: RelayOptions): Effect.Effect<void> =>
         }
         // It has begun before the next message is read, so that they leave in their order.
         const fiber = yield* Effect.forkIn(answer(request), scope, { startImmediately: true })
-        if (fiber.pollUnsafe() === undefined) pending.set(request.id, { request, fiber })
+        if (fiber.pollUnsafe() === undefined) pending.set(nameOf(request.id), { request, fiber })
       })
 
     /** Nobody waits for the answer any more. The revisions without sessions are told so by the end of the request. */
     const cancel = (message: Message) =>
       Effect.gen(function*() {
-        const found = pending.get(member(message.params, "requestId") as Id)
+        const found = pending.get(nameOf(member(message.params, "requestId")))
         if (found === undefined || revisionOf(found.request) === undefined) yield* send(message)
         if (found !== undefined) yield* Fiber.interrupt(found.fiber)
       })

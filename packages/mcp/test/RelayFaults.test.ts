@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect } from "effect"
+import { Deferred, Effect, Latch, Queue } from "effect"
 import * as TestClock from "effect/testing/TestClock"
 import { client, endpoint, result, scoped, stream, withSessions } from "./support/Relaying.ts"
 
@@ -120,5 +120,69 @@ describe("the relay, where something goes wrong,", () => {
       yield* line(`{"jsonrpc":"2.0","id":18446744073709551615,"method":"tools/call","params":{"n":${numbers}}}`)
       assert.include(yield* Deferred.await(heard), `"n":${numbers}`)
       assert.include(bodies[0], `"n":${numbers}`)
+    })))
+
+  it.live("gives each request its own id back, however large, also where the server rounds it, and finds it to cancel it", () =>
+    scoped(Effect.gen(function*() {
+      const ids = ["9007199254740992", "9007199254740993", "-18446744073709551615", "1.0000000000000000001"]
+      const bodies: Array<string> = []
+      const begun = yield* Latch.make()
+      const open = yield* Deferred.make<void>()
+      const aborted = yield* Deferred.make<string>()
+      const via: typeof fetch = async (_, init) => {
+        const body = String(init?.body)
+        const id = /"id":([-\d.]+)/.exec(body)?.[1] ?? ""
+        if (id === "") return new Response(null, { status: 202 })
+        init?.signal?.addEventListener("abort", () => Deferred.doneUnsafe(aborted, Effect.succeed(id)))
+        if (bodies.push(body) === ids.length) begun.openUnsafe()
+        await Effect.runPromise(Deferred.await(open))
+        // One server holds such numbers, the other has only doubles.
+        const echoed = id.startsWith("-") ? String(Number(id)) : id
+        return new Response(`{"jsonrpc":"2.0","id":${echoed},"result":{"of":"${id}"}}`, {
+          headers: { "content-type": "application/json" }
+        })
+      }
+      const written = yield* Queue.unbounded<string>()
+      const { line } = yield* client(new URL("https://mcp.example.com/"), {
+        via,
+        write: (line) => Effect.asVoid(Queue.offer(written, line))
+      })
+      for (const id of ids) yield* line(`{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{}}`)
+      yield* begun.await
+      for (const [index, id] of ids.entries()) assert.include(bodies[index], `"id":${id},`)
+      const again = `{"jsonrpc":"2.0","id":${ids[1]},"method":"tools/call","params":{}}`
+      yield* line(again)
+      assert.include(yield* Queue.take(written), `"id":${ids[1]},"error"`)
+      yield* line(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${ids[1]}}}`)
+      assert.strictEqual(yield* Deferred.await(aborted), ids[1])
+      yield* Deferred.succeed(open, undefined)
+      const answers = yield* Queue.takeN(written, 3)
+      const told = answers.map((answer) => [/"id":([-\d.]+)/.exec(answer)?.[1], /"of":"([^"]*)"/.exec(answer)?.[1]])
+      assert.sameDeepMembers(told, ids.filter((_, index) => index !== 1).map((id) => [id, id]))
+    })))
+
+  it.live("gives a server the id of its own request back, however large", () =>
+    scoped(Effect.gen(function*() {
+      const bodies = yield* Queue.unbounded<string>()
+      const asked = `{"jsonrpc":"2.0","id":9007199254740993,"method":"roots/list"}`
+      const via: typeof fetch = async (_, init) => {
+        const body = String(init?.body)
+        Queue.offerUnsafe(bodies, body)
+        return body.includes("tools/call")
+          ? new Response(`data: ${asked}\n\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n`, {
+            headers: { "content-type": "text/event-stream" }
+          })
+          : new Response(null, { status: 202 })
+      }
+      const written = yield* Queue.unbounded<string>()
+      const { line } = yield* client(new URL("https://mcp.example.com/"), {
+        via,
+        write: (line) => Effect.asVoid(Queue.offer(written, line))
+      })
+      yield* line(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}`)
+      assert.strictEqual(yield* Queue.take(written), asked)
+      yield* line(`{"jsonrpc":"2.0","id":9007199254740993,"result":{"roots":[]}}`)
+      yield* Queue.take(bodies)
+      assert.include(yield* Queue.take(bodies), `"id":9007199254740993,`)
     })))
 })

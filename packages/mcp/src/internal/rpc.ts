@@ -1,5 +1,18 @@
+/** A number as it was written, for which there is no number here. */
+export interface ExactNumber {
+  readonly rawJSON: string
+}
+
 /** Id of a request. */
-export type Id = string | number
+export type Id = string | number | ExactNumber
+
+/** The name of an id among all others: its JSON. */
+export const nameOf = (id: unknown): string => JSON.stringify(id) ?? ""
+
+/** Whether an answer to one request is by this id. A server may have written another number in place of one that it cannot hold. */
+export const isAnsweredBy = (id: Id, answer: unknown): boolean =>
+  nameOf(id) === nameOf(answer) ||
+  typeof id !== "string" && typeof answer !== "string" && Number(nameOf(id)) === Number(nameOf(answer))
 
 /** An error as JSON-RPC says it. */
 export interface RpcError {
@@ -37,19 +50,19 @@ export const parse = (text: string): ReadonlyArray<Message> | undefined => {
 /** What the types do not know yet of JSON: the text of a number when it is read, and when it is written. */
 const json = JSON as unknown as {
   parse(text: string, reviver: typeof exact): unknown
-  rawJSON(text: string): unknown
+  rawJSON(text: string): ExactNumber
+  isRawJSON(value: unknown): value is ExactNumber
 }
 
-/** Keeps the text of a number that would be another one afterwards: it is passed on as it is. Ids are compared, and stay numbers. */
-function exact(this: unknown, key: string, value: unknown, { source }: { readonly source?: string }): unknown {
-  return typeof value !== "number" || source === undefined || Number.isSafeInteger(value) || String(value) === source ||
-      key === "id" && member(this, "jsonrpc") !== undefined
+/** Keeps the text of a number that would be another one afterwards: it is passed on as it is, and so are ids. */
+const exact = (_: string, value: unknown, { source }: { readonly source?: string }): unknown =>
+  typeof value !== "number" || source === undefined || String(value) === source
     ? value
     : json.rawJSON(source)
-}
 
 export const isRequest = (message: Message): message is Request =>
-  typeof message.method === "string" && (typeof message.id === "string" || typeof message.id === "number")
+  typeof message.method === "string" &&
+  (typeof message.id === "string" || typeof message.id === "number" || json.isRawJSON(message.id))
 
 export const isAnswer = (message: Message): boolean => message.method === undefined
 

@@ -1,7 +1,7 @@
 import { Clock, Deferred, Duration, Effect, FiberHandle, type Scope, Semaphore } from "effect"
 import { RelayFailure } from "../RelayFailure.ts"
 import { revisionOf, type Routes, routesOf, routingHeaders } from "./routing.ts"
-import { member, type Message, parse, type Request, type RpcError } from "./rpc.ts"
+import { isAnsweredBy, member, type Message, parse, type Request, type RpcError } from "./rpc.ts"
 import { discard, type Progress, read, whole } from "./streams.ts"
 
 /** What a session is made of. */
@@ -177,7 +177,7 @@ export const make = (options: SessionOptions): Effect.Effect<Session, never, Sco
           isSilent = false
           if (message.method !== undefined) return tell(message)
           // An error without an id is about what was asked here.
-          const isOurs = message.id === request.id || message.id === null || message.id === undefined
+          const isOurs = isAnsweredBy(request.id, message.id) || message.id === null || message.id === undefined
           return isOurs ? Effect.asVoid(Deferred.succeed(found, message)) : Effect.void
         }
         let response = first
