@@ -1,5 +1,5 @@
 import { HttpUrl, type TokenEndpointAuthMethod } from "@valetkey/domain/Server"
-import { publicKeyOf } from "@valetkey/domain/SigningKey"
+import { namesFitAlgorithm, publicKeyOf } from "@valetkey/domain/SigningKey"
 import { type Redacted, Schema } from "effect"
 
 /** Schema for a name that a person reads: no control characters, no lone surrogates. */
@@ -30,9 +30,18 @@ export const misfit = (
   if ((authMethod === "none") !== (clientSecret === undefined)) {
     return { path: ["clientSecret"], issue: "expected with every authMethod but none, and only with these" }
   }
-  return authMethod === "private_key_jwt" && publicKeyOf(clientSecret!) === undefined
-    ? { path: ["clientSecret"], issue: "expected a private key as a JWK: EC, Ed25519, or RSA of at least 2048 bits" }
-    : undefined
+  if (authMethod !== "private_key_jwt") return undefined
+  const publicKey = publicKeyOf(clientSecret!)
+  if (publicKey === undefined) {
+    return {
+      path: ["clientSecret"],
+      issue: "expected a private key as a JWK: EC, Ed25519, or RSA of at least 2048 bits"
+    }
+  }
+  return namesFitAlgorithm(publicKey) ? undefined : {
+    path: ["clientSecret"],
+    issue: "expected `alg` of the JWK to be a signature of its kind of key, such as ES256 with P-256, or to be left out"
+  }
 }
 
 /** Filter for what names a tenant or a subject in a credential: printable ASCII (OpenID Connect Core §2). */

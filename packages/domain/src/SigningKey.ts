@@ -38,3 +38,15 @@ export const publicKeyOf = (key: Redacted.Redacted): PublicKey | undefined => {
   const found = Option.getOrUndefined(decodePublic(jwk))
   return found?.kty === "RSA" && found.n.length < leastModulus ? undefined : found
 }
+
+/** Whether what a key says of its algorithm is one that a client can sign with by it (RFC 7518 §3.1, RFC 8037 §3.1); it need say nothing. */
+export const namesFitAlgorithm = (key: PublicKey): boolean =>
+  key.alg === undefined || algorithms[key.kty === "RSA" ? key.kty : key.crv].includes(key.alg)
+
+const algorithms: { readonly [Kind in "Ed25519" | "P-256" | "P-384" | "P-521" | "RSA"]: ReadonlyArray<string> } = {
+  Ed25519: ["EdDSA", "Ed25519"],
+  "P-256": ["ES256"],
+  "P-384": ["ES384"],
+  "P-521": ["ES512"],
+  RSA: ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
+}

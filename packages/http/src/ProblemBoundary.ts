@@ -97,7 +97,9 @@ const segment = (part: PropertyKey | { readonly key: PropertyKey }): string | nu
 /** Says what was expected. The input is never part of a message. */
 const format = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) => SchemaIssue.defaultLeafHook(withoutInput(issue)),
-  checkHook: (issue) => SchemaIssue.defaultCheckHook(issue) ?? expectationOf(issue)
+  // A check of a whole that points to a part says itself what is expected there.
+  checkHook: (issue) =>
+    SchemaIssue.defaultCheckHook(issue) ?? (issue.issue._tag === "Pointer" ? undefined : expectationOf(issue))
 })
 
 const withoutInput = <Issue extends SchemaIssue.Leaf>(issue: Issue): Issue => {

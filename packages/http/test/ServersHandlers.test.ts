@@ -80,6 +80,45 @@ describe("servers", () => {
       assert.notInclude(refused.text, d!)
     }).pipe(Effect.provide(layer())))
 
+  it.effect("API-05 take no key of a client that says it is for something else than signing by its kind", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const keys = {
+        "P-256": generateKeyPairSync("ec", { namedCurve: "P-256" }),
+        "P-384": generateKeyPairSync("ec", { namedCurve: "P-384" }),
+        "P-521": generateKeyPairSync("ec", { namedCurve: "P-521" }),
+        RSA: generateKeyPairSync("rsa", { modulusLength: 2048 }),
+        Ed25519: generateKeyPairSync("ed25519")
+      }
+      const described = { resource: "https://mail.example/mcp", issuer: "https://as.example" }
+      for (
+        const [kind, suitable, others] of [
+          ["P-256", ["ES256"], ["ES384", "ECDH-ES", "HS256", "none"]],
+          ["P-384", ["ES384"], ["ES256", "RS256"]],
+          ["P-521", ["ES512"], ["ES521"]],
+          ["RSA", ["RS256", "PS512"], ["RSA-OAEP", "RS1", "ES256"]],
+          ["Ed25519", ["EdDSA", "Ed25519"], ["ES256", "Ed448"]]
+        ] as const
+      ) {
+        const jwk = keys[kind].privateKey.export({ format: "jwk" })
+        Canary.register("client_secret", jwk.d!)
+        const put = (alg: string) =>
+          ada.put("/v1/servers/mail", {
+            ...described,
+            client: { clientId: "c", authMethod: "private_key_jwt", clientSecret: JSON.stringify({ ...jwk, alg }) }
+          })
+        for (const alg of suitable) assert.isBelow((yield* put(alg)).status, 300, `${kind} ${alg}`)
+        for (const alg of others) {
+          const refused = yield* put(alg)
+          assert.strictEqual(refused.status, 400, `${kind} ${alg}`)
+          const [error] = refused.json["errors"] as ReadonlyArray<{ readonly path: unknown; readonly message: string }>
+          assert.deepStrictEqual(error?.path, ["payload", "client", "clientSecret"])
+          assert.include(error?.message, "`alg`")
+          assert.notInclude(refused.text, jwk.d!)
+        }
+      }
+    }).pipe(Effect.provide(layer())))
+
   it.effect("API-02 I10 belong to one tenant", () =>
     Effect.gen(function*() {
       const rival = yield* caller({ tenant: "rival" })
