@@ -122,6 +122,38 @@ describe("an endpoint that does not answer", () => {
       for (const key of keys.slice(5, 25)) assert.strictEqual(yield* settled(second, key), "token")
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
+  it.effect("is looked at once for all who ask meanwhile, and all of them believe what was found", () =>
+    Effect.gen(function*() {
+      const { provider, seen } = yield* observed
+      const honest = provider.refresh
+      const tokens = yield* replica()
+      const store = yield* PacingStore
+      const { admit } = store
+      const gate = yield* Latch.make()
+      let looks = 0
+      Object.assign(store, {
+        admit: (...input: Parameters<typeof admit>) =>
+          Effect.suspend(() => {
+            looks++
+            return Effect.andThen(gate.await, admit(...input))
+          })
+      })
+      const crowd = yield* all(tokens, yield* many(20, "well"))
+      yield* quiet
+      yield* gate.open
+      assert.deepStrictEqual(new Set(yield* Fiber.join(crowd)), new Set(["token"]))
+      assert.deepStrictEqual([looks, seen.total], [1, 20])
+      provider.refresh = () => refuse({ _tag: "Transient", retryAfter: Duration.minutes(10) })
+      yield* Effect.flip(tokens.get(yield* expired("hurt")))
+      provider.refresh = honest
+      yield* gate.close
+      const kept = yield* all(tokens, yield* many(20, "paused"))
+      yield* quiet
+      yield* gate.open
+      assert.deepStrictEqual(new Set(yield* Fiber.join(kept)), new Set(["authorization_server_unavailable"]))
+      assert.strictEqual(seen.total, 20)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
   it.effect("is probed by somebody else when whoever might is kept from sending", () =>
     Effect.gen(function*() {
       const { provider } = yield* observed

@@ -15,34 +15,38 @@ import {
 } from "./internal/columns.ts"
 import { valuesOf } from "./internal/connectionRows.ts"
 import { spoolMigrations } from "./internal/migrations.ts"
-import { openDatabase, type Session } from "./internal/openDatabase.ts"
+import { type Database, openDatabase, type Session } from "./internal/openDatabase.ts"
 
 /**
  * Layer of `Spool` in a file of its own, with the same lock and modes as the store's. An entry survives the machine too:
- * every append reaches the disk before it returns. What is written in one turn of the event loop reaches it together.
+ * every append reaches the disk before it returns. What is written in one turn of the event loop reaches it together. A
+ * removal waits for no disk: after a power cut an entry may be there again, and its result id says that it was stored.
  */
 export const layer = (options: { readonly path: string }): Layer.Layer<Spool, StoreError> =>
   Layer.effect(
     Spool,
     Effect.gen(function*() {
       const database = yield* openDatabase(options.path, spoolMigrations)
-      const write = yield* makeGrouping<Write, void, StoreError>({
-        lanes: 1,
-        size: 256,
-        run: (members) =>
-          Effect.map(
-            database.write("write", (session) => {
-              for (const { input } of members) input(session)
-            }),
-            () => {
-              for (const { done } of members) Deferred.doneUnsafe(done, Effect.void)
-            }
-          )
-      })
+      const group = (write: Database["write"]) =>
+        makeGrouping<Write, void, StoreError>({
+          lanes: 1,
+          size: 256,
+          run: (members) =>
+            Effect.map(
+              write("write", (session) => {
+                for (const { input } of members) input(session)
+              }),
+              () => {
+                for (const { done } of members) Deferred.doneUnsafe(done, Effect.void)
+              }
+            )
+        })
+      const write = yield* group(database.write)
+      const writeLightly = yield* group(database.writeLightly)
 
       return Spool.of({
         append: (entry) => write((session) => append(session, entry)),
-        remove: (id) => write((session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
+        remove: (id) => writeLightly((session) => void session.run("DELETE FROM spool WHERE id = ?", id)),
         find: (key, { epoch, redeemed }) =>
           database.read("find", (session) =>
             Option.map(

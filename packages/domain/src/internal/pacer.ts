@@ -47,7 +47,7 @@ export const makePacer = Effect.fnUntraced(function*(options: {
   /** Whether endpoints are well, where that is being read, by their topics. */
   const looks = new Map<string, Deferred.Deferred<boolean, StoreError>>()
 
-  yield* signals.listen((topic) => Effect.sync(() => void well.delete(topic)))
+  yield* signals.observe((topic) => void well.delete(topic))
 
   const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint) =>
     `endpoint:${entropy.digestOf(JSON.stringify([tenant, tokenEndpoint]))}`
@@ -101,20 +101,29 @@ export const makePacer = Effect.fnUntraced(function*(options: {
       setWell(topic, healthy ? now : undefined)
     }).pipe(Effect.catch((error) => Effect.logWarning("state of a token endpoint not recorded", error)))
 
-  /** Leave to redeem where there is nothing to wait for: the endpoint is known to be well, and nothing caps its provider. */
+  /**
+   * Leave to redeem where there is no turn to wait for: the endpoint is known to be well, or the read that is under way
+   * says so, and nothing caps its provider.
+   */
   const admitted = ({ grant, key }: Connection): Effect.Effect<Pass | undefined> => {
     if (capOf(caps, grant.tokenEndpoint) !== undefined) return Effect.undefined
     const endpoint = { tenant: key.tenant, tokenEndpoint: grant.tokenEndpoint }
     const topic = topicOf(endpoint)
-    return Effect.map(Clock.monotonicTimeNanos, (now) =>
-      isWell(topic, now)
-        ? {
-          isGood: Effect.succeed(true),
-          release: Effect.void,
-          abandon: Effect.void,
-          answered: (answer) => report(endpoint, topic, answer)
-        }
-        : undefined)
+    const pass: Pass = {
+      isGood: Effect.succeed(true),
+      release: Effect.void,
+      abandon: Effect.void,
+      answered: (answer) => report(endpoint, topic, answer)
+    }
+    return Effect.flatMap(Clock.monotonicTimeNanos, (now) => {
+      if (isWell(topic, now)) return Effect.succeed(pass)
+      const looking = looks.get(topic)
+      if (looking === undefined) return Effect.undefined
+      return Effect.match(Deferred.await(looking), {
+        onFailure: () => undefined,
+        onSuccess: (isWell) => isWell ? pass : undefined
+      })
+    })
   }
 
   /** Leave to redeem, for the life of the scope: the endpoint may be asked, and a slot of its provider is free. */

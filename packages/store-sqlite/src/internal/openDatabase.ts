@@ -20,6 +20,11 @@ export interface Session {
 export interface Database {
   readonly read: <A>(operation: string, step: (session: Session, now: number) => A) => Effect.Effect<A, StoreError>
   readonly write: <A>(operation: string, step: (session: Session, now: number) => A) => Effect.Effect<A, StoreError>
+  /** As `write`, for what may be undone by a power cut (and by nothing else): nobody waits for the disk. */
+  readonly writeLightly: <A>(
+    operation: string,
+    step: (session: Session, now: number) => A
+  ) => Effect.Effect<A, StoreError>
 }
 
 // A daemon that is being restarted may need a moment to let go of the file.
@@ -110,19 +115,29 @@ const toDatabase = (connection: DatabaseSync): Database => {
       }
     })
 
+  const commit = <A>(step: () => A): A => {
+    session.run("BEGIN IMMEDIATE")
+    try {
+      const result = step()
+      session.run("COMMIT")
+      return result
+    } catch (cause) {
+      // Some failures, such as a full disk, have rolled back by themselves.
+      if (connection.isTransaction) session.run("ROLLBACK")
+      throw cause
+    }
+  }
+
   return {
     read: (operation, step) => attempt(operation, (now) => step(session, now)),
-    write: (operation, step) =>
+    write: (operation, step) => attempt(operation, (now) => commit(() => step(session, now))),
+    writeLightly: (operation, step) =>
       attempt(operation, (now) => {
-        session.run("BEGIN IMMEDIATE")
+        session.run("PRAGMA synchronous = NORMAL")
         try {
-          const result = step(session, now)
-          session.run("COMMIT")
-          return result
-        } catch (cause) {
-          // Some failures, such as a full disk, have rolled back by themselves.
-          if (connection.isTransaction) session.run("ROLLBACK")
-          throw cause
+          return commit(() => step(session, now))
+        } finally {
+          session.run("PRAGMA synchronous = FULL")
         }
       })
   }
