@@ -72,7 +72,8 @@ const notesOf = async (
   return rows.map((row) => ({
     row,
     note: {
-      at: Number(row["at"]),
+      // Every other clock here tells whole milliseconds: a mark may not seem younger than the request that followed it.
+      at: Math.floor(Number(row["at"])),
       connection: ids.get(keyOf(row)) ?? -1,
       epoch: String(row["epoch"]),
       generation: Number(row["generation"])
