@@ -82,14 +82,6 @@ export const challenge: fc.Arbitrary<string> = broken([
   "Negotiate dG9rZW4=="
 ])
 
-/** The query of an authorization response, RFC 6749 §4.1.2 and RFC 9207. */
-export const query: fc.Arbitrary<string> = broken([
-  "code=SplxlOBeZQQYbYS6WxSbIA&state=af0ifjsldkj&iss=https%3A%2F%2Fas.example",
-  "error=access_denied&error_description=no&state=af0ifjsldkj",
-  "code=a&code=b&state=c&state=d",
-  "state=&code="
-])
-
 /** Any JSON value, shallow and small, with the names and values that matter more often than others. */
 const value = (names: ReadonlyArray<string>): fc.Arbitrary<unknown> =>
   fc.letrec((tie) => ({
@@ -134,6 +126,38 @@ const document = (honest: { readonly [name: string]: unknown }): fc.Arbitrary<st
   )
 }
 
+const base64url = (text: string): string => Buffer.from(text).toString("base64url")
+
+/** A signed authorization response, JARM §2.1: its payload broken inside, or the token itself, and nobody's signature. */
+export const signedResponse: fc.Arbitrary<string> = fc.tuple(
+  fc.constantFrom("{\"alg\":\"ES256\",\"kid\":\"es\"}", "{\"alg\":\"none\"}", "{\"alg\":\"HS256\"}", "{"),
+  document({
+    iss: "https://as.example",
+    aud: "client",
+    exp: 4_102_444_800,
+    state: "af0ifjsldkj",
+    code: "SplxlOBeZQQYbYS6WxSbIA",
+    error: "access_denied"
+  })
+).map((parts) => `${parts.map(base64url).join(".")}.c2ln`).chain((token) =>
+  fc.oneof({ weight: 4, arbitrary: fc.constant(token) }, { weight: 1, arbitrary: broken([token]) })
+)
+
+/** The query of an authorization response, RFC 6749 §4.1.2, RFC 9207 and JARM §2.3.1. */
+export const query: fc.Arbitrary<string> = fc.oneof(
+  {
+    weight: 2,
+    arbitrary: broken([
+      "code=SplxlOBeZQQYbYS6WxSbIA&state=af0ifjsldkj&iss=https%3A%2F%2Fas.example",
+      "error=access_denied&error_description=no&state=af0ifjsldkj",
+      "code=a&code=b&state=c&state=d",
+      "state=&code=",
+      "response=e30.eyJzdGF0ZSI6ImFmMGlmanNsZGtqIn0.c2ln&response=&state=a"
+    ])
+  },
+  { weight: 1, arbitrary: signedResponse.map((token) => new URLSearchParams({ response: token }).toString()) }
+)
+
 /** RFC 9728 §2. */
 export const resourceMetadata: fc.Arbitrary<string> = document({
   resource: "https://mcp.example/mcp",
@@ -154,7 +178,10 @@ export const serverMetadata: fc.Arbitrary<string> = document({
   token_endpoint_auth_methods_supported: ["none", "client_secret_basic"],
   scopes_supported: ["mcp:read", "offline_access"],
   authorization_response_iss_parameter_supported: true,
-  client_id_metadata_document_supported: true
+  client_id_metadata_document_supported: true,
+  response_modes_supported: ["query", "query.jwt"],
+  authorization_signing_alg_values_supported: ["ES256"],
+  jwks_uri: "https://as.example/jwks"
 })
 
 /** RFC 7591 §3.2.1. */

@@ -6,6 +6,7 @@ import { ConnectionKey, type Grant } from "@valetkey/domain/Connection"
 import type { Credentials } from "@valetkey/domain/Credentials"
 import { Digest } from "@valetkey/domain/Entropy"
 import { FlowId } from "@valetkey/domain/Flow"
+import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
@@ -55,7 +56,7 @@ const key = new ConnectionKey({
   server: ServerSlug.make("notes")
 })
 
-const accepted = CallbackAccepted.resume({
+const flow: ClaimedFlow = {
   id: FlowId.make("019ab000-0000-7000-8000-000000000001"),
   key,
   fence: 1,
@@ -66,6 +67,7 @@ const accepted = CallbackAccepted.resume({
       authorizationEndpoint: `${issuer}/authorize`,
       redirectUri,
       issRequired: false,
+      signedResponse: { jwksUri: `${issuer}/jwks`, algorithms: ["ES256"] },
       scopes: ["mcp:read"]
     },
     grant,
@@ -73,7 +75,9 @@ const accepted = CallbackAccepted.resume({
     context: "context",
     codeVerifier: Sealed.make(new Uint8Array(1))
   }
-}, Redacted.make("code"))
+}
+
+const accepted = CallbackAccepted.resume(flow, Redacted.make("code"))
 
 const secret = Redacted.make("v".repeat(43))
 
@@ -125,6 +129,18 @@ export const all: ReadonlyArray<Reader<unknown>> = [
   reader("an authorization response", Inputs.query, async (query) => {
     const received = CallbackReceived.parse(new URLSearchParams(query))
     must(Result.isFailure(received) || Redacted.value(received.success.state) !== "", "a response without state")
+    must(Result.isFailure(received) || !received.success.isVerified, "a response that nobody verified")
+  }),
+  reader("a signed authorization response", Inputs.signedResponse, async (token) => {
+    const received = CallbackReceived.parse(new URLSearchParams({ response: token }))
+    if (Result.isFailure(received)) return
+    const { code, error, iss, state } = received.success
+    must([code, error, iss].every((claim) => claim === undefined), "a claim before the signature is looked at")
+    const verified = await asking(
+      () => ({ status: 200, headers: { "content-type": "application/json" }, body: "{\"keys\":[]}" }),
+      (oauth) => oauth.verifyResponse(flow, { token: Redacted.make(token), state })
+    )
+    must(Result.isFailure(verified), "a response that nobody signed")
   }),
   reader(
     "an address that a person pasted",

@@ -24,8 +24,8 @@ const installed = (authority: Authority.Authority) =>
   })
 
 /** Starts a flow for the person and returns how it ended. */
-const flow = Effect.fnUntraced(function*(replica: Replica.Replica, visit: UserAgent.Visit = {}) {
-  const started = yield* replica.call("POST", "/v1/flows", { server: "it", reauthorize: true })
+const flow = Effect.fnUntraced(function*(replica: Replica.Replica, visit: UserAgent.Visit = {}, server = "it") {
+  const started = yield* replica.call("POST", "/v1/flows", { server, reauthorize: true })
   assert.strictEqual(started.status, 201, JSON.stringify(started.body))
   yield* UserAgent.make().authorize(String(started.body["connectUrl"]), visit)
   return (yield* replica.call("GET", `/v1/flows/${started.body["flowId"]}?wait=20`)).body
@@ -36,6 +36,19 @@ const tokenOf = (replica: Replica.Replica, rejectedToken?: string) =>
     assert.strictEqual(status, 200, JSON.stringify(body["code"]))
     return String(body["accessToken"])
   })
+
+/** The same server once more, its responses signed: started on one replica, answered to the other. */
+const connectsSigned = Effect.fnUntraced(function*(
+  { resource }: Authority.Authority,
+  [here, there]: readonly [Replica.Replica, Replica.Replica]
+) {
+  const description = { resource, quirks: { signedResponses: true } }
+  assert.strictEqual((yield* here.call("PUT", "/v1/servers/signed", description)).status, 201)
+  const denied = yield* flow(there, { deny: true }, "signed")
+  assert.strictEqual((denied["failure"] as { readonly code?: string }).code, "access_denied")
+  const connected = yield* flow(there, {}, "signed")
+  assert.strictEqual(connected["status"], "completed", JSON.stringify(connected))
+})
 
 describe("an authorization server of independent make", () => {
   for (const [name, start] of Object.entries(Authority.all)) {
@@ -52,6 +65,8 @@ describe("an authorization server of independent make", () => {
           const refused = yield* flow(there, { deny: true })
           assert.strictEqual((refused["failure"] as { readonly code?: string }).code, "access_denied")
           assert.deepStrictEqual(yield* authority.redemptions, [])
+
+          if (authority.signsResponses) yield* connectsSigned(authority, replicas)
 
           const connected = yield* flow(here)
           assert.strictEqual(connected["status"], "completed", JSON.stringify(connected))

@@ -144,6 +144,7 @@ export const errorStatus = {
   return_url_unregistered: 422,
   revocation_not_found: 404,
   server_not_found: 404,
+  signed_response_unsupported: 422,
   store_corrupt: 500,
   store_locked: 503,
   store_unavailable: 503,

@@ -1,5 +1,6 @@
 import { Redacted, Result, Schema } from "effect"
 import type { ClaimedFlow } from "./FlowStore.ts"
+import { claimedState, maxToken } from "./SignedResponse.ts"
 
 /** Error of a callback that settles nothing: the request is answered with a generic page and no row changes. */
 export class CallbackRejected extends Schema.TaggedError<CallbackRejected>("valetkey/CallbackRejected")(
@@ -13,52 +14,107 @@ export class CallbackRejected extends Schema.TaggedError<CallbackRejected>("vale
   }
 }
 
-const limits: { readonly [name: string]: number } = { state: 1024, code: 16_384, iss: 2048, error: 255 }
+/** What a response says in its parameters. */
+interface Parameters {
+  readonly code: Redacted.Redacted | undefined
+  readonly iss: string | undefined
+  readonly error: string | undefined
+}
 
-/** An authorization response as it came over the wire: nothing in it has been checked but its shape (RFC 6749 §4.1.2). */
+/**
+ * An authorization response as it came over the wire: nothing in it has been checked but its shape (RFC 6749 §4.1.2). Where
+ * it is a signed token (JARM §2.3.1) the state is what the token claims, which finds a flow and proves nothing, and nothing
+ * else is read of it before `verified`.
+ */
 export class CallbackReceived {
   readonly _tag = "CallbackReceived"
   readonly state: Redacted.Redacted
   readonly code: Redacted.Redacted | undefined
   readonly iss: string | undefined
   readonly error: string | undefined
+  /** The signed token that all of it came in; absent where it came as plain parameters. */
+  readonly token: Redacted.Redacted | undefined
+  /** Whether the parameters are those of the token, and its signature was found to be good. */
+  readonly isVerified: boolean
 
-  private constructor(fields: {
-    readonly state: Redacted.Redacted
-    readonly code: Redacted.Redacted | undefined
-    readonly iss: string | undefined
-    readonly error: string | undefined
-  }) {
-    this.state = fields.state
-    this.code = fields.code
-    this.iss = fields.iss
-    this.error = fields.error
+  private constructor(
+    state: Redacted.Redacted,
+    { code, error, iss }: Parameters,
+    token: Redacted.Redacted | undefined,
+    isVerified: boolean
+  ) {
+    this.state = state
+    this.code = code
+    this.iss = iss
+    this.error = error
+    this.token = token
+    this.isVerified = isVerified
   }
 
-  /** Reads query parameters. A missing state, a repeated parameter (RFC 6749 §3.1) or an oversize value is `callback_malformed`. */
+  /**
+   * Reads query parameters. A missing state, a repeated parameter (RFC 6749 §3.1) or an oversize value is
+   * `callback_malformed`, and so is a signed response beside plain parameters.
+   */
   static parse(query: URLSearchParams): Result.Result<CallbackReceived, CallbackRejected> {
-    const values: Record<string, string> = {}
-    for (const [name, limit] of Object.entries(limits)) {
-      const all = query.getAll(name)
-      if (all.length > 1 || (all[0] !== undefined && all[0].length > limit)) return malformed
-      if (all[0] !== undefined) values[name] = all[0]
+    const values = valuesOf(query)
+    if (values === undefined) return malformed
+    const { response, state, ...rest } = values
+    if (response === undefined) {
+      return state === undefined || state === ""
+        ? malformed
+        : Result.succeed(new CallbackReceived(Redacted.make(state), parametersOf(rest), undefined, false))
     }
-    if (values["state"] === undefined || values["state"] === "") return malformed
-    return Result.succeed(
-      new CallbackReceived({
-        state: Redacted.make(values["state"]),
-        code: values["code"] === undefined ? undefined : Redacted.make(values["code"]),
-        iss: values["iss"],
-        error: values["error"]
-      })
-    )
+    if (Object.keys(values).length > 1) return malformed
+    const claimed = claimedState(response)
+    return claimed === undefined || claimed.length > limits.state
+      ? malformed
+      : Result.succeed(
+        new CallbackReceived(Redacted.make(claimed), parametersOf({}), Redacted.make(response), false)
+      )
+  }
+
+  /** The same response with what its token says, for whoever has verified that token for this very state. */
+  verified(claims: URLSearchParams): Result.Result<CallbackReceived, AuthorizationRefusal> {
+    const values = valuesOf(claims)
+    return values === undefined || values["state"] !== Redacted.value(this.state)
+      ? Result.fail("malformed_response")
+      : Result.succeed(new CallbackReceived(this.state, parametersOf(values), this.token, true))
   }
 }
+
+/** The longest value of each parameter. */
+const limits = { state: 1024, code: 16_384, iss: 2048, error: 255, response: maxToken }
+
+type Values = { readonly [Name in keyof typeof limits]?: string }
+
+/** The parameters of a response, each once and within its limit; undefined for anything else. */
+const valuesOf = (query: URLSearchParams): Values | undefined => {
+  const values: { -readonly [Name in keyof Values]: string } = {}
+  for (const name of Object.keys(limits) as Array<keyof typeof limits>) {
+    const [value, ...more] = query.getAll(name)
+    if (value === undefined) continue
+    if (more.length > 0 || value.length > limits[name]) return undefined
+    values[name] = value
+  }
+  return values
+}
+
+const parametersOf = ({ code, error, iss }: Values): Parameters => ({
+  code: code === undefined ? undefined : Redacted.make(code),
+  iss,
+  error
+})
 
 const malformed = Result.fail(new CallbackRejected({ code: "callback_malformed" }))
 
 /** Why an authorization response that belongs to the flow still grants nothing. */
-export type AuthorizationRefusal = "issuer_mismatch" | "access_denied" | "authorization_refused" | "malformed_response"
+export type AuthorizationRefusal =
+  | "response_mode_mismatch"
+  | "response_untrusted"
+  | "issuer_mismatch"
+  | "access_denied"
+  | "authorization_refused"
+  | "malformed_response"
 
 /**
  * An authorization response whose state, binding, context and issuer all equal those recorded at start, and which
@@ -75,11 +131,16 @@ export class CallbackAccepted {
   }
 
   /**
-   * Checks what is left after the atomic claim has matched state, binding and context: the issuer before anything else
-   * (RFC 9207 §2.4, compared as strings), then the error, then the code. On an issuer mismatch the error is not looked at.
+   * Checks what is left after the atomic claim has matched state, binding and context: that the response is signed if and
+   * only if the start asked for that, and was verified; the issuer (RFC 9207 §2.4, compared as strings), then the error, then
+   * the code. On an issuer mismatch the error is not looked at.
    */
   static accept(received: CallbackReceived, flow: ClaimedFlow): Result.Result<CallbackAccepted, AuthorizationRefusal> {
     const { grant, snapshot } = flow.authorization
+    if ((received.token !== undefined) !== (snapshot.signedResponse !== undefined)) {
+      return Result.fail("response_mode_mismatch")
+    }
+    if (received.token !== undefined && !received.isVerified) return Result.fail("response_untrusted")
     if (received.iss === undefined ? snapshot.issRequired : received.iss !== grant.issuer) {
       return Result.fail("issuer_mismatch")
     }

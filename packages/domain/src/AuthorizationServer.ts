@@ -4,7 +4,9 @@ import type { Grant } from "./Connection.ts"
 import type { Credentials } from "./Credentials.ts"
 import type { DeviceAnswer, DeviceAuthorization, DeviceAuthorizationRequest } from "./DeviceAuthorization.ts"
 import type { TransportKind } from "./Flow.ts"
+import type { ClaimedFlow } from "./FlowStore.ts"
 import { HttpUrl, type Server, type TokenEndpointAuthMethod } from "./Server.ts"
+import { SignedResponses } from "./SignedResponse.ts"
 
 /** Schema for what is needed of an authorization server, from validated metadata (RFC 8414) or from static endpoints. */
 export const AuthorizationServerMetadata = Schema.Struct({
@@ -25,6 +27,8 @@ export const AuthorizationServerMetadata = Schema.Struct({
   requiresPush: Schema.optionalKey(Schema.Boolean),
   /** RFC 9207 §3. */
   issRequired: Schema.Boolean,
+  /** Absent where no response comes as a signed token (JARM §4). */
+  signedResponses: Schema.optionalKey(SignedResponses),
   /** RFC 8414 §2; what a registration may ask for. */
   authMethods: Schema.Array(Schema.String),
   /** What a client may sign with to prove itself (RFC 8414 §2, `token_endpoint_auth_signing_alg_values_supported`). */
@@ -46,6 +50,7 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
     "metadata_invalid",
     "issuer_mismatch",
     "pkce_unsupported",
+    "signed_response_unsupported",
     "egress_refused",
     "authorization_server_moved",
     "registration_unsupported",
@@ -70,6 +75,8 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
         return "The metadata names another issuer than the one it was asked for; it is not trusted (RFC 8414 section 3.3); check the server's URL and issuer"
       case "pkce_unsupported":
         return "The authorization server does not advertise PKCE with S256; set assumePkceSupport only if it is known to support it"
+      case "signed_response_unsupported":
+        return "Signed authorization responses (JARM) are asked for, and the authorization server offers none that can be verified: it needs jwks_uri, response_mode query.jwt or jwt and an asymmetric algorithm in its metadata; ask its operator, or set the quirk signedResponses to false for plain ones"
       case "egress_refused":
         return "The server leads to an address that is not allowed; allow it with VALETKEY_ALLOW_EGRESS if it is intended"
       case "authorization_server_moved":
@@ -89,6 +96,18 @@ export class DiscoveryError extends Schema.TaggedError<DiscoveryError>("valetkey
       case "client_refused":
         return "The authorization server does not know the client, or not as it proves itself; check the client in the server's description, or start again, which registers a new one"
     }
+  }
+}
+
+/** Error of verifying a signed authorization response. Nothing of it may be used. */
+export class ResponseError extends Schema.TaggedError<ResponseError>("valetkey/ResponseError")("ResponseError", {
+  code: Schema.Literals(["response_untrusted", "authorization_server_unavailable"]),
+  cause: Schema.optionalKey(Schema.Defect())
+}) {
+  override get message() {
+    return this.code === "response_untrusted"
+      ? "The signed authorization response fails a check"
+      : "The keys of the authorization server cannot be had"
   }
 }
 
@@ -183,6 +202,8 @@ export interface AuthorizationRequest {
   readonly scopes: ReadonlyArray<string>
   /** How a provider takes the scopes; by default separated by spaces in `scope` (RFC 6749 §3.3). */
   readonly scopesAs?: ScopesAs | undefined
+  /** How the response is to come; by default as plain parameters of the query (JARM §2.3). */
+  readonly responseMode?: SignedResponses["mode"] | undefined
   readonly resource: string | undefined
   readonly state: Redacted.Redacted
   readonly codeVerifier: Redacted.Redacted
@@ -233,6 +254,15 @@ export class AuthorizationServer extends Context.Service<AuthorizationServer, {
    * long as the server says, which may be less than a minute; pushing again makes another.
    */
   push(request: PushRequest): Effect.Effect<Redacted.Redacted, DiscoveryError>
+  /**
+   * Verifies a signed authorization response by what its flow has frozen: signature, issuer, audience and time, and that it
+   * is about this state (JARM §2.4). Returns its parameters, those of an error included. Asks nobody but for the issuer's
+   * keys, and changes nothing.
+   */
+  verifyResponse(flow: ClaimedFlow, response: {
+    readonly token: Redacted.Redacted
+    readonly state: Redacted.Redacted
+  }): Effect.Effect<URLSearchParams, ResponseError>
   /**
    * Posts the code once (RFC 6749 §4.1.3). Never retried: a second call may burn the grant. With a nonce the answer's ID
    * token is checked and says whose the credentials are; without one it is dropped unread. With a proof key the request

@@ -22,6 +22,11 @@ export class ExchangeDeadlines {
     return Duration.subtract(this.settle, this.exchange)
   }
 
+  /** What there is for the keys that verify a signed response, before all of the rest, within the lease. */
+  get verifying(): Duration.Duration {
+    return Duration.divideUnsafe(Duration.subtract(this.lease, this.settle), 2)
+  }
+
   /** Builds deadlines, or says which two are in the wrong order. */
   static make(input: {
     readonly exchange: Duration.Input
@@ -37,7 +42,7 @@ export class ExchangeDeadlines {
       : Result.fail(new DeadlinesOutOfOrder(found))
   }
 
-  /** 45 s for the request, 65 s with storing, 75 s of lease. */
+  /** 45 s for the request, 65 s with storing, 75 s of lease, which leaves 5 s to verify. */
   static readonly standard: ExchangeDeadlines = Result.getOrThrow(
     ExchangeDeadlines.make({ exchange: "45 seconds", settle: "65 seconds", lease: "75 seconds" })
   )

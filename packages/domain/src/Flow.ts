@@ -4,6 +4,7 @@ import type { ConnectionKey, Grant } from "./Connection.ts"
 import type { Digest } from "./Entropy.ts"
 import { rowOf, type SealContext, type Sealed } from "./Sealed.ts"
 import { HttpUrl } from "./Server.ts"
+import { SignedResponseTerms } from "./SignedResponse.ts"
 import type { TenantId } from "./Tenant.ts"
 
 /** Schema for the run id of one attempt to obtain credentials. Not a secret: knowing it does not let anyone finish the flow. */
@@ -54,6 +55,8 @@ export const FlowFailure = Schema.Literals([
   "authorization_refused",
   "issuer_mismatch",
   "malformed_response",
+  "response_mode_mismatch",
+  "response_untrusted",
   "code_rejected",
   "client_misconfigured",
   "authorization_server_unavailable",
@@ -79,6 +82,10 @@ export const failureSentence: { readonly [Code in FlowFailure]: string } = {
   issuer_mismatch:
     "The answer came from another authorization server than the one asked. Nothing was exchanged; start again.",
   malformed_response: "The provider's answer was malformed. Start again; if it repeats, report it to the provider.",
+  response_mode_mismatch:
+    "The provider's answer is not in the form that was asked for, signed or plain. Nothing was exchanged; check that the answer was not altered on its way, and the response modes of the provider.",
+  response_untrusted:
+    "The provider's signed answer cannot be trusted. Nothing was exchanged; the server's log names the check that failed.",
   code_rejected: "The provider refused the authorization code or the device code. Start again.",
   client_misconfigured:
     "The provider refused this client. Check the client registration of the server, then start again.",
@@ -120,6 +127,8 @@ export const AuthorizationSnapshot = Schema.Struct({
   redirectUri: HttpUrl,
   /** RFC 9207 §3: whether the metadata promised an `iss` in every authorization response. */
   issRequired: Schema.Boolean,
+  /** Present where the response was asked for as a signed token (JARM); then no other is taken, and elsewhere none such. */
+  signedResponse: Schema.optionalKey(SignedResponseTerms),
   scopes: Schema.Array(Schema.String),
   /** What the person connects to, as the connect page tells it. */
   resource: Schema.optionalKey(HttpUrl),

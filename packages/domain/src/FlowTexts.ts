@@ -92,6 +92,10 @@ export const german: FlowTexts = {
       "Die Antwort kam von einem anderen Anbieter als dem gefragten. Es wurde nichts eingelöst; beginnen Sie von vorn.",
     malformed_response:
       "Die Antwort des Anbieters war fehlerhaft. Beginnen Sie von vorn; wiederholt es sich, melden Sie es dem Anbieter.",
+    response_mode_mismatch:
+      "Die Antwort des Anbieters kam nicht in der verlangten Form, signiert oder unsigniert. Es wurde nichts eingelöst; prüfen Sie, ob sie unterwegs verändert wurde, und welche Antwortformen der Anbieter kennt.",
+    response_untrusted:
+      "Der signierten Antwort des Anbieters ist nicht zu trauen. Es wurde nichts eingelöst; das Protokoll des Servers nennt die Prüfung, die misslang.",
     code_rejected: "Der Anbieter hat den Code abgelehnt. Beginnen Sie von vorn.",
     client_misconfigured:
       "Der Anbieter hat diesen Client abgelehnt. Prüfen Sie die Registrierung des Clients und beginnen Sie von vorn.",

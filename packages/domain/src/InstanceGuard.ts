@@ -1,5 +1,11 @@
 import { Effect, Layer } from "effect"
-import { AuthorizationServer, DiscoveryError, RedemptionError, RevocationError } from "./AuthorizationServer.ts"
+import {
+  AuthorizationServer,
+  DiscoveryError,
+  RedemptionError,
+  ResponseError,
+  RevocationError
+} from "./AuthorizationServer.ts"
 import { Cipher } from "./Cipher.ts"
 import { DevicePoller } from "./DevicePoller.ts"
 import { Flows } from "./Flows.ts"
@@ -37,6 +43,14 @@ export const layerAuthorizationServer: Layer.Layer<AuthorizationServer, never, A
         register: (metadata, input) => Effect.andThen(undiscovered, server.register(metadata, input)),
         authorizationUrl: (request) => server.authorizationUrl(request),
         push: (request) => Effect.andThen(undiscovered, server.push(request)),
+        verifyResponse: (flow, response) =>
+          Effect.andThen(
+            Effect.mapError(
+              admitted,
+              (cause) => new ResponseError({ code: "authorization_server_unavailable", cause })
+            ),
+            server.verifyResponse(flow, response)
+          ),
         exchange: (accepted, secrets) => Effect.andThen(unredeemed, server.exchange(accepted, secrets)),
         authorizeDevice: (metadata, request) => Effect.andThen(undiscovered, server.authorizeDevice(metadata, request)),
         poll: (grant, secrets) => Effect.andThen(unredeemed, server.poll(grant, secrets)),

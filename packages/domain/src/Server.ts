@@ -156,6 +156,11 @@ export const Quirks = Schema.Struct({
   introspectExpiry: Schema.optionalKey(Schema.Boolean),
   /** Push authorization requests where that is offered (RFC 9126). Where it is required they always are. Default false. */
   pushedAuthorization: Schema.optionalKey(Schema.Boolean),
+  /**
+   * Ask for authorization responses as signed tokens (JARM), and take no others; with false never do. Default where the
+   * authorization server offers no plain ones.
+   */
+  signedResponses: Schema.optionalKey(Schema.Boolean),
   /** Use our client id metadata document where the authorization server reads such documents. Default true. */
   clientMetadataDocument: Schema.optionalKey(Schema.Boolean),
   /** Extra parameters of the authorization request, such as `prompt` or `access_type`. */

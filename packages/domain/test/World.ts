@@ -9,6 +9,7 @@ import {
   type DiscoveryError,
   RedemptionError,
   type RedemptionFailure,
+  ResponseError,
   type RevocationError
 } from "@valetkey/domain/AuthorizationServer"
 import type { TransportError } from "@valetkey/domain/CallbackTransport"
@@ -49,6 +50,10 @@ export class Provider extends Context.Service<Provider, {
   readonly exchanged: Array<{ readonly redirectUri: string; readonly codeVerifier: string }>
   readonly issued: Array<string>
   discovery: Effect.Effect<void, DiscoveryError>
+  /** What the metadata says besides. */
+  saying: Partial<AuthorizationServerMetadata>
+  /** What a signed response turns out to say. */
+  verify: (token: Redacted.Redacted) => Effect.Effect<URLSearchParams, ResponseError>
   exchange: (issue: Effect.Effect<Credentials>) => Effect.Effect<Credentials, RedemptionError>
   /** Requests of a client by its own authority. */
   readonly obtained: Array<Grant>
@@ -77,6 +82,8 @@ export class Provider extends Context.Service<Provider, {
       exchanged: [],
       issued: [],
       discovery: Effect.void,
+      saying: {},
+      verify: () => Effect.fail(new ResponseError({ code: "response_untrusted" })),
       exchange: (issue) => issue,
       obtained: [],
       authorities: [],
@@ -132,19 +139,21 @@ const layerAuthorizationServer = Layer.effect(
         provider.redemptions.set(value, (provider.redemptions.get(value) ?? 0) + 1)
       })
     return AuthorizationServer.of({
-      discover: () => Effect.suspend(() => Effect.as(provider.discovery, metadata)),
+      discover: () => Effect.suspend(() => Effect.as(provider.discovery, { ...metadata, ...provider.saying })),
       register: (_, input) =>
         Effect.sync(() => {
           provider.registrations.push(input.redirectUri ?? "device")
           return { clientId: `client-${provider.registrations.length}`, authMethod: "none" }
         }),
       push: ({ authorizationUrl }) => Effect.succeed(authorizationUrl),
+      verifyResponse: (_, { token }) => Effect.suspend(() => provider.verify(token)),
       authorizationUrl: (request) =>
         Effect.sync(() => {
           const url = new URL(request.authorizationEndpoint)
           url.searchParams.set("state", Redacted.value(request.state))
           url.searchParams.set("redirect_uri", request.redirectUri)
           url.searchParams.set("scope", request.scopes.join(" "))
+          if (request.responseMode !== undefined) url.searchParams.set("response_mode", request.responseMode)
           provider.verifiers.push(Redacted.value(request.codeVerifier))
           provider.nonces.push(request.nonce && Redacted.value(request.nonce))
           return Redacted.make(url.href)

@@ -134,6 +134,7 @@ const layerAuthorizationServer = Layer.effect(
         }),
       register: () => Effect.sync(() => (count("register"), { clientId: "client-1", authMethod: "none" as const })),
       push: ({ authorizationUrl }) => Effect.succeed(authorizationUrl),
+      verifyResponse: () => Effect.die("no response of these tests is signed"),
       authorizationUrl: (request) =>
         Effect.sync(() => {
           script.stateOf = Redacted.value(request.state)

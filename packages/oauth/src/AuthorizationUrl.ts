@@ -7,7 +7,7 @@ import { thumbprintOf } from "./internal/proofs.ts"
 /**
  * Builds the authorization URL, each protocol parameter exactly once.
  *
- * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9449 §10, OpenID Connect Core 1.0 §3.1.2.1
+ * @see RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2, RFC 9449 §10, OpenID Connect Core 1.0 §3.1.2.1, JARM §2.3
  */
 export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   const url = new URL(request.authorizationEndpoint)
@@ -21,6 +21,7 @@ export const make = (request: AuthorizationRequest): Redacted.Redacted => {
   // Before all others: whatever the parameter is called, it replaces none of them.
   if (request.scopes.length > 0) query.set(parameter, request.scopes.join(separator === "comma" ? "," : " "))
   query.set("response_type", "code")
+  if (request.responseMode !== undefined) query.set("response_mode", request.responseMode)
   query.set("client_id", request.clientId)
   query.set("redirect_uri", request.redirectUri)
   query.set("state", Redacted.value(request.state))

@@ -5,6 +5,7 @@ import { isAcceptable } from "./internal/endpoints.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import * as IssuerMetadata from "./IssuerMetadata.ts"
 import * as ProtectedResource from "./ProtectedResource.ts"
+import * as SignedResponse from "./SignedResponse.ts"
 
 /**
  * Finds out how to get a token for a server. Configured endpoints skip discovery; a configured issuer is the only one
@@ -48,6 +49,7 @@ export const discover = (
     }
     const missing = server.grant === undefined ? missingForPeople(found, quirks) : undefined
     if (missing !== undefined) return yield* new DiscoveryError({ code: missing })
+    const signedResponses = SignedResponse.offeredBy(found, protectedResource.resource)
     const scopes = withOfflineAccess(protectedResource.scopes, found.scopes_supported)
     return yield* checkEndpoints({
       issuer: found.issuer,
@@ -68,6 +70,7 @@ export const discover = (
         : { pushedAuthorizationEndpoint: found.pushed_authorization_request_endpoint }),
       ...(found.require_pushed_authorization_requests === true ? { requiresPush: true } : {}),
       issRequired: found.authorization_response_iss_parameter_supported === true,
+      ...(signedResponses === undefined ? {} : { signedResponses }),
       authMethods: found.token_endpoint_auth_methods_supported ?? defaultAuthMethods,
       ...(found.token_endpoint_auth_signing_alg_values_supported === undefined
         ? {}

@@ -22,7 +22,11 @@ export const IssuerMetadata = Schema.Struct({
   token_endpoint_auth_signing_alg_values_supported: Schema.optionalKey(Schema.Array(Schema.String)),
   client_id_metadata_document_supported: Schema.optionalKey(Schema.Boolean),
   scopes_supported: Schema.optionalKey(Schema.Array(Schema.String)),
-  code_challenge_methods_supported: Schema.optionalKey(Schema.Array(Schema.String))
+  code_challenge_methods_supported: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** What only signed responses need is read by them: no server is unusable for it that sends plain ones. */
+  jwks_uri: Schema.optionalKey(Schema.Unknown),
+  response_modes_supported: Schema.optionalKey(Schema.Unknown),
+  authorization_signing_alg_values_supported: Schema.optionalKey(Schema.Unknown)
 })
 export type IssuerMetadata = typeof IssuerMetadata.Type
 

@@ -5,6 +5,7 @@ import * as AuthorizationUrl from "./AuthorizationUrl.ts"
 import * as DeviceFlow from "./DeviceFlow.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Exchange from "./Exchange.ts"
+import { makeKeySets } from "./internal/keySets.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import { makeProofs } from "./internal/proofs.ts"
 import * as Introspection from "./Introspection.ts"
@@ -12,6 +13,7 @@ import * as PushedAuthorization from "./PushedAuthorization.ts"
 import * as Refreshing from "./Refreshing.ts"
 import * as Registration from "./Registration.ts"
 import * as Revocation from "./Revocation.ts"
+import * as SignedResponse from "./SignedResponse.ts"
 import * as Unattended from "./Unattended.ts"
 
 /** Deadlines of one request each, by kind. */
@@ -37,13 +39,17 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
         token: Duration.fromInputUnsafe(options.token ?? "30 seconds"),
         revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds"),
         introspection: Duration.fromInputUnsafe(options.introspection ?? "5 seconds"),
-        proofs: makeProofs()
+        proofs: makeProofs(),
+        keySets: makeKeySets()
       }
       return AuthorizationServer.of({
         discover: Effect.fn("OAuth.discover")((server) => Discovery.discover(outbound, server)),
         register: Effect.fn("OAuth.register")((metadata, input) => Registration.register(outbound, metadata, input)),
         authorizationUrl: (request) => Effect.sync(() => AuthorizationUrl.make(request)),
         push: Effect.fn("OAuth.push")((request) => PushedAuthorization.push(outbound, request)),
+        verifyResponse: Effect.fn("OAuth.verifyResponse")((flow, response) =>
+          SignedResponse.verify(outbound, flow, response)
+        ),
         exchange: Effect.fn("OAuth.exchange")((accepted, secrets) => Exchange.exchange(outbound, accepted, secrets)),
         authorizeDevice: Effect.fn("OAuth.authorizeDevice")((metadata, request) =>
           DeviceFlow.authorize(outbound, metadata, request)

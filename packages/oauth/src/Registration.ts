@@ -14,12 +14,13 @@ import {
 } from "oauth4webapi"
 import { ask, failureOf } from "./internal/asking.ts"
 import type { Outbound } from "./internal/outbound.ts"
+import { algorithmFor } from "./SignedResponse.ts"
 import { read } from "./TokenResponse.ts"
 
 /**
  * Registers a client for one redirect URI, or for the device grant when there is none.
  *
- * @see RFC 7591 §3
+ * @see RFC 7591 §3, JARM §3
  */
 export const register = (
   outbound: Outbound,
@@ -39,6 +40,8 @@ export const register = (
       return yield* new DiscoveryError({ code: "registration_unsupported" })
     }
     const as: AuthorizationServer = { issuer: metadata.issuer, registration_endpoint: endpoint }
+    // Registered wherever it is offered, so that the client stays the right one when signed responses are asked for later.
+    const signedWith = algorithmFor(metadata.signedResponses)
     const wanted = {
       client_name: "Valetkey",
       application_type: applicationType(input),
@@ -47,7 +50,8 @@ export const register = (
         : {
           redirect_uris: [input.redirectUri],
           grant_types: ["authorization_code", "refresh_token"],
-          response_types: ["code"]
+          response_types: ["code"],
+          ...(signedWith === undefined ? {} : { authorization_signed_response_alg: signedWith })
         }),
       token_endpoint_auth_method: authMethod,
       ...(authMethod === "private_key_jwt" ? { ...keyed, jwks: { keys: [publicKey!] } } : {}),

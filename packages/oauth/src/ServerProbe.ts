@@ -1,9 +1,11 @@
-import type { AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { type AuthorizationServerMetadata, DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import { Server, ServerSlug } from "@valetkey/domain/Server"
+import { termsOf } from "@valetkey/domain/SignedResponse"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Egress } from "@valetkey/egress/Egress"
 import { Duration, Effect, Result } from "effect"
 import * as Discovery from "./Discovery.ts"
+import { makeKeySets } from "./internal/keySets.ts"
 import type { Outbound } from "./internal/outbound.ts"
 import { type Finding, judge } from "./internal/probeFindings.ts"
 import { makeProofs } from "./internal/proofs.ts"
@@ -53,7 +55,8 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
       token: deadline,
       revocation: deadline,
       introspection: deadline,
-      proofs: makeProofs()
+      proofs: makeProofs(),
+      keySets: makeKeySets()
     }
     const report = (rest: Omit<ProbeReport, "url" | "asked">): ProbeReport => ({ url, ...rest, asked })
 
@@ -83,7 +86,7 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
     const verdict = yield* Effect.result(Discovery.discover(outbound, serverOf(url, {})))
     const assumed = yield* Effect.result(Discovery.discover(outbound, serverOf(url, { assumePkceSupport: true })))
     const findings = judge({ protectedResource: protectedResource.success, document: document.success })
-    const failure = Result.isFailure(verdict) ? verdict.failure : undefined
+    const failure = Result.isFailure(verdict) ? verdict.failure : unverifiable(verdict.success)
     const documentation = document.success?.["service_documentation"]
     return report({
       resource,
@@ -97,6 +100,12 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
         : [...findings, failed("authorization server", failure)]
     })
   })
+
+/** What a start makes of a server that signs all of its responses, and not so that they can be verified. */
+const unverifiable = ({ signedResponses }: AuthorizationServerMetadata): DiscoveryError | undefined =>
+  signedResponses?.alone === true && termsOf(signedResponses) === undefined
+    ? new DiscoveryError({ code: "signed_response_unsupported" })
+    : undefined
 
 const serverOf = (resource: string, quirks: Server["quirks"]): Server =>
   new Server({ tenant: TenantId.make("probe"), slug: ServerSlug.make("probe"), resource, quirks })

@@ -135,7 +135,43 @@ describe("ServerProbe", () => {
       "operator",
       "metadata_invalid"
     ],
-    [{ response_modes_supported: ["jwt", "query.jwt"] }, "response mode", /^fail: query is not/, "operator", undefined],
+    [{ response_modes_supported: ["form_post"] }, "response mode", /^fail: query is not/, "operator", undefined],
+    [
+      { response_modes_supported: ["jwt", "query.jwt"] },
+      "response mode",
+      /^fail: signed alone/,
+      "operator",
+      "signed_response_unsupported"
+    ],
+    [
+      {
+        response_modes_supported: ["jwt", "query.jwt"],
+        jwks_uri: "https://keys.example/jwks",
+        authorization_signing_alg_values_supported: ["HS256", "PS256", "ES256"]
+      },
+      "response mode",
+      /^ok: query\.jwt, signed with ES256 or PS256, and no other$/,
+      undefined,
+      undefined
+    ],
+    [
+      { response_modes_supported: ["query", "jwt"], jwks_uri: "https://keys.example/jwks" },
+      "response mode",
+      /^ok: query; with quirks\.signedResponses jwt, signed with RS256$/,
+      undefined,
+      undefined
+    ],
+    [
+      {
+        response_modes_supported: ["query.jwt"],
+        jwks_uri: "https://keys.example/jwks",
+        authorization_signing_alg_values_supported: ["HS256", "none"]
+      },
+      "response mode",
+      /^fail: signed alone/,
+      "operator",
+      "signed_response_unsupported"
+    ],
     [{ require_signed_request_object: true }, "request objects", /^fail: are demanded/, "operator", undefined],
     [
       { token_endpoint: undefined },

@@ -24,6 +24,8 @@ export interface Options {
   /** Resources a token may be asked for; every one when absent. */
   readonly resources?: ReadonlyArray<string>
   readonly requirePushedAuthorizationRequests?: boolean
+  /** Answers in signed tokens where a request asks for it (JARM). */
+  readonly signsResponses?: boolean
   /** Wants its nonce in every proof of possession (RFC 9449 §8). */
   readonly requireDpopNonce?: boolean
   /** Members of its metadata that say something else than it would. */
@@ -185,7 +187,13 @@ const fingerprint = (value: unknown): Fingerprint.Fingerprint | undefined => {
 const noticeCode = (ctx: KoaContextWithOIDC, onSecret: (kind: string, secret: string) => void): void => {
   const location = ctx.response.get("location")
   if (!URL.canParse(location)) return
-  const code = new URL(location).searchParams.get("code")
+  const { searchParams } = new URL(location)
+  const response = searchParams.get("response")
+  if (response !== null) onSecret("response", response)
+  const signed = response === null
+    ? undefined
+    : JSON.parse(Buffer.from(response.split(".")[1] ?? "", "base64url").toString())
+  const code = text(signed?.code) ?? searchParams.get("code")
   if (code !== null) onSecret("code", code)
 }
 
@@ -242,8 +250,13 @@ const configuration = (
   const grants = ["authorization_code", "refresh_token"]
   const accessTokenTtl = options.accessTokenTtlSeconds ?? 60
   const documents = options.clientIdDocuments ?? {}
+  // A client that names none has RS256, for which there is no key here.
+  const signed: Partial<ClientMetadata> = options.signsResponses === true
+    ? { authorization_signed_response_alg: "ES256" }
+    : {}
   const clients: ReadonlyArray<ClientMetadata> = [
     {
+      ...signed,
       client_id: "native",
       application_type: "native",
       token_endpoint_auth_method: "none",
@@ -251,6 +264,7 @@ const configuration = (
       redirect_uris: ["http://127.0.0.1/callback", "http://[::1]/callback"]
     },
     {
+      ...signed,
       client_id: introspection.clientId,
       client_secret: Redacted.value(introspection.clientSecret),
       grant_types: [],
@@ -280,6 +294,7 @@ const configuration = (
       enabled: true,
       requirePushedAuthorizationRequests: options.requirePushedAuthorizationRequests ?? false
     },
+    jwtResponseModes: { enabled: options.signsResponses ?? false },
     clientIdMetadataDocument: { enabled: true, ack: "draft-02" },
     resourceIndicators: {
       enabled: true,

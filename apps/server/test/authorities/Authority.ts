@@ -14,6 +14,8 @@ export interface Authority {
   readonly resource: string
   /** Seconds that its access tokens live. */
   readonly lifetime: number
+  /** Whether it answers in signed tokens where it is asked to (JARM). */
+  readonly signsResponses: boolean
   /** What the token endpoint was asked so far. */
   readonly redemptions: Effect.Effect<ReadonlyArray<Redemption>>
   /** Whether the resource takes a token. */
@@ -32,12 +34,13 @@ const lifetime = 2
 
 /** The certified server in this process, with an MCP server of the official SDK. */
 const certified: Effect.Effect<Authority, never, Scope.Scope> = Effect.gen(function*() {
-  const provider = yield* OidcProvider.make({ accessTokenTtlSeconds: lifetime })
+  const provider = yield* OidcProvider.make({ accessTokenTtlSeconds: lifetime, signsResponses: true })
   const { url } = yield* McpResource.make(provider)
   return {
     origin: provider.issuer,
     resource: url,
     lifetime,
+    signsResponses: true,
     redemptions: Effect.sync(() =>
       provider.log.filter(({ grantType }) => grantType === "refresh_token").map(({ presented, status }) => ({
         presented: String(presented),
@@ -67,6 +70,7 @@ const spawned = (make: "BetterAuth" | "Workers", lifetime: number): Effect.Effec
     return {
       ...ready,
       lifetime,
+      signsResponses: false,
       redemptions: Effect.promise(async () => {
         const answer = await fetch(`${ready.origin}/__redemptions`)
         return await answer.json() as ReadonlyArray<Redemption>

@@ -1,6 +1,6 @@
 import { Duration, Effect, FiberSet, Option, Redacted, Result, Schedule } from "effect"
 import { CallbackAccepted, type CallbackReceived, CallbackRejected } from "../Authorization.ts"
-import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
+import { AuthorizationServer, RedemptionError, ResponseError } from "../AuthorizationServer.ts"
 import type { Delivery } from "../CallbackTransport.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
@@ -18,11 +18,13 @@ import { equalInConstantTime } from "./constantTime.ts"
 import { completionCodeOf, nonceOf } from "./derivations.ts"
 import type { Listeners } from "./listeners.ts"
 import { makeRefusedClients } from "./refusedClients.ts"
+import { asksForToken } from "./signedResponses.ts"
 import { makeStateGate } from "./stateGate.ts"
 import { failureOf, type Granted, makeStoring, persist } from "./storing.ts"
 import type { Waiters } from "./waiters.ts"
 
 const deadlines = ExchangeDeadlines.standard
+const keysUnavailable = new ResponseError({ code: "authorization_server_unavailable" })
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
 /** How often, and in which pauses, a repeated response looks whether the code of the first one is held by now. */
@@ -48,6 +50,9 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
   const complete = Effect.fn("Flows.complete")(function*(received: CallbackReceived, place: CallbackPlace) {
     yield* worthALook(received.state)
     const stateHash = entropy.digest(received.state)
+    if (received.token !== undefined && (yield* isUnasked(stateHash))) {
+      return yield* new CallbackRejected({ code: "callback_malformed" })
+    }
     const claimed = yield* claim(stateHash, place)
     if (Option.isSome(claimed)) return yield* take(received, stateHash, claimed.value)
     // A repeated callback of a flow that was already claimed may see how it ended; everything else learns nothing.
@@ -57,6 +62,10 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     }
     return delivery(flow.value, stateHash, yield* repeated(received, stateHash, place, flow.value))
   }, Effect.uninterruptible)
+
+  /** Whether a signed token answers a flow that asked for none: anybody can write one, so it changes nothing. */
+  const isUnasked = (stateHash: Digest) =>
+    Effect.map(flows.findByState(stateHash), Option.exists(({ snapshot }) => !asksForToken(snapshot)))
 
   const claim = (stateHash: Digest, place: CallbackPlace) =>
     flows.claim({ ...placeOf(stateHash, place), lease: deadlines.lease })
@@ -90,7 +99,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     const found = yield* flows.held(placeOf(stateHash, place))
     if (Option.isNone(found)) return undefined
     const { code: held, flow } = found.value
-    const accepted = CallbackAccepted.accept(received, flow)
+    const accepted = yield* judge(received, flow)
     if (Result.isFailure(accepted)) return undefined
     const code = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), held)
     if (!equalInConstantTime(Redacted.value(code), Redacted.value(accepted.success.code))) return undefined
@@ -104,17 +113,42 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
   /** What becomes of a response that claimed its flow. */
   const take = Effect.fnUntraced(function*(received: CallbackReceived, stateHash: Digest, claimed: ClaimedFlow) {
     yield* Effect.annotateCurrentSpan({ "valetkey.flow": claimed.id })
-    const accepted = CallbackAccepted.accept(received, claimed)
-    if (Result.isFailure(accepted)) {
-      yield* FiberSet.run(fibers, refuse(claimed, accepted.failure))
-      return delivery(claimed, stateHash, onward(claimed, { error: accepted.failure }))
+    if (claimed.confirmation !== "finalize") {
+      yield* FiberSet.run(fibers, settling(received, claimed))
+      return delivery(claimed, stateHash)
     }
-    if (claimed.confirmation === "finalize") {
+    const accepted = yield* judge(received, claimed)
+    if (Result.isSuccess(accepted)) {
       return delivery(claimed, stateHash, onward(claimed, yield* hold(accepted.success)))
     }
-    yield* FiberSet.run(fibers, exchange(accepted.success))
-    return delivery(claimed, stateHash)
+    yield* FiberSet.run(fibers, refuse(claimed, accepted.failure))
+    return delivery(claimed, stateHash, onward(claimed, { error: accepted.failure }))
   }, Effect.uninterruptible)
+
+  /** Judges a response that waits for nobody else, and exchanges what it grants. */
+  const settling = Effect.fnUntraced(function*(received: CallbackReceived, claimed: ClaimedFlow) {
+    const accepted = yield* judge(received, claimed)
+    yield* Result.isSuccess(accepted) ? exchange(accepted.success) : refuse(claimed, accepted.failure)
+  }, Effect.uninterruptible)
+
+  /** What a claimed response comes to. One that has to be signed is verified first; of any other nobody's keys are asked for. */
+  const judge = Effect.fnUntraced(function*(
+    received: CallbackReceived,
+    flow: ClaimedFlow
+  ): Effect.fn.Return<Result.Result<CallbackAccepted, FlowFailure>> {
+    const { state, token } = received
+    if (token === undefined || flow.authorization.snapshot.signedResponse === undefined) {
+      return CallbackAccepted.accept(received, flow)
+    }
+    const claims = yield* server.verifyResponse(flow, { token, state }).pipe(
+      Effect.timeoutOrElse({ duration: deadlines.verifying, orElse: () => Effect.fail(keysUnavailable) }),
+      Effect.tapError((error) => Effect.logWarning("signed response refused", error)),
+      Effect.annotateLogs({ "valetkey.flow": flow.id }),
+      Effect.result
+    )
+    if (Result.isFailure(claims)) return Result.fail(claims.failure.code)
+    return Result.flatMap(received.verified(claims.success), (verified) => CallbackAccepted.accept(verified, flow))
+  })
 
   const delivery = (
     flow: { readonly id: FlowId; readonly key: ConnectionKey },

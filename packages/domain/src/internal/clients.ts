@@ -14,6 +14,7 @@ import { type Registration, type RegistrationKey, type RegistrationStore, sealCo
 import type { Server, TokenEndpointAuthMethod } from "../Server.ts"
 import { sealContext as serverContext } from "../ServerStore.ts"
 import { publicKeyOf } from "../SigningKey.ts"
+import { wantsSigned } from "./signedResponses.ts"
 
 /** A client that may be used for a flow, its secret open. */
 export interface Client {
@@ -187,8 +188,10 @@ export const makeClients = (ports: {
   return { forget, known, obtain }
 }
 
-const readsDocuments = ({ quirks }: Server, { readsClientMetadata }: AuthorizationServerMetadata): boolean =>
-  readsClientMetadata === true && quirks.clientMetadataDocument !== false
+/** A document names no algorithm for responses, which then is RS256 (JARM §3): of no use where that is not offered. */
+const readsDocuments = (server: Server, metadata: AuthorizationServerMetadata): boolean =>
+  metadata.readsClientMetadata === true && server.quirks.clientMetadataDocument !== false &&
+  (!wantsSigned(server, metadata) || metadata.signedResponses?.algorithms.includes("RS256") === true)
 
 const wantsKey = ({ authAlgorithms, authMethods }: AuthorizationServerMetadata): boolean =>
   !authMethods.includes("none") && authMethods.includes("private_key_jwt") &&

@@ -5,6 +5,7 @@ import type { FlowOwner } from "../Flows.ts"
 import { FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { callbackContext } from "./callbackContext.ts"
 import type { Callbacks } from "./callbacks.ts"
+import { asksForToken } from "./signedResponses.ts"
 
 /** Builds `Flows.paste`: an authorization response that the flow's owner carries, in place of the browser. */
 export const makePasting = Effect.fnUntraced(function*({ claim, take }: Pick<Callbacks, "claim" | "take">) {
@@ -21,6 +22,9 @@ export const makePasting = Effect.fnUntraced(function*({ claim, take }: Pick<Cal
     if (snapshot === undefined || !("redirectUri" in snapshot)) return yield* refused("callback_url_mismatch")
     const received = read(url, snapshot.redirectUri)
     if (Result.isFailure(received)) return yield* received.failure
+    if ((received.success.token !== undefined) !== asksForToken(snapshot)) {
+      return yield* refused("callback_url_invalid")
+    }
     // Which flow a state belongs to never changes: no claim can come between.
     const stateHash = entropy.digest(received.success.state)
     const named = yield* flows.findByState(stateHash)

@@ -36,6 +36,7 @@ import { nonceOf } from "./derivations.ts"
 import { refuseForeign, refuseMoved } from "./movedEndpoints.ts"
 import { makeOwnRows } from "./ownRow.ts"
 import { pushOf, written } from "./pushing.ts"
+import { signedResponseOf } from "./signedResponses.ts"
 
 /** How the consent of a flow arrives: by a browser that comes back, or by asking what became of a device code. */
 export type Transport = CallbackTransport | { readonly kind: "device"; readonly stateless: true }
@@ -187,6 +188,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
     const { authorizationEndpoint } = metadata
     if (authorizationEndpoint === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
+    const signed = yield* signedResponseOf(server, metadata)
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
     const proofKey = yield* proofKeyOf(server, metadata)
@@ -198,6 +200,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
       redirectUri,
       scopes,
       scopesAs: scopesAs(server),
+      ...(signed === undefined ? {} : { responseMode: signed.mode }),
       resource,
       state,
       codeVerifier,
@@ -223,6 +226,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
           authorizationEndpoint,
           redirectUri,
           issRequired: metadata.issRequired,
+          ...(signed === undefined ? {} : { signedResponse: signed.terms }),
           scopes,
           resource: server.resource,
           ...(returnTo === undefined ? {} : { returnTo }),

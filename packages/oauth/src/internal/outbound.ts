@@ -4,6 +4,7 @@ import type { Egress, EgressOptions } from "@valetkey/egress/Egress"
 import { asFetch } from "@valetkey/egress/EgressFetch"
 import type { Duration } from "effect"
 import { allowInsecureRequests, customFetch } from "oauth4webapi"
+import type { KeySets } from "./keySets.ts"
 import type { Proofs } from "./proofs.ts"
 
 /** The guarded client, with the deadline of each kind of request. */
@@ -14,6 +15,7 @@ export interface Outbound {
   readonly revocation: Duration.Duration
   readonly introspection: Duration.Duration
   readonly proofs: Proofs
+  readonly keySets: KeySets
 }
 
 /** Options of one guarded request; `origin` is the URL that led to it and decides what it may reach. */
@@ -38,8 +40,13 @@ export const requestOptions = (input: {
   readonly signal: AbortSignal
   /** Default `form`. */
   readonly body?: Body | undefined
+  /** The largest answer that is read; by default that of the guarded client. */
+  readonly maxBytes?: number | undefined
 }) => ({
-  [customFetch]: written(input.body, asFetch(input.egress, egressOptions(input.origin, input.deadline))),
+  [customFetch]: written(
+    input.body,
+    asFetch(input.egress, { ...egressOptions(input.origin, input.deadline), maxBytes: input.maxBytes })
+  ),
   [allowInsecureRequests]: new URL(input.endpoint).protocol === "http:",
   signal: input.signal
 })

@@ -1,7 +1,9 @@
 import { ScopeToken } from "@valetkey/domain/Server"
+import { termsOf } from "@valetkey/domain/SignedResponse"
 import { Option, Schema } from "effect"
 import { IssuerMetadata } from "../IssuerMetadata.ts"
 import type { ProtectedResource } from "../ProtectedResource.ts"
+import { offeredBy } from "../SignedResponse.ts"
 import type { Members } from "./jsonObject.ts"
 
 /** One thing that a server's metadata says, or leaves out, and what follows from it. */
@@ -29,6 +31,7 @@ export const judge = (evidence: Evidence): ReadonlyArray<Finding> => {
     resource(protectedResource),
     metadata(document),
     ...people(document),
+    ...responseMode(evidence),
     pkce(document),
     registration(document),
     authentication(document),
@@ -111,9 +114,7 @@ const malformed = (document: Members): ReadonlyArray<string> =>
 const people = (document: Members): ReadonlyArray<Finding> => {
   const grants = listIn(document, "grant_types_supported")
   const responses = listIn(document, "response_types_supported")
-  const modes = listIn(document, "response_modes_supported")
-  const device = document["device_authorization_endpoint"] === undefined ? "" : "; connect with --transport device"
-  const advice = `offer the authorization code grant${device}`
+  const advice = `offer the authorization code grant${otherwise(document)}`
   return [
     ...(document["authorization_endpoint"] === undefined
       ? [fail("consent", "there is no authorization endpoint", "operator", advice)]
@@ -123,12 +124,40 @@ const people = (document: Members): ReadonlyArray<Finding> => {
       : []),
     ...(responses !== undefined && !responses.includes("code")
       ? [fail("consent", "the response type code is not offered", "operator", advice)]
-      : []),
-    ...(modes !== undefined && !modes.includes("query")
-      ? [fail("response mode", "query is not offered", "operator", `take response_mode query for code${device}`)]
       : [])
   ]
 }
+
+/** How the response comes back with the browser: in a query, as it is or as a signed token (JARM). */
+const responseMode = ({ document, protectedResource }: Evidence): ReadonlyArray<Finding> => {
+  const modes = document && listIn(document, "response_modes_supported")
+  if (document === undefined || modes === undefined) return []
+  const signed = isReadable(document) ? offeredBy(document, protectedResource.resource) : undefined
+  const plain = modes.includes("query")
+  const device = otherwise(document)
+  if (signed === undefined) {
+    return plain
+      ? []
+      : [fail("response mode", "query is not offered", "operator", `take response_mode query for code${device}`)]
+  }
+  const { algorithms } = termsOf(signed) ?? {}
+  if (algorithms !== undefined) {
+    const found = `${signed.mode}, signed with ${algorithms.join(" or ")}`
+    return [ok("response mode", plain ? `query; with quirks.signedResponses ${found}` : `${found}, and no other`)]
+  }
+  return plain ? [] : [
+    fail(
+      "response mode",
+      "signed alone (JARM), and not so that it can be verified",
+      "operator",
+      `name jwks_uri and ES256 in authorization_signing_alg_values_supported, or offer query${device}`
+    )
+  ]
+}
+
+/** What is left to a person where no browser brings an answer back. */
+const otherwise = (document: Members): string =>
+  document["device_authorization_endpoint"] === undefined ? "" : "; connect with --transport device"
 
 const pkce = (document: Members): Finding => {
   const methods = listIn(document, "code_challenge_methods_supported")
