@@ -82,8 +82,9 @@ const raced = Effect.fnUntraced(function*(settings: Settings, course: Course, ra
     yield* output.status(`Round ${index + 1} of ${settings.rounds}: every token ${kind}`)
     if (kind === "ended") yield* ended(racing)
     // Long enough that hardly anybody comes so late as to need another one, and not for ever.
-    const lifetime = Math.min(60, Math.max(4, Math.ceil(slowest * 8 / 1000)))
-    course.simulator.lifetimeSeconds = kindOf(index + 1) === "ended" ? lifetime : 3600
+    const lifetime = Math.min(20, Math.max(4, Math.ceil(slowest * 4 / 1000)))
+    const isShort = index + 1 < settings.rounds && kindOf(index + 1) === "ended"
+    course.simulator.lifetimeSeconds = isShort ? lifetime : 3600
     const round = yield* run(settings, course, kind, racing)
     rounds.push(round)
     slowest = Math.max(slowest, round.slowestMillis)

@@ -116,7 +116,7 @@ const remove = Effect.fnUntraced(function*(remotes: ReadonlyArray<Remote>, { gen
       Effect.catch(({ code }) =>
         code === "connection_not_found" ? Effect.void : remote.call(operations.disconnect, server)
       ),
-      Effect.timeout("5 seconds"),
+      Effect.timeout("20 seconds"),
       Effect.match({ onFailure: () => false, onSuccess: () => true })
     )
     if (isGone) return true

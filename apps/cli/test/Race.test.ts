@@ -1,22 +1,29 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
-import * as FakeProvider from "@valetkey/testing/FakeProvider"
-import * as UserAgent from "@valetkey/testing/UserAgent"
+import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import { createServer } from "node:net"
 import type { AddressInfo } from "node:net"
 import * as StrayTraffic from "./support/StrayTraffic.ts"
 import * as Valetkey from "./support/Valetkey.ts"
 
-/** What is connected, asked without a command. */
-const namesOf = (valetkey: Valetkey.Installation) =>
-  Effect.promise(async () => {
-    const { body } = await LocalSocket.request({
+/** Asks the server without a command. */
+const call = (valetkey: Valetkey.Installation, method: string, path: string, body?: unknown) =>
+  Effect.promise(() =>
+    LocalSocket.request({
       socket: valetkey.home.socket,
-      method: "GET",
-      path: "/v1/connections",
-      headers: { authorization: `Bearer ${LocalSocket.readToken(valetkey.home.token)}` }
+      method,
+      path,
+      headers: {
+        authorization: `Bearer ${LocalSocket.readToken(valetkey.home.token)}`,
+        "content-type": "application/json"
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) })
     })
+  )
+
+const namesOf = (valetkey: Valetkey.Installation) =>
+  Effect.map(call(valetkey, "GET", "/v1/connections"), ({ body }) => {
     const { connections } = JSON.parse(body) as { readonly connections: ReadonlyArray<{ readonly server: string }> }
     return connections.map(({ server }) => server)
   })
@@ -35,37 +42,41 @@ describe("valetkey doctor --race", () => {
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
       yield* valetkey.serve()
-      const provider = yield* FakeProvider.make()
-      const connecting = yield* valetkey.start(["connect", provider.resource, "--name", "own", "--no-browser"])
-      yield* UserAgent.make().authorize((yield* connecting.saw("stdout", /https?:\/\/\S+/))[0])
-      assert.strictEqual((yield* connecting.ended).code, 0)
-      const { stdout: before } = yield* valetkey.run(["status", "own", "--json"])
+      const own = yield* call(valetkey, "PUT", "/v1/connections/own", {
+        tokenEndpoint: "https://as.example/token",
+        clientId: "own",
+        refreshToken: Canary.makeText("refresh_token"),
+        accessToken: Canary.makeText("access_token")
+      })
+      assert.strictEqual(own.status, 201)
+      const { body: before } = yield* call(valetkey, "GET", "/v1/connections")
 
       // The third round waits for tokens that end by themselves.
       const ended = yield* valetkey.json(["doctor", "--race", "--rounds", "3", ...small])
       assert.strictEqual(ended.code, 0, ended.stdout)
-      const { run, slowestMillis, rounds, ...report } = ended.document
+      const { redemptions, run, slowestMillis, rounds, ...report } = ended.document
       assert.match(String(run), /^[0-9a-f]{8}$/)
       assert.isAtLeast(Number(slowestMillis), 200, "somebody waited for the answer that the simulator holds back")
       assert.deepStrictEqual(
         (rounds as ReadonlyArray<Record<string, unknown>>).map(({ failedCallers, kind }) => [kind, failedCallers]),
         [["ended", 0], ["refused", 0], ["ended", 0]]
       )
+      // On a machine that stands still for seconds, a token of the second round ends within it and is replaced again.
+      const { seen, ...others } = redemptions as Record<string, number>
+      assert.isAtLeast(seen!, 6)
+      assert.deepStrictEqual(others, { expected: 6, needless: 0, reused: 0 })
       assert.deepStrictEqual(report, {
         ok: true,
         servers: 1,
         connections: 2,
         callers: 8,
         calls: 48,
-        redemptions: { expected: 6, seen: 6, needless: 0, reused: 0 },
         revokedConnections: 0,
         failedCallers: 0,
         failures: {},
         left: []
       })
-      assert.deepStrictEqual(yield* namesOf(valetkey), ["own"])
-      assert.strictEqual((yield* valetkey.run(["status", "own", "--json"])).stdout, before)
-      assert.strictEqual(provider.requests("token").length, 1)
+      assert.strictEqual((yield* call(valetkey, "GET", "/v1/connections")).body, before)
     })))
 
   it.live("I1 finds a way to the provider that repeats requests, says so to a person, and cleans up all the same", () =>
