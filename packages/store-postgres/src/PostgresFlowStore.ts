@@ -12,6 +12,7 @@ import {
   claimedColumns,
   decodeClaimed,
   decodeFlow,
+  exchangingCondition,
   flowColumns,
   frozenColumns,
   openCondition,
@@ -87,7 +88,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           (sql) =>
             changed(sql`UPDATE flows SET state = 'awaiting_finalize', authorization_code = ${code}, lease_until = NULL,
               completion_hash = ${completionHash}, expires_at = ${after(sql, ttl)}
-            WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id`)
+            WHERE id = ${id} AND ${sql.literal(exchangingCondition)} AND fence = ${fence} RETURNING id`)
         ),
 
       held: (input) =>
@@ -126,7 +127,8 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
           // The second half is for who was not told of its commit.
           return changed(sql`WITH failed AS (
               UPDATE flows SET state = ${state}, failure = ${code}, ${sql.literal(settledColumns)}
-              WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} RETURNING id, ${announcement(sql, "id")}
+              WHERE id = ${id} AND ${sql.literal(exchangingCondition)} AND fence = ${fence}
+              RETURNING id, ${announcement(sql, "id")}
             )
             SELECT id FROM failed UNION ALL SELECT id FROM flows WHERE id = ${id} AND fence = ${fence}
               AND state = ${state} AND failure IS NOT DISTINCT FROM ${code}::text`)
@@ -214,7 +216,7 @@ export const layer: Layer.Layer<FlowStore, never, Database> = Layer.effect(
 const completeFlow = Effect.fnUntraced(function*(sql: Sql, id: FlowId, fence: number, write: ConnectionWrite) {
   const [row] = yield* sql<{ held: boolean; id: string | null }>`WITH held AS MATERIALIZED (
       SELECT tenant, subject, server, id FROM flows
-      WHERE id = ${id} AND state = 'exchanging' AND fence = ${fence} FOR UPDATE
+      WHERE id = ${id} AND ${sql.literal(exchangingCondition)} AND fence = ${fence} FOR UPDATE
     ), written AS (
       ${connectionStatement(sql, sql`held AS owner`, write)}
     ), settled AS (

@@ -73,6 +73,12 @@ const isExpired = `state IN ('pending', 'awaiting_finalize') AND expires_at <= c
 /** Condition of a flow that holds its connection's slot. */
 export const openCondition = `state IN ('pending', 'awaiting_finalize', 'exchanging')`
 
+/**
+ * Condition of a flow whose code is being redeemed, by the lease that such a flow alone has. With the state in its place the
+ * planner takes the index of the leases, which is small, and looks through all that end at the moment for one id.
+ */
+export const exchangingCondition = `lease_until IS NOT NULL`
+
 /** Condition of an open flow that nobody will take further. */
 export const overdueCondition = `(${isExpired} OR state = 'exchanging' AND lease_until <= clock_timestamp())`
 

@@ -85,7 +85,9 @@ const reserveGroup = Effect.fnUntraced(function*(database: Database["Service"], 
     const slot = member.input.input.key.path
     if (!first.has(slot)) first.set(slot, member)
   }
-  const parts = yield* database.partition([...first.values()], ({ input }) => input.input.key.tenant)
+  // Locks are taken in the order of the slots, so that the statements of two replicas do not wait for each other.
+  const sorted = [...first].toSorted(([a], [b]) => a < b ? -1 : 1).map(([, member]) => member)
+  const parts = yield* database.partition(sorted, ({ input }) => input.input.key.tenant)
   yield* Effect.forEach(parts, ({ items, operations }) =>
     reserveEach(operations, items).pipe(
       // The fault of one row undid the statement of all: each has one of its own.
@@ -113,10 +115,8 @@ const answer = (members: ReadonlyArray<Waiting>, result: Effect.Effect<Option.Op
  */
 const reserveEach = (operations: Operations, items: ReadonlyArray<Waiting>): Effect.Effect<void, StoreError> =>
   Effect.gen(function*() {
-    // Locks are taken in the order of the slots, so that the statements of two replicas do not wait for each other.
-    const sorted = items.toSorted((a, b) => a.input.input.key.path < b.input.input.key.path ? -1 : 1)
     for (const statement of [insertFresh, insertOver]) {
-      const left = sorted.filter(({ done }) => !Deferred.isDoneUnsafe(done))
+      const left = items.filter(({ done }) => !Deferred.isDoneUnsafe(done))
       if (left.length === 0) return
       const rows = yield* operations.write(operation, (sql) => statement(sql, left.map(({ input }) => input.input)))
       for (const row of rows) {
