@@ -2,11 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Servers } from "@valetkey/domain/Servers"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
+import * as LoopbackServer from "@valetkey/testing/LoopbackServer"
 import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import { Effect, Option } from "effect"
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
 import * as Installation from "./Installation.ts"
 import { consent, publishing } from "./Publishing.ts"
 
@@ -46,25 +45,19 @@ describe("a client id metadata document", () => {
   it.live("that an operator publishes is the client of a loopback flow, on whatever port; others are registered", () =>
     Effect.scoped(Effect.gen(function*() {
       const document = "https://apps.example/valetkey.json"
-      const server = yield* Effect.acquireRelease(
-        Effect.callback<ReturnType<typeof createServer>>((resume) => {
-          const server = createServer((_, response) =>
-            void response.setHeader("content-type", "application/json").end(JSON.stringify({
-              client_id: document,
-              client_name: "Valetkey",
-              application_type: "native",
-              redirect_uris: ["http://127.0.0.1/callback"],
-              grant_types: ["authorization_code", "refresh_token"],
-              response_types: ["code"],
-              token_endpoint_auth_method: "none"
-            }))
-          )
-          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => void server.close())
+      const { origin } = yield* LoopbackServer.listen((_, response) =>
+        void response.setHeader("content-type", "application/json").end(JSON.stringify({
+          client_id: document,
+          client_name: "Valetkey",
+          application_type: "native",
+          redirect_uris: ["http://127.0.0.1/callback"],
+          grant_types: ["authorization_code", "refresh_token"],
+          response_types: ["code"],
+          token_endpoint_auth_method: "none"
+        }))
       )
       const provider = yield* OidcProvider.make({
-        clientIdDocuments: { [document]: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` }
+        clientIdDocuments: { [document]: `${origin}/` }
       })
       const resource = yield* McpResource.make(provider)
       yield* Effect.gen(function*() {

@@ -5,11 +5,11 @@ import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Flows } from "@valetkey/domain/Flows"
 import * as ClientMetadataRoute from "@valetkey/http/ClientMetadataRoute"
 import * as Routes from "@valetkey/http/Routes"
+import * as LoopbackServer from "@valetkey/testing/LoopbackServer"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect, Layer, Option, Redacted, Result } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import * as Installation from "./Installation.ts"
 
 /** What this installation publishes, on a port where the provider of these tests can fetch it, and who did. */
@@ -28,14 +28,8 @@ export const publishing = Effect.gen(function*() {
     const answered = await handler(new Request(new URL(request.url ?? "", "https://evil.example")))
     response.writeHead(answered.status, Object.fromEntries(answered.headers)).end(await answered.text())
   }
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      const server = createServer((request, response) => void answer(request, response))
-      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-    }),
-    (server) => Effect.sync(() => void server.close())
-  )
-  return { fetched, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+  const { origin } = yield* LoopbackServer.listen((request, response) => void answer(request, response))
+  return { fetched, origin }
 })
 
 /**

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as LoopbackServer from "@valetkey/testing/LoopbackServer"
 import { Context, Effect, Layer, Redacted, type Scope, Stream } from "effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { ServerResponse } from "node:http"
 import { readBearer } from "../src/BearerChallenge.ts"
 import * as Promises from "../src/Promises.ts"
 import * as TokenHttpClient from "../src/TokenHttpClient.ts"
@@ -22,7 +22,7 @@ interface Seen {
 const resource = (answer: (seen: Seen, response: ServerResponse) => void) =>
   Effect.gen(function*() {
     const seen: Array<Seen> = []
-    const server = createServer((request: IncomingMessage, response) => {
+    const { origin } = yield* LoopbackServer.listen((request, response) => {
       let body = ""
       request.on("data", (piece) => body += String(piece))
       request.on("end", () => {
@@ -31,15 +31,7 @@ const resource = (answer: (seen: Seen, response: ServerResponse) => void) =>
         answer(one, response)
       })
     })
-    yield* Effect.acquireRelease(
-      Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.callback<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
-    return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen }
+    return { origin, seen }
   })
 
 /** A Valetkey server with one connection whose token counts its refreshes. */

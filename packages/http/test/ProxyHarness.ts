@@ -1,5 +1,6 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Canary from "@valetkey/testing/Canary"
+import * as LoopbackServer from "@valetkey/testing/LoopbackServer"
 import { Context, Effect, Layer, type Scope } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from "node:http"
@@ -35,7 +36,7 @@ export const upstream = (
   Effect.gen(function*() {
     const arrived: Array<Arrived> = []
     const { answer = (_, response) => void response.end("fine"), take } = options
-    const server = createServer((request, response) => {
+    const { origin } = yield* LoopbackServer.listen((request, response) => {
       response.on("error", () => undefined)
       request.on("error", () => undefined)
       if (take !== undefined) return take(request, response)
@@ -48,15 +49,7 @@ export const upstream = (
         answer(whole, response)
       })
     })
-    yield* Effect.acquireRelease(
-      Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.callback<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
-    return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, arrived }
+    return { origin, arrived }
   })
 
 /** The port of the server under test. */

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import * as Canary from "./Canary.ts"
 import type { Family } from "./internal/fakeGrants.ts"
 import { type Behaviour, type Endpoint, type FakeClient, FakeServer, type Incoming } from "./internal/fakeServer.ts"
-import { listen } from "./internal/loopbackServer.ts"
+import { listen } from "./LoopbackServer.ts"
 import * as Reply from "./Reply.ts"
 
 export type { Family, Rotation } from "./internal/fakeGrants.ts"

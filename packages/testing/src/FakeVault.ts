@@ -2,8 +2,8 @@ import { Effect, FiberSet, Redacted, type Scope } from "effect"
 import { randomUUID } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import * as Canary from "./Canary.ts"
-import { listen } from "./internal/loopbackServer.ts"
 import { type Outcome, TransitEngine } from "./internal/transitEngine.ts"
+import { listen } from "./LoopbackServer.ts"
 import * as Reply from "./Reply.ts"
 
 /** One request as it arrived, token included: for assertions, not for printing. */

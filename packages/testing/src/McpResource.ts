@@ -10,8 +10,8 @@ import { Effect, Redacted, type Scope } from "effect"
 import express from "express"
 import { z } from "zod"
 import * as Fingerprint from "./Fingerprint.ts"
-import { listen } from "./internal/loopbackServer.ts"
 import { mcpSessions, stateless } from "./internal/mcpSessions.ts"
+import { listen } from "./LoopbackServer.ts"
 
 /** What {@link make} guards the server with: an `OidcProvider`, or anything with these two members. */
 export interface Issuer {

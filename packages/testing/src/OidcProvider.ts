@@ -4,8 +4,8 @@ import type { RequestListener } from "node:http"
 import Provider, { type ClientMetadata, type Configuration, errors, type KoaContextWithOIDC } from "oidc-provider"
 import * as Canary from "./Canary.ts"
 import * as Fingerprint from "./Fingerprint.ts"
-import { listen } from "./internal/loopbackServer.ts"
 import { OidcStorage } from "./internal/oidcStorage.ts"
+import { listen } from "./LoopbackServer.ts"
 
 /** Metadata of a client the provider knows from the start, in RFC 7591 spelling. */
 export type Client = ClientMetadata

@@ -1,6 +1,6 @@
 import { Effect, type Scope } from "effect"
 import { Agent, type IncomingMessage, request as ask, type ServerResponse } from "node:http"
-import { listen } from "./internal/loopbackServer.ts"
+import { listen } from "./LoopbackServer.ts"
 
 /** A load balancer that knows nothing of the servers behind it: each request goes to one of them, and none is repeated. */
 export interface ReverseProxy {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Chromium from "@valetkey/testing/Chromium"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import { Effect } from "effect"
-import { listen } from "../src/internal/loopbackServer.ts"
+import { listen } from "../src/LoopbackServer.ts"
 import { authorizationUrl, pkce } from "./internal/plainClient.ts"
 
 describe("Chromium", () => {

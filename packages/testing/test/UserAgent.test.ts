@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as UserAgent from "@valetkey/testing/UserAgent"
 import { Effect } from "effect"
 import type { RequestListener } from "node:http"
-import { listen } from "../src/internal/loopbackServer.ts"
+import { listen } from "../src/LoopbackServer.ts"
 
 const site = (routes: Record<string, RequestListener>) =>
   listen((request, response) => {

@@ -1,6 +1,6 @@
+import * as LoopbackServer from "@valetkey/testing/LoopbackServer"
 import { Deferred, Effect, Fiber, Queue, type Scope } from "effect"
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingHttpHeaders, ServerResponse } from "node:http"
 import * as Relay from "../../src/Relay.ts"
 
 interface Message {
@@ -27,7 +27,7 @@ interface Seen {
 export const endpoint = (answer: (seen: Seen, response: ServerResponse) => void) =>
   Effect.gen(function*() {
     const seen: Array<Seen> = []
-    const server = createServer((request, response) => {
+    const { origin } = yield* LoopbackServer.listen((request, response) => {
       let body = ""
       request.on("data", (chunk) => body += String(chunk))
       request.on("end", () => {
@@ -42,16 +42,8 @@ export const endpoint = (answer: (seen: Seen, response: ServerResponse) => void)
         answer(one, response)
       })
     })
-    yield* Effect.acquireRelease(
-      Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () =>
-        Effect.callback<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
     return {
-      url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`),
+      url: new URL("/mcp", origin),
       seen,
       methods: () => seen.map(({ message, method }) => message.method ?? method)
     }

@@ -2,6 +2,7 @@ import { Effect, type Scope } from "effect"
 import { createServer, type RequestListener, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 
+/** A server on 127.0.0.1. */
 export interface LoopbackServer {
   readonly server: Server
   readonly port: number
