@@ -3,6 +3,7 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { type Connection, sealContext } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import type { Sealed } from "@valetkey/domain/Sealed"
 import type { RedemptionPolicy } from "@valetkey/domain/Server"
 import { Servers } from "@valetkey/domain/Servers"
@@ -143,6 +144,34 @@ describe("a commit", () => {
         assert.deepStrictEqual([commits, (yield* connection).generation], [readable ? 1 : 2, 2])
         assert.deepStrictEqual(redemptions(provider), [1])
         assert.deepStrictEqual(yield* (yield* Spool).list, [])
+      }).pipe(Effect.provide(layer)))
+  }
+
+  for (const back of ["store", "spool"] as const) {
+    it.effect(`I3 that neither store nor spool takes in time is kept until one of them does: the ${back}`, () =>
+      Effect.gen(function*() {
+        const { connection, key, provider, real, store, tokens } = yield* expired("strict")
+        const spool = yield* Spool
+        const away = { store: true, spool: true }
+        const { append } = spool
+        Object.assign(store, {
+          commit: (...input: Parameters<typeof real.commit>) =>
+            Effect.suspend(() => away.store ? outage : real.commit(...input))
+        })
+        Object.assign(spool, {
+          append: (...input: Parameters<typeof append>) => Effect.suspend(() => away.spool ? outage : append(...input))
+        })
+        yield* inTime(tokens.get(key), "50 seconds")
+        assert.deepStrictEqual([yield* spool.list, (yield* connection).generation], [[], 1])
+        away[back] = false
+        yield* TestClock.adjust("5 seconds")
+        if (back === "spool") {
+          assert.strictEqual((yield* spool.list).length, 1)
+          away.store = false
+          yield* (yield* Housekeeping).replay
+        }
+        assert.deepStrictEqual([(yield* connection).generation, redemptions(provider)], [2, [1]])
+        assert.deepStrictEqual(yield* spool.list, [])
       }).pipe(Effect.provide(layer)))
   }
 

@@ -1,4 +1,4 @@
-import { Effect, Redacted } from "effect"
+import { Duration, Effect, Redacted, Schedule } from "effect"
 import { type AccessToken, type AccessTokenError, destinationOf, isBound, TokenError } from "../AccessToken.ts"
 import * as Checkpoint from "../Checkpoint.ts"
 import { Cipher } from "../Cipher.ts"
@@ -18,6 +18,9 @@ import { misconfiguredDelay, type RefreshFailures } from "./refreshFailures.ts"
 import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
 import { again, done, type Step } from "./refreshStep.ts"
 import { sealCredentials } from "./sealing.ts"
+
+/** How often what is in memory alone is tried again. */
+const keepPace = Duration.seconds(2)
 
 /** Builds the storing of what a redemption brought: spooled first, then committed by generation and epoch, whoever holds the lease. */
 export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures, fork }: {
@@ -57,11 +60,38 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
       )
     ))
 
+  /**
+   * What neither spool nor store took in time is in this process alone, which tries both for as long as it lives: in the
+   * spool it outlives the process and is settled by `Housekeeping.replay`.
+   */
+  const keep = (entry: SpoolEntry): Effect.Effect<void> =>
+    spool.append(entry).pipe(
+      Effect.catchCause(() =>
+        Effect.gen(function*() {
+          const { credentials, epoch, id: resultId, key, redeemed: generation } = entry
+          if (yield* connections.commit(key, { generation, epoch, credentials, resultId })) {
+            return yield* signals.wake(connectionTopic(key))
+          }
+          if (!(yield* connections.isCommitted(key, resultId))) yield* dropLate(entry)
+        })
+      ),
+      Effect.retry(Schedule.spaced(keepPace))
+    ).pipe(Effect.catchCause((cause) => Effect.logError("refreshed credentials lost", cause)))
+
+  /** Says where credentials are that the store did not take. */
+  const leave = Effect.fnUntraced(function*(entry: SpoolEntry, spooled: boolean) {
+    if (spooled) return yield* Effect.logError("refreshed credentials not settled; they stay in the spool")
+    yield* Effect.logError("refreshed credentials neither spooled nor settled; they are kept in memory and tried again")
+    yield* fork(keep(entry))
+  })
+
   /** What is too late leaves the spool when it is settled, and waits there otherwise. */
-  const drop = (entry: SpoolEntry): Effect.Effect<void> =>
+  const drop = (entry: SpoolEntry, spooled: boolean): Effect.Effect<void> =>
     insist(dropLate(entry)).pipe(
       Effect.andThen(Effect.ignore(spool.remove(entry.id))),
-      Effect.catch((error) => Effect.logError("late credentials not revoked; they stay in the spool", error))
+      Effect.catch((error) =>
+        Effect.andThen(Effect.logWarning("late credentials not revoked", error), leave(entry, spooled))
+      )
     )
 
   /** Keeps everybody from redeeming for a while: a provider that forgets the access token may do so every time. */
@@ -102,12 +132,12 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
       destination: destinationOf(grant)
     }
     if (committed._tag === "None") {
-      yield* Effect.logError("refreshed credentials not committed; they stay in the spool", { spooled })
+      yield* leave(entry, spooled)
       if (!isWhole) return yield* incomplete
       return done(token)
     }
     if (!committed.value && !(yield* connections.isCommitted(key, entry.id))) {
-      yield* drop(entry)
+      yield* drop(entry, spooled)
       return again
     }
     if (!isWhole) {
