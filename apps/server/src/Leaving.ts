@@ -14,7 +14,12 @@ import { Draining } from "./Draining.ts"
 export const layer: Layer.Layer<never, never, Draining | HttpRouter.HttpRouter> = HttpRouter.middleware(
   Effect.gen(function*() {
     const draining = yield* Draining
+    const goodbye: HttpEffect.PreResponseHandler = (_, response) =>
+      response.status !== 503 || response.body._tag !== "Empty" || response.headers["retry-after"] !== undefined
+        ? Effect.succeed(response)
+        : Effect.map(draining.begun, (begun) => begun ? leaving : response)
     return (app) =>
+      // An interrupted handler cannot answer any more, and the platform answers for it with a status alone.
       HttpEffect.withPreResponseHandler(
         Effect.flatMap(
           HttpServerRequest.HttpServerRequest,
@@ -23,8 +28,7 @@ export const layer: Layer.Layer<never, never, Draining | HttpRouter.HttpRouter> 
               ? Effect.raceFirst(app, Effect.as(draining.wait, leaving))
               : app
         ),
-        // An interrupted handler cannot answer any more, and the platform answers for it with a status alone.
-        (_, response) => Effect.succeed(response.status === 503 && response.body._tag === "Empty" ? leaving : response)
+        goodbye
       )
   }),
   { global: true }

@@ -17,7 +17,8 @@ const serving = Effect.gen(function*() {
   const routes = Layer.mergeAll(
     Leaving.layer,
     HttpRouter.add("GET", "/never", Effect.andThen(Deferred.succeed(reached, undefined), Effect.never)),
-    HttpRouter.add("GET", "/busy", HttpServerResponse.text("busy", { status: 503, headers: { "retry-after": "7" } }))
+    HttpRouter.add("GET", "/busy", HttpServerResponse.empty({ status: 503, headers: { "retry-after": "7" } })),
+    HttpRouter.add("GET", "/away", HttpServerResponse.empty({ status: 503 }))
   )
   const router = yield* HttpRouter.toHttpEffect(routes).pipe(Scope.provide(app))
   const handler = yield* NodeHttpServer.makeHandler(router, { scope: app })
@@ -32,7 +33,7 @@ const serving = Effect.gen(function*() {
   return {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     reached: Deferred.await(reached),
-    stop: Scope.close(app, Exit.void),
+    stop: Effect.andThen(begin, Scope.close(app, Exit.void)),
     drain: begin
   }
 }).pipe(Effect.provide(Layer.merge(Draining.layer, HttpServer.layerServices)))
@@ -81,11 +82,13 @@ describe("a process that goes away", () => {
   it.live("sends a long poll elsewhere when the drain begins, and leaves other answers alone", () =>
     Effect.scoped(Effect.gen(function*() {
       const { drain, origin, reached } = yield* serving
+      const away = yield* get(`${origin}/away`)
+      assert.deepStrictEqual([away.retryAfter, away.body], [null, ""])
       const asked = yield* Effect.forkChild(get(`${origin}/never?wait=25`))
       yield* reached
       yield* drain
       assert.deepStrictEqual(told(yield* Fiber.join(asked)), draining)
       const busy = yield* get(`${origin}/busy`)
-      assert.deepStrictEqual([busy.retryAfter, busy.body], ["7", "busy"])
+      assert.deepStrictEqual([busy.retryAfter, busy.body], ["7", ""])
     })))
 })
