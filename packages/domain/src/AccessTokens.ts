@@ -196,11 +196,11 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           ) {
             return undefined
           }
-          // A refresh that was under way may have ended before what this caller read, may have stored the very token that was
-          // rejected, or been content with less.
+          // Whichever refresh this was: another process may have stored the very token meanwhile, and this one found it fresh.
+          if (rejected !== undefined && entropy.digest(token.accessToken) === rejected) return undefined
+          // A refresh that was under way may have ended before what this caller read, or been content with less.
           return flight === joined &&
-              (token.generation <= current.generation || entropy.digest(token.accessToken) === rejected ||
-                Duration.isLessThan(flight.minValidity, minValidity))
+              (token.generation <= current.generation || Duration.isLessThan(flight.minValidity, minValidity))
             ? undefined
             : token
         })

@@ -391,6 +391,24 @@ describe("a caller who joins a refresh under way", () => {
     }).pipe(Effect.provide(layer)))
 })
 
+describe("a caller whose refresh finds what another replica stored", () => {
+  it.effect("I6 is not given the token that it has just proved to be rejected", () =>
+    Effect.gen(function*() {
+      const { connection, key, provider, real, store, tokens } = yield* expired()
+      const before = yield* connection
+      const { accessToken } = yield* tokens.get(key)
+      yield* TestClock.adjust("2 minutes")
+      let reads = 0
+      // The result that the token is of is stored behind the back of whoever has just read.
+      Object.assign(store, {
+        get: (...input: Parameters<typeof real.get>) => reads++ === 0 ? Effect.succeedSome(before) : real.get(...input)
+      })
+      const token = yield* tokens.get(key, { rejected: accessToken })
+      assert.strictEqual(Redacted.value(token.accessToken), provider.issued[2])
+      assert.deepStrictEqual(redemptions(provider), [1, 1])
+    }).pipe(Effect.provide(layer)))
+})
+
 describe("closing the application", () => {
   it.effect("stops waiting for a refresh that hangs", () =>
     Effect.gen(function*() {
