@@ -57,9 +57,14 @@ describe("valetkey doctor --race over replicas", () => {
 
         const raced = yield* race(...small, "--listen", `127.0.0.1:${port}`)
         assert.strictEqual(raced.code, 0, raced.stdout)
-        const { calls, left, redemptions } = JSON.parse(raced.stdout) as Record<string, unknown>
-        const expected = { calls: 80, left: [], redemptions: { expected: 4, seen: 4, needless: 0, reused: 0 } }
-        assert.deepStrictEqual({ calls, left, redemptions }, expected)
+        const { calls, callsByServer, left, redemptions } = JSON.parse(raced.stdout) as Record<string, unknown>
+        const expected = {
+          calls: 80,
+          callsByServer: [40, 40],
+          left: [],
+          redemptions: { expected: 4, seen: 4, needless: 0, reused: 0 }
+        }
+        assert.deepStrictEqual({ calls, callsByServer, left, redemptions }, expected)
         for (const { answered } of doors) assert.isAtLeast(answered()[0]!, 40)
 
         const barred = yield* race(...small)

@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import * as Command from "effect/cli/Command"
 import { lstatSync } from "node:fs"
 import { failure } from "./CliFailure.ts"
+import * as Interrupts from "./Interrupts.ts"
 import { Output, plain, table } from "./Output.ts"
 import { isStray, raceFlags, remotesOf, settingsOf } from "./RaceFlags.ts"
 import { remoteOf, resolve, type Target } from "./Target.ts"
@@ -27,7 +28,7 @@ export const Doctor = Command.make("doctor", raceFlags, (input) =>
     if (input.race) {
       const settings = yield* settingsOf(input)
       const { race } = yield* Effect.promise(() => import("./Race.ts"))
-      return yield* race(settings, yield* remotesOf(settings.targets))
+      return yield* race(settings, yield* remotesOf(settings.targets), Interrupts.first)
     }
     const output = yield* Output
     const target = yield* resolve

@@ -1,3 +1,6 @@
+import { Effect } from "effect"
+import { ExitCode } from "./ExitCode.ts"
+
 // A command that lives until a signal, or passes signals on, handles them itself.
 let owned = false
 
@@ -8,3 +11,15 @@ export const areOwned = (): boolean => owned
 export const own = (): void => {
   owned = true
 }
+
+/** Waits for the first signal from now on. A second one ends the process at once, as it does elsewhere. */
+export const first: Effect.Effect<void> = Effect.callback((resume) => {
+  own()
+  let signals = 0
+  const onSignal = () => {
+    signals++
+    if (signals > 1) process.exit(ExitCode.interrupted)
+    resume(Effect.void)
+  }
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal)
+})

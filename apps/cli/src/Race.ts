@@ -1,8 +1,8 @@
-import { Clock, Effect, Redacted } from "effect"
+import { Clock, Effect, Fiber, Redacted } from "effect"
 import { randomBytes } from "node:crypto"
-import { failure } from "./CliFailure.ts"
+import { CliFailure, failure } from "./CliFailure.ts"
 import { Output } from "./Output.ts"
-import { check, type Course, enter, type Entrant, nameOf, remoteAt, removeAll } from "./RaceEntry.ts"
+import { check, type Course, enter, type Entrant, nameOf, removeAll } from "./RaceEntry.ts"
 import type { GrantRecord } from "./RaceLedger.ts"
 import { document, problemsOf, type RaceReport, type Round, type RoundKind, text } from "./RaceReport.ts"
 import * as RaceSimulator from "./RaceSimulator.ts"
@@ -20,25 +20,36 @@ export interface Settings {
 
 /**
  * Races callers for the tokens of throw-away connections at servers of one installation, and says what the simulated
- * provider saw of it. The connections are removed however it ends.
+ * provider saw of it. The connections are removed however it ends, also when `stop` returns.
  */
-export const race = Effect.fnUntraced(function*(settings: Settings, remotes: ReadonlyArray<Remote>) {
+export const race = Effect.fnUntraced(function*(
+  settings: Settings,
+  remotes: ReadonlyArray<Remote>,
+  stop: Effect.Effect<void>
+) {
   const output = yield* Output
   const run = randomBytes(4).toString("hex")
   const course: Course = { run, remotes, simulator: yield* RaceSimulator.make(settings.stand), entrants: [] }
   yield* output.say(`The connections of this run are called ${nameOf(run, "…")}, and are removed at its end`)
-  let left: ReadonlyArray<string> = []
-  const report = yield* reported(settings, course).pipe(
-    Effect.onExit(() =>
-      Effect.flatMap(removeAll(course), (names) => {
-        left = names
-        return left.length === 0
-          ? Effect.void
-          : output.say(`Could not be removed: ${left.join(", ")}. Remove each with valetkey disconnect NAME`)
-      })
-    )
+  const racing = yield* Effect.forkChild(reported(settings, course))
+  let isStopped = false
+  yield* stop.pipe(
+    Effect.andThen(Effect.sync(() => void (isStopped = racing.pollUnsafe() === undefined))),
+    // At once: what is under way may take a while to end.
+    Effect.andThen(output.say("Stopped; the connections are being removed first. A second signal leaves them there")),
+    Effect.andThen(Fiber.interrupt(racing)),
+    Effect.forkChild({ startImmediately: true })
   )
-  const problems = problemsOf(report)
+  const raced = yield* Fiber.await(racing)
+  const left = yield* removeAll(course)
+  if (left.length > 0) {
+    yield* output.say(`Could not be removed: ${left.join(", ")}. Remove each with valetkey disconnect NAME`)
+  }
+  const report = yield* Effect.catchCause(raced, (cause) => {
+    if (isStopped) return Effect.fail(failure("interrupted", "Interrupted", { left }))
+    return Effect.mapError(Effect.failCause(cause), (told) => withLeft(told, left))
+  })
+  const problems = problemsOf(report, left)
   if (problems.length === 0) {
     return yield* output.result(
       { ok: true, ...document(report, left) },
@@ -48,6 +59,9 @@ export const race = Effect.fnUntraced(function*(settings: Settings, remotes: Rea
   yield* output.data(text(report))
   return yield* failure("race_found_problems", problems.join(". "), document(report, left))
 }, Effect.scoped)
+
+const withLeft = ({ code, details, sentence, transient }: CliFailure, left: ReadonlyArray<string>): CliFailure =>
+  new CliFailure({ code, sentence, details: { ...details, left }, ...(transient === undefined ? {} : { transient }) })
 
 const reported = Effect.fnUntraced(function*(settings: Settings, course: Course) {
   yield* check(course)
@@ -79,10 +93,10 @@ const raced = Effect.fnUntraced(function*(settings: Settings, course: Course, ra
   let slowest = 0
   for (let index = 0; index < settings.rounds; index++) {
     const kind = kindOf(index)
-    yield* output.status(`Round ${index + 1} of ${settings.rounds}: every token ${kind}`)
+    yield* output.status(`Round ${index + 1} of ${settings.rounds}: every token is ${kind}`)
     if (kind === "ended") yield* ended(racing)
     // Long enough that hardly anybody comes so late as to need another one, and not for ever.
-    const lifetime = Math.min(20, Math.max(4, Math.ceil(slowest * 4 / 1000)))
+    const lifetime = Math.min(20, Math.max(3, Math.ceil(slowest * 4 / 1000)))
     const isShort = index + 1 < settings.rounds && kindOf(index + 1) === "ended"
     course.simulator.lifetimeSeconds = isShort ? lifetime : 3600
     const round = yield* run(settings, course, kind, racing)
@@ -96,12 +110,12 @@ const raced = Effect.fnUntraced(function*(settings: Settings, course: Course, ra
 })
 
 /** In turns: a token that replaced a refused one is not replaced again for the same reason within a minute. */
-const kindOf = (index: number): RoundKind => index % 2 === 0 ? "ended" : "refused"
+const kindOf = (index: number): RoundKind => index === 0 ? "missing" : index % 2 === 0 ? "ended" : "refused"
 
-/** Returns when every token has so little left that nobody is content with it. */
+/** Returns when every token has ended. */
 const ended = Effect.fnUntraced(function*(racing: ReadonlyArray<Entrant>) {
-  const wait = Math.max(...racing.map(({ grant }) => grant.dueAt)) - (yield* Clock.currentTimeMillis)
-  // The servers count from the moment they asked, by their own clocks.
+  const wait = Math.max(...racing.map(({ grant }) => grant.endsAt)) - (yield* Clock.currentTimeMillis)
+  // The servers count from the moment they asked, by their own clocks: one may be late by half of a token's life.
   if (wait > 0) yield* Effect.sleep(wait + 100)
 })
 
@@ -117,10 +131,15 @@ const run = Effect.fnUntraced(function*(
     if (kind === "refused") entrant.grant.refuse()
     return { entrant, index, refused, before: entrant.grant.record }
   })
+  const calls = remotes.map(() => 0)
   const outcomes = yield* Effect.forEach(starts, ({ before, entrant, index, refused }) =>
     Effect.map(
       Effect.all(
-        Array.from({ length: callers }, (_, caller) => ask(remoteAt(remotes, index + caller), entrant, refused)),
+        Array.from({ length: callers }, (_, caller) => {
+          const server = (index + caller) % remotes.length
+          calls[server]!++
+          return ask(remotes[server]!, entrant, refused)
+        }),
         { concurrency: "unbounded" }
       ),
       (asked) => {
@@ -135,13 +154,17 @@ const run = Effect.fnUntraced(function*(
   return {
     kind,
     unrefreshed: outcomes.filter(({ asked, calledFor }) =>
-      calledFor === 0 && asked.every(({ code }) => code === undefined)
+      calledFor === 0 && asked.some(({ code }) => code === notGood)
     ).length,
     again: outcomes.reduce((sum, { calledFor }) => sum + Math.max(0, calledFor - 1), 0),
+    calls,
     slowestMillis: Math.max(...outcomes.flatMap(({ asked }) => asked.map(({ millis }) => millis))),
     failures
   } satisfies Round
 })
+
+/** Of a caller that was given a token which the resource would not take. */
+const notGood = "token_not_good"
 
 /** One caller: how long it took, and why there was no good token. */
 const ask = Effect.fnUntraced(function*(remote: Remote, entrant: Entrant, refused: Redacted.Redacted | undefined) {
@@ -158,5 +181,5 @@ const ask = Effect.fnUntraced(function*(remote: Remote, entrant: Entrant, refuse
     entrant.token = Redacted.make(accessToken)
   }
   // Good when it was asked for: a caller that is slow to read its answer is no fault of whoever gave it.
-  return { millis, code: entrant.grant.admits(accessToken, started) ? undefined : "token_not_good" }
+  return { millis, code: entrant.grant.admits(accessToken, started) ? undefined : notGood }
 })

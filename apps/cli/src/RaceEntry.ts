@@ -1,5 +1,5 @@
 import { Effect, Redacted } from "effect"
-import { type CliFailure, failure, reworded } from "./CliFailure.ts"
+import { CliFailure, failure, reworded } from "./CliFailure.ts"
 import { isUncertain } from "./Importing.ts"
 import type { RaceGrant } from "./RaceLedger.ts"
 import { clientId, type RaceSimulator } from "./RaceSimulator.ts"
@@ -13,6 +13,8 @@ export interface Entrant {
   generation: number
   /** The token that a caller got last. */
   token: Redacted.Redacted | undefined
+  /** Whether its deposit was given up, and may arrive after all. */
+  isAwaited: boolean
 }
 
 /** Where a race takes place. */
@@ -29,15 +31,25 @@ export interface Course {
 /** The name of a connection of a run. */
 export const nameOf = (run: string, index: number | string): string => `doctor-race-${run}-${index}`
 
-/** The server whose turn it is. */
-export const remoteAt = (remotes: ReadonlyArray<Remote>, index: number): Remote => remotes[index % remotes.length]!
+/** How long a server may take to take a connection in. */
+const patience = "10 seconds"
+
+/** How long it may take to remove one. */
+const removalPatience = "10 seconds"
 
 /** Connects a grant of the simulator as a user who brings credentials does. An interrupt waits for it, so that nothing is left. */
 export const enter = ({ entrants, remotes, run, simulator }: Course, index: number | string) =>
   Effect.suspend((): Effect.Effect<Entrant, CliFailure> => {
-    const entrant: Entrant = { server: nameOf(run, index), grant: simulator.open(), generation: 0, token: undefined }
+    const entrant: Entrant = {
+      server: nameOf(run, index),
+      grant: simulator.open(),
+      generation: 0,
+      token: undefined,
+      isAwaited: false
+    }
     entrants.push(entrant)
-    return remoteAt(remotes, typeof index === "number" ? index : 0).call(operations.deposit, {
+    const at = typeof index === "number" ? index % remotes.length : 0
+    return remotes[at]!.call(operations.deposit, {
       server: entrant.server,
       deposit: Redacted.make({
         tokenEndpoint: simulator.tokenEndpoint,
@@ -47,6 +59,14 @@ export const enter = ({ entrants, remotes, run, simulator }: Course, index: numb
         redemptionPolicy: "strict" as const
       })
     }).pipe(
+      Effect.timeoutOrElse({
+        duration: patience,
+        orElse: () =>
+          Effect.suspend(() => {
+            entrant.isAwaited = true
+            return Effect.fail(silent(at + 1))
+          })
+      }),
       Effect.tapError((told) =>
         Effect.sync(() => isUncertain(told) ? undefined : entrants.splice(entrants.indexOf(entrant), 1))
       ),
@@ -83,6 +103,13 @@ const unanswered = new Set([
   "refresh_in_progress"
 ])
 
+const silent = (server: number): CliFailure =>
+  new CliFailure({
+    code: "server_unreachable",
+    sentence: `Server ${server} did not answer within ${patience} when a connection was made; see its log`,
+    transient: true
+  })
+
 const stranger = (server: number): string =>
   `Server ${server} does not know a connection that was made at server 1: give --url the replicas of one installation`
 
@@ -97,27 +124,37 @@ const unreachable = (server: number, tokenEndpoint: string): CliFailure => {
   )
 }
 
-/** Removes every connection of the race, whatever is going on with it; the names of those that are still there. */
+/** Removes every connection of the race, whatever is going on with it; the names of those that may be there still. */
 export const removeAll = ({ entrants, remotes }: Course): Effect.Effect<ReadonlyArray<string>> =>
-  Effect.map(
-    Effect.forEach(
+  Effect.suspend(() => {
+    const answering = new Set(remotes)
+    return Effect.forEach(
       entrants,
-      (entrant) => Effect.map(remove(remotes, entrant), (isGone) => isGone ? [] : [entrant.server]),
+      (entrant) => Effect.map(remove(answering, entrant), (isGone) => isGone ? [] : [entrant.server]),
       { concurrency: 8 }
-    ),
-    (left) => left.flat()
-  )
+    )
+  }).pipe(Effect.map((left) => left.flat()))
 
-/** Deletes the connection at the first server that can; whether it is gone. */
-const remove = Effect.fnUntraced(function*(remotes: ReadonlyArray<Remote>, { generation, server }: Entrant) {
-  for (const remote of remotes) {
+/** Deletes the connection at the first server that can; whether it is gone. A server that does not answer is not asked again. */
+const remove = Effect.fnUntraced(function*(answering: Set<Remote>, { generation, isAwaited, server }: Entrant) {
+  for (const remote of answering) {
     const isGone = yield* remote.call(operations.forget, { server, generation }).pipe(
+      Effect.as(true),
       // Of another generation, or in the middle of a refresh: then it is refused at once and deleted in a moment.
       Effect.catch(({ code }) =>
-        code === "connection_not_found" ? Effect.void : remote.call(operations.disconnect, server)
+        code === "connection_not_found"
+          ? Effect.succeed(!isAwaited)
+          : Effect.as(remote.call(operations.disconnect, server), true)
       ),
-      Effect.timeout("20 seconds"),
-      Effect.match({ onFailure: () => false, onSuccess: () => true })
+      Effect.timeoutOrElse({
+        duration: removalPatience,
+        orElse: () =>
+          Effect.sync(() => {
+            answering.delete(remote)
+            return false
+          })
+      }),
+      Effect.orElseSucceed(() => false)
     )
     if (isGone) return true
   }

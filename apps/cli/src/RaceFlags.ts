@@ -10,6 +10,9 @@ const mostCallers = 5000
 /** The same over the local socket, where some systems refuse who finds the listener's queue full: 128 places. */
 const mostLocalCallers = 100
 
+/** One caller races with nobody. */
+const fewestCallers = 2
+
 /** The flags of `valetkey doctor --race`. */
 export const raceFlags = {
   race: Flag.Boolean("race").pipe(
@@ -31,7 +34,9 @@ export const raceFlags = {
     Flag.optional
   ),
   callers: Flag.Int("callers").pipe(
-    Flag.withDescription("With --race: how many callers of each connection at once; 20 by default"),
+    Flag.withDescription(
+      "With --race: how many callers of each connection at once, 2 or more and no fewer than servers; 20 by default"
+    ),
     Flag.optional
   ),
   rounds: Flag.Int("rounds").pipe(
@@ -68,9 +73,9 @@ export const isStray = ({ callers, connections, listen, publicUrl, race, rounds,
 
 /** What a race is to be like. */
 export const settingsOf = Effect.fnUntraced(function*(input: RaceInput) {
-  const connections = yield* between("connections", input.connections, 5, 100)
-  const callers = yield* between("callers", input.callers, 20, 1000)
-  const rounds = yield* between("rounds", input.rounds, 4, 20)
+  const connections = yield* between("connections", input.connections, 5, [1, 100])
+  const callers = yield* between("callers", input.callers, 20, [fewestCallers, 1000])
+  const rounds = yield* between("rounds", input.rounds, 4, [1, 20])
   const most = input.url.length === 0 ? mostLocalCallers : mostCallers
   if (connections * callers > most) {
     return yield* failure(
@@ -79,7 +84,11 @@ export const settingsOf = Effect.fnUntraced(function*(input: RaceInput) {
     )
   }
   const stand = yield* standOf(input)
-  const targets = yield* Effect.forEach([...new Set(input.url)], (url) => remoteTarget(url, "--url"))
+  const named = yield* Effect.forEach(input.url, (url) => remoteTarget(url, "--url"))
+  const targets = [...new Map(named.map((target) => [target.url, target])).values()]
+  if (callers < targets.length) {
+    return yield* failure("usage", "--callers must be no fewer than there are --url, so that each server is asked")
+  }
   return { connections, callers, rounds, stand, targets }
 })
 
@@ -89,11 +98,16 @@ export const remotesOf = (targets: ReadonlyArray<Target>) =>
     ? Effect.map(reach({ start: true }), (remote): ReadonlyArray<Remote> => [remote])
     : Effect.succeed(targets.map(remoteOf))
 
-const between = (name: string, given: Option.Option<number>, usual: number, most: number) => {
+const between = (
+  name: string,
+  given: Option.Option<number>,
+  usual: number,
+  [least, most]: readonly [least: number, most: number]
+) => {
   const value = Option.getOrElse(given, () => usual)
-  return value >= 1 && value <= most
+  return value >= least && value <= most
     ? Effect.succeed(value)
-    : Effect.fail(failure("usage", `--${name} must be a number from 1 to ${most}`))
+    : Effect.fail(failure("usage", `--${name} must be a number from ${least} to ${most}`))
 }
 
 const standOf = Effect.fnUntraced(function*({ listen, publicUrl }: RaceInput) {
@@ -109,8 +123,12 @@ const standOf = Effect.fnUntraced(function*({ listen, publicUrl }: RaceInput) {
     )
   }
   const url = URL.parse(publicUrl.value)
-  if (url === null || (url.protocol !== "https:" && url.protocol !== "http:") || url.search !== "" || url.hash !== "") {
-    return yield* failure("usage", "--public-url must be an http or https URL without a query")
+  const isBare = url !== null && url.username === "" && url.password === "" && url.search === "" && url.hash === ""
+  if (!isBare || (url.protocol !== "https:" && url.protocol !== "http:")) {
+    return yield* failure("usage", "--public-url must be an http or https URL without credentials and query")
+  }
+  if (Number(port) === 0) {
+    return yield* failure("usage", "--public-url goes with --listen and a port: what it names must lead there")
   }
   return { host, port: Number(port), publicUrl: url.href }
 })

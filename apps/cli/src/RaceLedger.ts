@@ -44,11 +44,9 @@ export class RaceGrant {
     return { ...this.#record }
   }
 
-  /** When its access token has so little left that a caller without wishes gets another one; 0 before there is one. */
-  get dueAt(): number {
-    if (this.#latest === undefined) return 0
-    const { endsAt, issuedAt } = this.#latest
-    return endsAt - Math.min(usualValidityMillis, (endsAt - issuedAt) / 2)
+  /** When the last of the access tokens that the resource takes has ended; 0 when there is none. */
+  get endsAt(): number {
+    return Math.max(0, ...[...this.#good.values()].map(({ endsAt }) => endsAt))
   }
 
   /** Whether the resource takes this access token at that time. */
@@ -113,8 +111,5 @@ export class RaceLedger {
     return issued
   }
 }
-
-/** What a server adds to a demand that names no validity, capped at half of the token's life. */
-const usualValidityMillis = 30_000
 
 const random = (): string => randomBytes(32).toString("base64url")

@@ -1,15 +1,17 @@
 import { table } from "./Output.ts"
 
-/** Why every token of a round has to be replaced: it ended, or its resource refuses it. */
-export type RoundKind = "ended" | "refused"
+/** Why every connection of a round needs another token: there is none yet, it ended, or its resource refuses it. */
+export type RoundKind = "missing" | "ended" | "refused"
 
 /** What one round came to. */
 export interface Round {
   readonly kind: RoundKind
-  /** Connections of which no refresh token was redeemed although nobody was turned away. */
+  /** Connections of which no refresh token was redeemed while callers were given tokens that are no good. */
   readonly unrefreshed: number
-  /** Redemptions beyond the first of a connection whose token had ended once more, because callers were slow. */
+  /** Redemptions beyond the first of a connection that replaced a token some time after it was issued: right where callers are slow. */
   readonly again: number
+  /** Callers that asked each server. */
+  readonly calls: ReadonlyArray<number>
   readonly slowestMillis: number
   /** How many callers got no good token, by the code that they were told. */
   readonly failures: Readonly<Record<string, number>>
@@ -32,7 +34,7 @@ export interface RaceReport {
 }
 
 /** What a person should know: each sentence is a promise that the deployment did not keep. */
-export const problemsOf = (report: RaceReport): ReadonlyArray<string> => {
+export const problemsOf = (report: RaceReport, left: ReadonlyArray<string>): ReadonlyArray<string> => {
   const { needless, reused, revoked } = report
   const failures = failuresOf(report)
   const failed = sum(Object.values(failures))
@@ -55,7 +57,8 @@ export const problemsOf = (report: RaceReport): ReadonlyArray<string> => {
       `${many(failed, "caller", "callers")} got no good token: ${
         Object.entries(failures).map(([code, count]) => `${code} (${count})`).join(", ")
       }`
-    ])
+    ]),
+    ...(left.length === 0 ? [] : [`${many(left.length, "connection", "connections")} could not be removed`])
   ]
 }
 
@@ -67,7 +70,8 @@ export const document = (report: RaceReport, left: ReadonlyArray<string>): Reado
     servers: report.servers,
     connections: report.connections,
     callers: report.callers,
-    calls: callsOf(report),
+    calls: sum(callsOf(report)),
+    callsByServer: callsOf(report),
     redemptions: { expected: expectedOf(report), seen: report.redemptions, needless, reused },
     revokedConnections: revoked,
     failedCallers: sum(Object.values(failuresOf(report))),
@@ -87,14 +91,14 @@ export const text = (report: RaceReport): string => {
   const again = sum(report.rounds.map((round) => round.again))
   const calls = report.connections * report.callers
   return table([
-    ["servers asked", String(report.servers)],
+    ["servers asked", `${report.servers}, ${callsOf(report).join(" and ")} times`],
     ["connections", String(report.connections)],
     ["rounds", `${report.rounds.length} (${report.rounds.map(({ kind }) => `token ${kind}`).join(", ")})`],
-    ["callers", `${calls} at once, ${callsOf(report)} in all`],
+    ["callers", `${calls} at once, ${sum(callsOf(report))} in all`],
     [
       "redemptions",
       `${expectedOf(report)} expected, ${report.redemptions} seen${
-        again === 0 ? "" : `, ${again} of them because a token had ended again`
+        again === 0 ? "" : `, ${again} of them later in a round`
       }`
     ],
     ["used twice", many(report.reused, "refresh token", "refresh tokens")],
@@ -106,7 +110,9 @@ export const text = (report: RaceReport): string => {
 
 const expectedOf = ({ connections, rounds }: RaceReport): number => connections * rounds.length
 
-const callsOf = ({ callers, connections, rounds }: RaceReport): number => connections * callers * rounds.length
+/** How many callers asked each server. */
+const callsOf = ({ rounds, servers }: RaceReport): ReadonlyArray<number> =>
+  Array.from({ length: servers }, (_, server) => sum(rounds.map(({ calls }) => calls[server] ?? 0)))
 
 const slowestOf = ({ rounds }: RaceReport): number => Math.max(0, ...rounds.map(({ slowestMillis }) => slowestMillis))
 

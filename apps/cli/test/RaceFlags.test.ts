@@ -35,7 +35,7 @@ describe("the flags of a race", () => {
     }))
 
   const wrong: ReadonlyArray<Partial<RaceInput>> = [
-    { callers: Option.some(0) },
+    { callers: Option.some(1) },
     { connections: Option.some(101) },
     { connections: Option.some(6) },
     { url: ["https://vault.example"], connections: Option.some(100), callers: Option.some(51) },
@@ -43,8 +43,14 @@ describe("the flags of a race", () => {
     { listen: Option.some("9099") },
     { listen: Option.some("127.0.0.1:65536") },
     { listen: Option.some("0.0.0.0:9099") },
-    { publicUrl: Option.some("ftp://sim.example") },
-    { publicUrl: Option.some("https://sim.example/?a=b") },
+    { publicUrl: Option.some("https://sim.example") },
+    { listen: Option.some("0.0.0.0:0"), publicUrl: Option.some("https://sim.example") },
+    ...["ftp://sim.example", "https://sim.example/?a=b", "https://user@sim.example", "https://:word@sim.example"].map((
+      url
+    ) => ({
+      listen: Option.some("0.0.0.0:9099"),
+      publicUrl: Option.some(url)
+    })),
     { url: ["http://vault.example"] },
     { url: ["https://user@vault.example"] }
   ]
@@ -54,6 +60,23 @@ describe("the flags of a race", () => {
         Effect.flip(settingsOf({ ...usual, ...change })),
         ({ code }) => assert.strictEqual(code, "usage", JSON.stringify(change))
       )))
+
+  it.effect("name each server once, however it is spelled, and have it asked", () =>
+    Effect.gen(function*() {
+      const given = process.env["VALETKEY_TOKEN"]
+      process.env["VALETKEY_TOKEN"] = "any"
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() =>
+          given === undefined ? delete process.env["VALETKEY_TOKEN"] : process.env["VALETKEY_TOKEN"] = given
+        )
+      )
+      const url = ["https://a.example", "https://a.example/", "HTTPS://A.example:443", "https://b.example"]
+      const { targets } = yield* settingsOf({ ...usual, url, callers: Option.some(2) })
+      assert.deepStrictEqual(targets.map((target) => target.url), ["https://a.example", "https://b.example"])
+      const more = { ...usual, url: [...url, "https://c.example"], callers: Option.some(2) }
+      const told = yield* Effect.flip(settingsOf(more))
+      assert.include(told.message, "--callers must be no fewer")
+    }))
 
   it("go with --race", () => {
     assert.isFalse(isStray({ ...usual, race: false }))

@@ -46,12 +46,13 @@ describe("the ledger of a race", () => {
     assert.strictEqual(grant.record.needless, 1)
   })
 
-  it("tells when a token is due: with half of its life left, or half a minute", () => {
+  it("tells when the last token that the resource takes has ended", () => {
     const { first, grant, ledger } = opened()
-    assert.strictEqual(grant.dueAt, 0)
-    const issued = ledger.redeem(first, 4, 1000)!
-    assert.strictEqual(grant.dueAt, 3000)
-    ledger.redeem(issued.refreshToken, 3600, 3000)
-    assert.strictEqual(grant.dueAt, 3000 + 3570 * 1000)
+    assert.strictEqual(grant.endsAt, 0)
+    const one = ledger.redeem(first, 3600, 1000)!
+    ledger.redeem(one.refreshToken, 4, 3000)
+    assert.strictEqual(grant.endsAt, 1000 + 3600 * 1000)
+    grant.refuse()
+    assert.strictEqual(grant.endsAt, 0)
   })
 })
