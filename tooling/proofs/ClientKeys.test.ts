@@ -4,6 +4,7 @@ import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
+import { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { Servers } from "@valetkey/domain/Servers"
 import type { PublicKey } from "@valetkey/domain/SigningKey"
 import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
@@ -69,6 +70,7 @@ describe("keys of clients", () => {
         const { clientId } = yield* connect
         const keys = keysOf(clientId)
         assert.deepInclude(yield* grantOf(key), { clientId, authMethod: "private_key_jwt" })
+        assert.isTrue(yield* (yield* RegistrationStore).isOnRecord(clientId))
         assert.includeMembers(fetched, [new URL(clientId).pathname, new URL(keys).pathname])
         const served = yield* Effect.promise(async () => (await fetch(documents[keys]!)).text())
         assert.notMatch(served, /"d"/)
@@ -83,6 +85,19 @@ describe("keys of clients", () => {
         assert.strictEqual(foreign.status, 404)
         // The next consent is by the same client.
         assert.strictEqual((yield* connect).clientId, clientId)
+
+        // One that a replica of the version before registers while it is replaced: with no tag, and on no record.
+        const registrations = yield* RegistrationStore
+        const { issuer } = yield* grantOf(key)
+        const place = { tenant: key.tenant, server: key.server, issuer: issuer!, transport: "gateway" as const }
+        const untagged = clientId.replace(/\.[^./]*(?=\/client-metadata\.json$)/, "")
+        assert.notStrictEqual(untagged, clientId)
+        yield* registrations.put(place, {
+          ...Option.getOrThrow(yield* registrations.get(place)),
+          clientId: untagged
+        })
+        assert.isFalse(yield* registrations.isOnRecord(untagged))
+        assert.strictEqual((yield* connect).clientId, untagged)
       }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
       assert.isEmpty(provider.log.filter(({ kind }) => kind === "registration"))
     })))

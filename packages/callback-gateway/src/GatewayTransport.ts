@@ -35,7 +35,13 @@ export const make = ({ publicUrl }: GatewayOptions): Effect.Effect<CallbackTrans
             clientId: keyedClientId(publicUrl, context, `${written}.${tag}`),
             redirectUri: redirectUri(publicUrl, context)
           }
-        })
+        }),
+        isKeyed: (clientId: string, context: string, key: PublicKey) => {
+          const written = writtenKey(key)
+          if (written === undefined) return false
+          const [, tag] = clientId.split(written, 2)
+          return tag !== undefined && clientId === keyedClientId(publicUrl, context, written + tag.split("/", 1)[0])
+        }
       }
       : {}),
     open: ({ context }: OpenRequest) =>

@@ -73,6 +73,30 @@ describe("GatewayTransport", () => {
       assert.isUndefined(yield* transport.describeKeyed!("c", { kty: "OKP", crv: "Ed25519", x }))
     }))
 
+  it.effect("REG-13 knows the URL of a document that names a key with any tag and with none, and no other", () =>
+    Effect.gen(function*() {
+      const transport = yield* make(new URL("https://example.com/valetkey/"))
+      const [x, y] = ["x".repeat(43), "y".repeat(43)]
+      const key = { kty: "EC", crv: "P-256", x, y } as const
+      const base = "https://example.com/valetkey/oauth/c"
+      for (const segment of [`${x}.${y}`, `${x}.${y}.tag`]) {
+        assert.isTrue(transport.isKeyed!(`${base}/${segment}/client-metadata.json`, "c", key), segment)
+      }
+      for (
+        const clientId of [
+          "client-1",
+          `${base}/client-metadata.json`,
+          `${base}/${y}.${x}/client-metadata.json`,
+          `${base}/${x}.${y}/jwks.json`,
+          `${base}/${x}.${y}/client-metadata.json?more`,
+          `${base}d/${x}.${y}/client-metadata.json`,
+          `https://other.example/valetkey/oauth/c/${x}.${y}/client-metadata.json`
+        ]
+      ) assert.isFalse(transport.isKeyed!(clientId, "c", key), clientId)
+      assert.isFalse(transport.isKeyed!(`${base}//client-metadata.json`, "c", { kty: "OKP", crv: "Ed25519", x }))
+      assert.isUndefined((yield* make(new URL("http://127.0.0.1:9000"))).isKeyed)
+    }))
+
   it.effect("opens nothing: a flow's scope gains no finalizer", () =>
     Effect.gen(function*() {
       const transport = yield* make(new URL("https://valetkey.example"))

@@ -84,6 +84,8 @@ export interface CallbackTransport {
   describe?(context: string): ClientDescription
   /** The same client at authorization servers that want a signature by the key. Absent where no such document can be published. */
   describeKeyed?(context: string, key: PublicKey): Effect.Effect<ClientDescription | undefined, CipherError>
+  /** Whether a client id is that of a document which names the key, whatever tag it has. Present with `describeKeyed`. */
+  isKeyed?(clientId: string, context: string, key: PublicKey): boolean
   /** Opens for one flow and for the life of the scope; responses are accepted when it returns. Closing is idempotent. */
   open(request: OpenRequest): Effect.Effect<OpenTransport, TransportError, Scope.Scope>
 }

@@ -50,8 +50,11 @@ export class RegistrationStore extends Context.Service<RegistrationStore, {
   /** Removes the registration if it still has this client id. Idempotent. */
   remove(key: RegistrationKey, clientId: string): Effect.Effect<void, StoreError>
   /**
-   * Whether any tenant has this client id for a client that signs: in a registration, or in the grant of a connection that
-   * has outlived it. Costs the same however many there are.
+   * Records a client id as that of a document of ours, for as long as there is the tenant: it outlives its registration and
+   * every connection. Nothing else makes one so: what a deposit, a server's description or a registration says does not.
+   * Idempotent.
    */
+  record(tenant: TenantId, clientId: string): Effect.Effect<void, StoreError>
+  /** Whether the client id was recorded, for whichever tenant. It is found by an index, whoever asks and how many there are. */
   isOnRecord(clientId: string): Effect.Effect<boolean, StoreError>
 }>()("@valetkey/domain/RegistrationStore") {}

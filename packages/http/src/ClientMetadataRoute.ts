@@ -111,9 +111,9 @@ const headers: Readonly<Record<string, string>> = {
 
 const show = (document: object) => HttpServerResponse.setHeaders(HttpServerResponse.jsonUnsafe(document), headers)
 
-const absent = HttpServerResponse.empty({ status: 404, headers })
+const uncached = { ...headers, "cache-control": "no-store" }
 
-const notNow = HttpServerResponse.empty({
-  status: 503,
-  headers: { ...headers, "cache-control": "no-store", "retry-after": "1" }
-})
+// What one replica does not know yet, another does.
+const absent = HttpServerResponse.empty({ status: 404, headers: uncached })
+
+const notNow = HttpServerResponse.empty({ status: 503, headers: { ...uncached, "retry-after": "1" } })

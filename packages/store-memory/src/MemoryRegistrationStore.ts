@@ -1,4 +1,4 @@
-import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
+import { type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { rowOf } from "@valetkey/domain/Sealed"
 import { Duration, Effect, Layer, Option } from "effect"
 import { atomicallyOf } from "./internal/deletions.ts"
@@ -7,7 +7,7 @@ import { MemoryWorld } from "./MemoryWorld.ts"
 /** Layer of `RegistrationStore` over the shared state. */
 export const layer: Layer.Layer<RegistrationStore, never, MemoryWorld> = Layer.effect(
   RegistrationStore,
-  Effect.map(MemoryWorld, ({ connections, deletions, registrations, registrationTurns }) =>
+  Effect.map(MemoryWorld, ({ clientDocuments, deletions, registrations, registrationTurns }) =>
     RegistrationStore.of({
       take: (key, turn, lease) =>
         atomicallyOf({ deletions }, key.tenant, "take", (now) => {
@@ -27,14 +27,14 @@ export const layer: Layer.Layer<RegistrationStore, never, MemoryWorld> = Layer.e
         Effect.sync(() => {
           if (registrations.get(pathOf(key))?.clientId === clientId) registrations.delete(pathOf(key))
         }),
-      isOnRecord: (clientId) => {
-        const isIt = (client: Pick<Registration, "authMethod" | "clientId">) =>
-          client.authMethod === "private_key_jwt" && client.clientId === clientId
-        return Effect.sync(() =>
-          [...registrations.values()].some(isIt) ||
-          [...connections.values()].some(({ connection }) => isIt(connection.grant))
-        )
-      }
+      record: (tenant, clientId) =>
+        atomicallyOf(
+          { deletions },
+          tenant,
+          "record",
+          () => void clientDocuments.set(rowOf(tenant, clientId), clientId)
+        ),
+      isOnRecord: (clientId) => Effect.sync(() => [...clientDocuments.values()].includes(clientId))
     }))
 )
 

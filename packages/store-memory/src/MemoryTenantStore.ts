@@ -82,6 +82,7 @@ export const layer: Layer.Layer<TenantStore, never, MemoryWorld> = Layer.effect(
           for (const [id, { key }] of world.receipts) if (key.tenant === tenant) world.receipts.delete(id)
           for (const [name, mark] of world.forgotten) if (mark.tenant === tenant) world.forgotten.delete(name)
           for (const [name, endpoint] of world.endpoints) if (endpoint.tenant === tenant) world.endpoints.delete(name)
+          removeRows(world.clientDocuments, tenant)
           world.tenantKeys.delete(tenant)
           world.deletions.set(tenant, { ...deletion, deletedAt: now })
           return "deleted" as const

@@ -98,6 +98,8 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
   /** Lives of connections that were forgotten, in the order of forgetting, with the time in milliseconds. */
   readonly forgotten: Map<string, { readonly tenant: TenantId; readonly at: number }>
   readonly registrations: Map<string, Registration>
+  /** The client ids of documents, below their tenants. */
+  readonly clientDocuments: Map<string, string>
   readonly registrationTurns: Map<string, { readonly turn: string; readonly until: number }>
   readonly servers: Map<string, Server>
   readonly spool: Map<string, SpoolEntry>
@@ -130,6 +132,7 @@ export class MemoryWorld extends Context.Service<MemoryWorld, {
     receipts: new Map(),
     forgotten: new Map(),
     registrations: new Map(),
+    clientDocuments: new Map(),
     registrationTurns: new Map(),
     servers: new Map(),
     spool: new Map(),

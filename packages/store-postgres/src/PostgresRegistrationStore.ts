@@ -60,14 +60,15 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
             WHERE tenant = ${key.tenant} AND server = ${key.server} AND issuer = ${key.issuer}
               AND transport = ${key.transport} AND client_id = ${clientId}`)),
 
+      record: (tenant, clientId) =>
+        database.forTenant(tenant).write("RegistrationStore.record", (sql) =>
+          Effect.asVoid(sql`INSERT INTO client_documents (tenant, client_id) VALUES (${tenant}, ${clientId})
+            ON CONFLICT DO NOTHING`)),
+
       isOnRecord: (clientId) =>
         database.acrossTenants.read("RegistrationStore.isOnRecord", (sql) =>
           Effect.map(
-            sql`SELECT 1 FROM registrations WHERE client_id = ${clientId} AND auth_method = 'private_key_jwt'
-              UNION ALL
-              SELECT 1 FROM connections WHERE "grant" ->> 'clientId' = ${clientId}
-                AND "grant" ->> 'authMethod' = 'private_key_jwt'
-              LIMIT 1`,
+            sql`SELECT FROM client_documents WHERE client_id = ${clientId} LIMIT 1`,
             (rows) =>
               rows.length > 0
           ))

@@ -100,6 +100,7 @@ const tables = [
   "connections",
   "registrations",
   "registration_turns",
+  "client_documents",
   "servers",
   "api_keys",
   "console_sessions",

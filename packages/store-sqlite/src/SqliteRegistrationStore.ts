@@ -1,6 +1,5 @@
 import { type Registration, type RegistrationKey, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { DateTime, Duration, Effect, Layer, Option } from "effect"
-import { signingClient, signs } from "./internal/clientMigration.ts"
 import { sealedOf } from "./internal/columns.ts"
 import { fromJson } from "./internal/openDatabase.ts"
 import { SqliteDatabase } from "./SqliteDatabase.ts"
@@ -71,16 +70,20 @@ export const layer: Layer.Layer<RegistrationStore, never, SqliteDatabase> = Laye
           )
         }),
 
-      isOnRecord: (clientId) =>
-        database.read("isOnRecord", (session) =>
-          session.one(
-            `SELECT 1 AS found FROM registrations WHERE client_id = ? AND auth_method = 'private_key_jwt'
-             UNION ALL
-             SELECT 1 FROM connections WHERE ${signingClient} = ? AND ${signs}
-             LIMIT 1`,
-            clientId,
+      record: (tenant, clientId) =>
+        database.write("record", (session) => {
+          session.run(
+            "INSERT INTO client_documents (tenant, client_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            tenant,
             clientId
-          ) !== undefined)
+          )
+        }),
+
+      isOnRecord: (clientId) =>
+        database.read(
+          "isOnRecord",
+          (session) => session.tuple("SELECT 1 FROM client_documents WHERE client_id = ?", clientId) !== undefined
+        )
     }))
 )
 

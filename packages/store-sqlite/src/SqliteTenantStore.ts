@@ -125,6 +125,7 @@ const tables = [
   "connections",
   "registrations",
   "registration_turns",
+  "client_documents",
   "servers",
   "api_keys",
   "console_sessions",

@@ -110,33 +110,27 @@ export const cases = <R>(
       assert.isTrue(Option.isNone(yield* registrations.get(key)))
     }))
 
-  it.effect("has the id of a client that signs on record while a registration or a connection of any tenant has it", () =>
+  it.effect("REG-13 has on record the client ids that were recorded, whichever tenant's, and none that a row says", () =>
     Effect.gen(function*() {
       const registrations = yield* RegistrationStore
       const connections = yield* ConnectionStore
       const key = newKey()
       // As long as an id may be.
-      const clientId = `https://valetkey.example/${randomUUID()}/`.padEnd(2048, "ü")
-      const signing: Registration = { ...newRegistration(), clientId, authMethod: "private_key_jwt" }
-      assert.isFalse(yield* registrations.isOnRecord(clientId))
-      yield* registrations.put(key, { ...signing, authMethod: "client_secret_post" })
-      assert.isFalse(yield* registrations.isOnRecord(clientId))
-      yield* registrations.put(key, signing)
-      assert.isTrue(yield* registrations.isOnRecord(clientId))
-      assert.isFalse(yield* registrations.isOnRecord(clientId.slice(0, -1)))
-      yield* registrations.put(key, newRegistration())
+      const clientId = `https://valetkey.example/${randomUUID()}/`.padEnd(2048, "a")
+      yield* registrations.put(key, { ...newRegistration(), clientId, authMethod: "private_key_jwt" })
+      const grant = Fixture.newGrant({ clientId, authMethod: "private_key_jwt" })
+      assert.isTrue(yield* connections.deposit(Fixture.newKey(), { ...Fixture.newWrite(0), grant }))
       assert.isFalse(yield* registrations.isOnRecord(clientId))
 
-      const connection = Fixture.newKey()
-      const deposit = (previous: number, authMethod: "none" | "private_key_jwt") =>
-        connections.deposit(connection, {
-          ...Fixture.newWrite(previous),
-          grant: Fixture.newGrant({ clientId, authMethod })
-        })
-      assert.isTrue(yield* deposit(0, "private_key_jwt"))
+      for (const tenant of [key.tenant, key.tenant, Fixture.newTenant()]) {
+        yield* registrations.record(tenant, clientId)
+        assert.isTrue(yield* registrations.isOnRecord(clientId))
+      }
+      for (const other of [clientId.slice(0, -1), clientId.toUpperCase(), `${clientId}a`, ""]) {
+        assert.isFalse(yield* registrations.isOnRecord(other))
+      }
+      yield* registrations.remove(key, clientId)
       assert.isTrue(yield* registrations.isOnRecord(clientId))
-      assert.isTrue(yield* deposit(1, "none"))
-      assert.isFalse(yield* registrations.isOnRecord(clientId))
     }))
 }
 

@@ -53,6 +53,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.isTrue(yield* tenants.isMarked(tenant))
 
       assert.deepStrictEqual(yield* statuses(filled), ["quarantined", "revoking", "cancelled"])
+      assert.isTrue(yield* isRecorded(filled))
       assert.deepStrictEqual(yield* rest(tenant, filled), { apiKeys: 0, sessions: 0, registrations: 0, servers: 0 })
       const connections = yield* ConnectionStore
       for (
@@ -63,6 +64,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
           connections.deposit(filled.connected, Fixture.newWrite(1)),
           connections.deposit(revoking, Fixture.newWrite(1)),
           putRegistration(registrationOf(tenant)),
+          recordDocument(tenant, "late"),
           putServer(tenant),
           createApiKey(tenant),
           enterConsole(tenant)
@@ -205,6 +207,7 @@ export const cases = <R>(it: Vitest.MethodsNonLive<Ports | R>, options: Fixture.
       assert.deepStrictEqual([outcomes.length > 1, outcomes.at(-1)], [true, "deleted"])
       assert.strictEqual(yield* tenants.erase(tenant, step), "waiting")
 
+      assert.deepStrictEqual([yield* isRecorded(filled), yield* isRecorded(untouched)], [false, true])
       assert.deepStrictEqual(yield* statuses(filled), ["none", "none", "none"])
       assert.isTrue(Option.isNone(yield* keys.find(tenant)))
       assert.deepStrictEqual(yield* statuses(untouched), ["active", "revoking", "pending"])
@@ -319,6 +322,7 @@ const fill = Effect.fnUntraced(function*(tenant: TenantId) {
   const { flow } = yield* Fixture.reserve(Fixture.newKey({ tenant }))
   const registration = registrationOf(tenant)
   yield* putRegistration(registration)
+  const document = yield* recordDocument(tenant, randomBytes(16).toString("hex"))
   yield* putServer(tenant)
   yield* createApiKey(tenant)
   const session = yield* enterConsole(tenant)
@@ -329,6 +333,7 @@ const fill = Effect.fnUntraced(function*(tenant: TenantId) {
     revoking,
     flow,
     registration,
+    document,
     session,
     owed: [connected, revoking].map((key, index) =>
       rowOf(key.tenant, key.subject, key.server, writes[index]!.epoch, "1")
@@ -383,6 +388,14 @@ const putRegistration = (key: RegistrationKey) =>
       redirectUri: "http://127.0.0.1/callback",
       scopes: []
     }))
+
+/** A document of a client, which is to be found until the tenant's last revocation has been signed. */
+const recordDocument = (tenant: TenantId, name: string) => {
+  const clientId = `https://valetkey.example/oauth/${name}/x.y/client-metadata.json`
+  return Effect.as(Effect.flatMap(RegistrationStore, (store) => store.record(tenant, clientId)), clientId)
+}
+
+const isRecorded = ({ document }: Filled) => Effect.flatMap(RegistrationStore, (store) => store.isOnRecord(document))
 
 const putServer = (tenant: TenantId) =>
   Effect.flatMap(ServerStore, (store) =>

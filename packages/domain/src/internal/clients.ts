@@ -30,7 +30,7 @@ export interface Client {
 }
 
 /** What a client depends on of the way in which its consent arrives. */
-type Transport = Pick<CallbackTransport, "describe" | "describeKeyed" | "kind">
+type Transport = Pick<CallbackTransport, "describe" | "describeKeyed" | "isKeyed" | "kind">
 
 /** Finds or registers the client of a server: by hand first, then our own document, the registration on record, a new one. */
 export const makeClients = (ports: {
@@ -63,7 +63,10 @@ export const makeClients = (ports: {
   ) {
     const publicKey = readsDocuments(server, metadata) && wantsKey(metadata) ? publicKeyOf(signingKey) : undefined
     const description = publicKey && (yield* transport.describeKeyed?.(context, publicKey) ?? Effect.undefined)
-    return description && {
+    if (description === undefined) return undefined
+    // Before anybody hears of it: it has to be found after the key of its tag is gone.
+    yield* registrations.record(server.tenant, description.clientId)
+    return {
       clientId: description.clientId,
       authMethod: "private_key_jwt",
       clientSecret: signingKey
@@ -103,10 +106,16 @@ export const makeClients = (ports: {
       clientSecretExpiresAt !== undefined &&
       DateTime.toEpochMillis(clientSecretExpiresAt) <= (yield* Clock.currentTimeMillis)
     ) return undefined
+    const secret = clientSecret === undefined ? undefined : yield* cipher.open(sealContext(key), clientSecret)
+    // A version that records none may have written it. The key that a registration has is always one that was made here.
+    const publicKey = authMethod === "private_key_jwt" && secret !== undefined ? publicKeyOf(secret) : undefined
+    if (publicKey !== undefined && transport.isKeyed?.(clientId, context, publicKey)) {
+      yield* registrations.record(server.tenant, clientId)
+    }
     return {
       clientId,
       authMethod,
-      clientSecret: clientSecret === undefined ? undefined : yield* cipher.open(sealContext(key), clientSecret),
+      clientSecret: secret,
       redirectUri,
       scopes,
       needsNoRegistration: false

@@ -13,11 +13,11 @@ const undecidedPerSecond = 50
  * that only the store can tell is let through now and then; the others may come back.
  */
 export const makeStateGate = Effect.map(StateTags, (states) => {
-  const mayLook = makeAllowance(undecidedPerSecond)
+  const lookups = makeAllowance(undecidedPerSecond)
 
   return Effect.fnUntraced(function*(state: Redacted.Redacted) {
     const verdict = yield* states.judge(state)
-    if (verdict === "ours" || (verdict === "undecided" && (yield* mayLook))) return
+    if (verdict === "ours" || (verdict === "undecided" && (yield* lookups.take))) return
     yield* Metric.update(Instruments.callbackDropped(verdict), 1)
     return yield* verdict === "foreign"
       ? new CallbackRejected({ code: "callback_unknown" })

@@ -1,4 +1,4 @@
-import { signingClients } from "./clientMigration.ts"
+import { clientDocuments } from "./clientMigration.ts"
 import { consoleSessions } from "./consoleMigration.ts"
 import { deviceCodes } from "./deviceMigration.ts"
 import { auditChain } from "./migration2.ts"
@@ -189,7 +189,7 @@ export const storeMigrations: ReadonlyArray<string> = [
   deviceCodes,
   pacing,
   renewalPlans,
-  signingClients
+  clientDocuments
 ]
 
 /** The schema of the spool, which is a file of its own: it takes what the store's file cannot. */
