@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Metric, Result } from "effect"
+import { Cause, Clock, Duration, Effect, Metric, Result } from "effect"
 import type { AccessTokenError } from "../AccessToken.ts"
 import { isSame } from "../Account.ts"
 import { AuthorizationServer, RedemptionError } from "../AuthorizationServer.ts"
@@ -19,6 +19,8 @@ import { again, overtaken, type Step } from "./refreshStep.ts"
 export interface Claimed {
   readonly connection: Connection
   readonly fence: number
+  /** How long the claim lasts by itself. */
+  readonly lease: Duration.Duration
   /** Undefined where they are still to be opened. */
   readonly secrets: RefreshSecrets | undefined
   readonly pass: Pass
@@ -68,7 +70,7 @@ export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork, se
     )
 
   const redeem = Effect.fnUntraced(function*(claimed: Claimed): Effect.fn.Return<Step, AccessTokenError> {
-    const { connection, fence, pass } = claimed
+    const { connection, fence, lease, pass } = claimed
     const { epoch, generation, key } = connection
     yield* Checkpoint.reach("refresh.claimed")
     const redemption: Redemption = {
@@ -76,7 +78,11 @@ export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork, se
       secrets: claimed.secrets ??
         (yield* Effect.onError(
           Effect.interruptible(secretsOf.open(connection)),
-          () => failures.giveBack(connection, fence)
+          (cause) => {
+            const giving = failures.giveBackBare(connection, fence, lease)
+            // Nobody waits for what is interrupted, and nothing may be begun that the end of the process does not await.
+            return Cause.hasInterrupts(cause) ? giving : fork(giving)
+          }
         ))
     }
     const marking = yield* Clock.monotonicTimeNanos

@@ -33,6 +33,22 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
   const reasonOf = yield* makeRefusalReasons
   const insist = makeInsisting(deadlines)
 
+  /** One try to write a failure; false when the claim is lost. */
+  const write = (
+    connection: Connection,
+    fence: number,
+    failure: RefreshFailure,
+    rules: { readonly lost?: ReauthReason } = {}
+  ) =>
+    connections.fail(connection.key, {
+      generation: connection.generation,
+      epoch: connection.epoch,
+      fence,
+      ...rulesOf(connection),
+      ...rules,
+      failure
+    })
+
   /** Records a failure while the lease is held; what cannot be recorded is settled when the lease ends. False when lost. */
   const record = (
     connection: Connection,
@@ -40,14 +56,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     failure: RefreshFailure,
     rules: { readonly lost?: ReauthReason } = {}
   ): Effect.Effect<boolean> =>
-    insist(connections.fail(connection.key, {
-      generation: connection.generation,
-      epoch: connection.epoch,
-      fence,
-      ...rulesOf(connection),
-      ...rules,
-      failure
-    })).pipe(
+    insist(write(connection, fence, failure, rules)).pipe(
       Effect.tap(signals.notify(connectionTopic(connection.key))),
       Effect.catch((error) => Effect.as(Effect.logError("failure of a refresh not recorded", error), false))
     )
@@ -55,6 +64,15 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
   /** Records that nothing was sent, so that anybody may begin at once. */
   const giveBack = (connection: Connection, fence: number): Effect.Effect<boolean> =>
     record(connection, fence, { _tag: "Retryable", delay: Duration.zero })
+
+  /** The same of a claim that was not marked as sent: tried once, no longer than the claim lasts by itself. */
+  const giveBackBare = (connection: Connection, fence: number, lease: Duration.Duration): Effect.Effect<void> =>
+    write(connection, fence, { _tag: "Retryable", delay: Duration.zero }).pipe(
+      Effect.timeout(lease),
+      Effect.tap(signals.notify(connectionTopic(connection.key))),
+      Effect.catchCause((cause) => Effect.logWarning("claim not given back, it ends by itself", cause)),
+      Effect.asVoid
+    )
 
   /** Tells why a person will be asked, if the failure that was recorded is the reason for it. */
   const tellLoss = Effect.fnUntraced(function*(
@@ -132,7 +150,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     return again
   })
 
-  return { record, giveBack, settle, refuseStranger }
+  return { record, giveBack, giveBackBare, settle, refuseStranger }
 })
 
 /** What a redemption that failed may still do. */

@@ -1,4 +1,4 @@
-import { Effect, Redacted } from "effect"
+import { Cause, Effect, Option, Redacted } from "effect"
 import { type AccessTokenError, TokenError } from "../AccessToken.ts"
 import type { Account } from "../Account.ts"
 import type { AuditRecord } from "../AuditTrail.ts"
@@ -26,13 +26,15 @@ export interface RefreshSecrets {
 }
 
 /** What an audit event says was used. */
-export const usedBy = ({ refreshToken }: RefreshSecrets): AuditRecord["secret"] =>
+export const usedBy = ({ refreshToken }: Pick<RefreshSecrets, "refreshToken">): AuditRecord["secret"] =>
   refreshToken === undefined ? undefined : { purpose: "refresh_token", value: refreshToken }
 
 /** The opening of what a redemption needs. */
 export interface SecretsOfRefresh {
   /** Opens everything, and tries to seal: a token that cannot be stored must not be redeemed. */
   open(connection: Connection): Effect.Effect<RefreshSecrets, AccessTokenError>
+  /** Opens the refresh token alone. */
+  openToken(connection: Connection): Effect.Effect<Pick<RefreshSecrets, "proofKey" | "refreshToken">, AccessTokenError>
   /**
    * What has to be opened before a claim, so that nobody claims without the keys. Undefined where they have just served:
    * most of those who ask lose the claim, and only the winner opens then, before it marks anything as sent.
@@ -48,16 +50,19 @@ export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
 
   const keys = makeProvenKeys()
 
-  const openAll = Effect.fnUntraced(function*(connection: Connection) {
-    const { credentials, epoch, generation, key } = connection
-    yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
-    const refreshToken = credentials.refreshToken === undefined
+  const openToken = Effect.fnUntraced(function*({ credentials, epoch, generation, key }: Connection) {
+    const token = credentials.refreshToken === undefined
       ? undefined
       : unbind(yield* cipher.open(sealContext(key, epoch, "refresh_token", generation), credentials.refreshToken))
+    return { refreshToken: token?.secret, proofKey: token?.proofKey }
+  })
+
+  const openAll = Effect.fnUntraced(function*(connection: Connection) {
+    const { epoch, generation, key } = connection
+    yield* cipher.seal(sealContext(key, epoch, "access_token", generation), Redacted.make(""))
     return {
+      ...(yield* openToken(connection)),
       account: yield* openAccount(cipher, connection),
-      refreshToken: refreshToken?.secret,
-      proofKey: refreshToken?.proofKey,
       authority: yield* authorityOf(connection),
       clientSecret: yield* clientSecretOf(connection)
     }
@@ -66,7 +71,9 @@ export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
   const open = (connection: Connection): Effect.Effect<RefreshSecrets, AccessTokenError> =>
     openAll(connection).pipe(
       Effect.tap(() => keys.learn(connection)),
-      Effect.tapError(() => Effect.sync(() => keys.forget(connection)))
+      Effect.onError((cause) =>
+        Effect.sync(() => keys.forget(connection, Option.getOrUndefined(Cause.findErrorOption(cause))))
+      )
     )
 
   const beforeClaim = Effect.fnUntraced(function*(
@@ -75,10 +82,8 @@ export const makeRefreshSecrets = Effect.fnUntraced(function*(renew: Renew) {
     if (!isRenewable(connection)) {
       return yield* new TokenError({ code: "reauthorization_required", reason: "no_refresh_token" })
     }
-    // On whose word a token is asked for may take a refresh of its own to find out: longer than a claim lasts.
-    const isPlain = connection.grant.unattended === undefined
-    return isPlain && (yield* keys.holds(connection)) ? undefined : yield* open(connection)
+    return (yield* keys.holds(connection)) ? undefined : yield* open(connection)
   })
 
-  return { open, beforeClaim } satisfies SecretsOfRefresh
+  return { open, openToken, beforeClaim } satisfies SecretsOfRefresh
 })

@@ -1,4 +1,4 @@
-import { Clock, DateTime, Deferred, Duration, Effect, Metric } from "effect"
+import { Clock, DateTime, Deferred, Duration, Effect, Exit, Metric } from "effect"
 import {
   type AccessToken,
   type AccessTokenError,
@@ -7,7 +7,7 @@ import {
   TokenError
 } from "../AccessToken.ts"
 import { Cipher } from "../Cipher.ts"
-import type { Connection, ConnectionKey } from "../Connection.ts"
+import type { Connection, ConnectionKey, ReauthReason } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { isFresh } from "../Credentials.ts"
 import type { Deadlines } from "../Deadlines.ts"
@@ -19,7 +19,7 @@ import { brakeOf } from "./brake.ts"
 import { makePacer } from "./pacer.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { makeRedemptions } from "./redemptions.ts"
-import { makeRefreshSecrets, usedBy } from "./refreshSecrets.ts"
+import { makeRefreshSecrets, type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
 import { again, done, type Step } from "./refreshStep.ts"
 import { makeSpooledResults } from "./spooledResults.ts"
 
@@ -56,6 +56,18 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const secretsOf = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
   const redeem = yield* makeRedemptions({ ...options, secretsOf })
+
+  /** Tells of a loss that the row has recorded already. The event is worth having without a fingerprint, whatever ends the opening. */
+  const tellLoss = (connection: Connection, reason: ReauthReason, secrets: RefreshSecrets | undefined) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const opened = secrets === undefined
+          ? yield* Effect.exit(restore(Effect.timeout(secretsOf.openToken(connection), deadlines.claim)))
+          : Exit.succeed(secrets)
+        const used = Exit.isSuccess(opened) ? usedBy(opened.value) : undefined
+        yield* audit(connection.key, "connection.needs_consent", reason, connection.generation, used)
+      })
+    )
 
   /**
    * Goes round until there is a fresh token or a reason why there is none; no longer than the waiter deadline. It may begin
@@ -104,7 +116,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       if (braked !== undefined) return yield* braked
     }
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
-    const secrets = yield* secretsOf.beforeClaim(connection)
+    let secrets = yield* secretsOf.beforeClaim(connection)
     if (yield* adopt(connection)) return again
     let pass = yield* pacer.admitted(connection)
     if (pass === undefined) {
@@ -118,6 +130,8 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
       ])
     }
     if (pass === undefined || Deferred.isDoneUnsafe(closing)) return again
+    // What was shown before a wait may be long ago after it.
+    secrets ??= yield* secretsOf.beforeClaim(connection)
     const claim = yield* connections.claim(key, {
       generation: connection.generation,
       epoch: connection.epoch,
@@ -130,9 +144,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     switch (claim._tag) {
       case "Moved":
         if (claim.lost !== undefined) {
-          // The event is worth having without a fingerprint.
-          const lost = secrets ?? (yield* Effect.orElseSucceed(secretsOf.open(connection), () => undefined))
-          yield* audit(key, "connection.needs_consent", claim.lost, connection.generation, lost && usedBy(lost))
+          yield* tellLoss(connection, claim.lost, secrets)
         }
         return again
       case "Busy":
@@ -145,7 +157,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
         yield* Effect.sleep(claim.remaining)
         return again
       case "Claimed":
-        return yield* redeem({ connection, fence: claim.fence, secrets, pass })
+        return yield* redeem({ connection, fence: claim.fence, lease: claimFor, secrets, pass })
     }
   }, Effect.scoped)
 
