@@ -43,8 +43,8 @@ const detailsOf = ({ details }: CliFailure) => details as unknown as Details
 
 const verdictsOf = (told: CliFailure) => detailsOf(told).rounds.map(({ failedCallers, kind }) => [kind, failedCallers])
 
-describe.concurrent("a race judges", () => {
-  it.live("I1 servers that refresh for every caller, and names what it could not remove", () =>
+describe.concurrent("a race", () => {
+  it.live("I1 finds servers that refresh for every caller, and names what it could not remove", () =>
     Effect.scoped(Effect.gen(function*() {
       const said: Array<string> = []
       const told = yield* raced(1, [yield* StrayTraffic.forgetful], {
@@ -59,7 +59,7 @@ describe.concurrent("a race judges", () => {
       assert.include(said.join("\n"), `Could not be removed: ${left.join(", ")}`)
     })))
 
-  it.live("I1 one that hands out what was refused, and what has ended, while it refreshes as it should", () =>
+  it.live("I1 finds one that hands out what was refused, and what has ended, while it refreshes as it should", () =>
     Effect.scoped(Effect.gen(function*() {
       const told = yield* raced(3, [yield* StrayTraffic.stale])
       assert.strictEqual(told.message, "2 callers got no good token: token_not_good (2)")
@@ -69,7 +69,7 @@ describe.concurrent("a race judges", () => {
       assert.deepStrictEqual(left, [])
     })))
 
-  it.live("I1 one that never refreshes, and waits for no token that nobody takes", () =>
+  it.live("I1 finds one that never refreshes", () =>
     Effect.scoped(Effect.gen(function*() {
       const told = yield* raced(2, [yield* StrayTraffic.idle])
       assert.strictEqual(
@@ -79,7 +79,7 @@ describe.concurrent("a race judges", () => {
       assert.deepStrictEqual(verdictsOf(told), [["missing", 0], ["refused", 2]])
     })))
 
-  it.live("I1 good servers that it cannot tidy up after", () =>
+  it.live("is no success while a connection cannot be removed", () =>
     Effect.scoped(Effect.gen(function*() {
       const told = yield* raced(1, [yield* StrayTraffic.littering])
       assert.strictEqual(told.code, "race_found_problems")
@@ -87,7 +87,7 @@ describe.concurrent("a race judges", () => {
       assert.lengthOf(detailsOf(told).left, 2)
     })))
 
-  it.effect("I25 no longer than ten seconds whether a silent server takes a connection, and says at once that it stops", () =>
+  it.effect("waits ten seconds for a silent server to take a connection, and says at once that it stops", () =>
     Effect.scoped(Effect.gen(function*() {
       const [arrived, stop, stopping] = [
         Deferred.makeUnsafe<void>(),
