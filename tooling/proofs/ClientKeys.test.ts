@@ -53,7 +53,7 @@ describe("keys of clients", () => {
       }).pipe(Effect.provide(Installation.layer(MemoryStore.layer)))
     })))
 
-  it.live("REG-13 is named by our own document where the server reads such, and served without any store", () =>
+  it.live("REG-13 is named by our own document where the server reads such, as is one that a version before named", () =>
     Effect.scoped(Effect.gen(function*() {
       const documents: Record<string, string> = {}
       const provider = yield* OidcProvider.make({ ...signaturesAlone, clientIdDocuments: documents })
