@@ -14,6 +14,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import * as OAuth from "@valetkey/oauth/OAuth"
 import { DateTime, Duration, Effect, Layer, Redacted, Result, Schema } from "effect"
 import fc from "fast-check"
+import { generateKeyPairSync } from "node:crypto"
 import * as Inputs from "./Inputs.ts"
 import * as ScriptedEgress from "./ScriptedEgress.ts"
 
@@ -81,6 +82,11 @@ const accepted = CallbackAccepted.resume(flow, Redacted.make("code"))
 
 const secret = Redacted.make("v".repeat(43))
 
+/** A key of the name that the tokens give, so that their signature is what is left to fail. */
+const keySet = JSON.stringify({
+  keys: [{ ...generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "jwk" }), kid: "es" }]
+})
+
 /** Asks the authorization server of a script; what it fails with must be one of its declared errors, which `result` keeps. */
 const asking = <A, E>(
   answer: Parameters<typeof ScriptedEgress.layer>[0],
@@ -137,7 +143,7 @@ export const all: ReadonlyArray<Reader<unknown>> = [
     const { code, error, iss, state } = received.success
     must([code, error, iss].every((claim) => claim === undefined), "a claim before the signature is looked at")
     const verified = await asking(
-      () => ({ status: 200, headers: { "content-type": "application/json" }, body: "{\"keys\":[]}" }),
+      () => ({ status: 200, headers: { "content-type": "application/json" }, body: keySet }),
       (oauth) => oauth.verifyResponse(flow, { token: Redacted.make(token), state })
     )
     must(Result.isFailure(verified), "a response that nobody signed")

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CallbackAccepted, CallbackReceived } from "@valetkey/domain/Authorization"
 import { ResponseError } from "@valetkey/domain/AuthorizationServer"
+import type { Delivery } from "@valetkey/domain/CallbackTransport"
 import type { FlowFailure } from "@valetkey/domain/Flow"
 import { Flows, type StartOptions } from "@valetkey/domain/Flows"
 import { type ClaimedFlow, FlowStore } from "@valetkey/domain/FlowStore"
@@ -9,7 +10,7 @@ import { Servers } from "@valetkey/domain/Servers"
 import { maxToken, type SignedResponses } from "@valetkey/domain/SignedResponse"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
-import { Deferred, Effect, Fiber, Redacted, Result } from "effect"
+import { Deferred, Effect, Fiber, Logger, Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { Browser, comeBack, keyOf, layer, Provider, returnTo } from "./World.ts"
 
@@ -184,6 +185,7 @@ describe("a flow whose response has to be signed", () => {
         const error = yield* Effect.flip(begun({}, saying, quirks))
         assert.strictEqual("code" in error && error.code, "signed_response_unsupported")
       }
+      assert.deepStrictEqual((yield* Provider).registrations, [])
       const key = yield* keyOf("mcp")
       assert.strictEqual((yield* (yield* Flows).start(key, { transport: "device" }))._tag, "Verifying")
     }).pipe(Effect.provide(layer)))
@@ -325,6 +327,43 @@ describe("a flow whose response has to be signed and that its application finali
       assert.strictEqual((yield* flows.status({ ...owner, id: flow.id })).state, "awaiting_finalize")
       assert.strictEqual((yield* flows.finalize(owner, Redacted.make(code))).state, "completed")
       assert.strictEqual(codes(provider), 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("BIND-04 gives the way on to a response that comes twice, however long the first one is verified", () =>
+    Effect.gen(function*() {
+      const { context, owner, provider, says, seen, verifying } = yield* begun(finalize)
+      const taken = yield* Deferred.make<void>()
+      verifying((claims) =>
+        seen.length > 1
+          ? Effect.succeed(claims)
+          : Deferred.succeed(taken, undefined).pipe(Effect.andThen(Effect.sleep("4900 millis")), Effect.as(claims))
+      )
+      const flows = yield* Flows
+      const arrive = Effect.forkChild(flows.complete(signed(says), { context }))
+      const first = yield* arrive
+      yield* Deferred.await(taken)
+      const second = yield* arrive
+      yield* TestClock.adjust("6 seconds")
+      const codeOf = (delivery: Delivery) => onwardOf(delivery).get("completion_code")
+      const code = codeOf(yield* Fiber.join(first))!
+      assert.strictEqual(codeOf(yield* Fiber.join(second)), code)
+      assert.strictEqual((yield* flows.finalize(owner, Redacted.make(code))).state, "completed")
+      assert.strictEqual(codes(provider), 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("fails a repeated response that is not verified without a word in the log: anybody may send one", () =>
+    Effect.gen(function*() {
+      const { context, owner, says, verifying } = yield* begun(finalize)
+      const flows = yield* Flows
+      yield* flows.complete(signed(says), { context })
+      verifying(() => Effect.fail(new ResponseError({ code: "response_untrusted" })))
+      const logged: Array<unknown> = []
+      const again = yield* flows.complete(signed(says), { context }).pipe(
+        Effect.provide(Logger.layer([Logger.make(({ message }) => void logged.push(message))]))
+      )
+      assert.isUndefined(again.onward)
+      assert.deepStrictEqual(logged, [])
+      assert.strictEqual((yield* flows.status(owner)).state, "awaiting_finalize")
     }).pipe(Effect.provide(layer)))
 
   it.effect("goes back with the reason where it is not trusted", () =>

@@ -33,14 +33,16 @@ export const layerWith = (options: OAuthOptions): Layer.Layer<AuthorizationServe
   Layer.effect(
     AuthorizationServer,
     Effect.gen(function*() {
+      const egress = yield* Egress
+      const discovery = Duration.fromInputUnsafe(options.discovery ?? "10 seconds")
       const outbound: Outbound = {
-        egress: yield* Egress,
-        discovery: Duration.fromInputUnsafe(options.discovery ?? "10 seconds"),
+        egress,
+        discovery,
         token: Duration.fromInputUnsafe(options.token ?? "30 seconds"),
         revocation: Duration.fromInputUnsafe(options.revocation ?? "10 seconds"),
         introspection: Duration.fromInputUnsafe(options.introspection ?? "5 seconds"),
         proofs: makeProofs(),
-        keySets: makeKeySets()
+        keySets: makeKeySets(egress, discovery)
       }
       return AuthorizationServer.of({
         discover: Effect.fn("OAuth.discover")((server) => Discovery.discover(outbound, server)),

@@ -56,7 +56,7 @@ export const probe = (url: string, options: ProbeOptions = {}): Effect.Effect<Pr
       revocation: deadline,
       introspection: deadline,
       proofs: makeProofs(),
-      keySets: makeKeySets()
+      keySets: makeKeySets(egress, deadline)
     }
     const report = (rest: Omit<ProbeReport, "url" | "asked">): ProbeReport => ({ url, ...rest, asked })
 

@@ -2,19 +2,20 @@ import { ResponseError } from "@valetkey/domain/AuthorizationServer"
 import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
 import { HttpUrl } from "@valetkey/domain/Server"
 import { type SignedResponses, type SigningAlgorithm, signingAlgorithms } from "@valetkey/domain/SignedResponse"
-import { trustOf } from "@valetkey/egress/AddressPolicy"
 import { findEgressError } from "@valetkey/egress/EgressFetch"
 import { Effect, Redacted, Schema } from "effect"
 import {
+  allowInsecureRequests,
   AuthorizationResponseError,
   type AuthorizationServer,
   customFetch,
-  jwksCache,
+  KEY_SELECTION,
+  UNSUPPORTED_OPERATION,
   validateJwtAuthResponse
 } from "oauth4webapi"
 import { isAcceptable } from "./internal/endpoints.ts"
-import { KeysUnavailable, maxKeySet } from "./internal/keySets.ts"
-import { type Outbound, requestOptions } from "./internal/outbound.ts"
+import { type KeySet, KeysUnavailable } from "./internal/keySets.ts"
+import type { Outbound } from "./internal/outbound.ts"
 import type { IssuerMetadata } from "./IssuerMetadata.ts"
 
 const isUrl = Schema.is(HttpUrl)
@@ -64,52 +65,80 @@ export const verify = (
   if (signedResponse === undefined) return Effect.fail(new ResponseError({ code: "response_untrusted" }))
   const { algorithms, jwksUri } = signedResponse
   const origin = grant.resource ?? grant.tokenEndpoint
-  const as: AuthorizationServer = {
-    issuer: grant.issuer,
-    jwks_uri: jwksUri,
-    authorization_signing_alg_values_supported: [...algorithms]
-  }
-  return Effect.tryPromise({
-    try: async (signal) => {
-      const { [customFetch]: fetchKeys, ...options } = requestOptions({
-        egress: outbound.egress,
-        endpoint: jwksUri,
-        origin,
-        deadline: outbound.discovery,
-        maxBytes: maxKeySet,
-        signal
-      })
-      const parameters = new URLSearchParams({ response: Redacted.value(token) })
-      try {
-        return await validateJwtAuthResponse(as, { client_id: grant.clientId }, parameters, Redacted.value(state), {
-          ...options,
-          [customFetch]: async (url, { headers }) => present(await fetchKeys(url, { headers, signal })),
-          [jwksCache]: outbound.keySets.of(trustOf(origin), jwksUri)
-        })
-      } catch (thrown) {
-        // It is thrown after everything else has been checked.
-        if (thrown instanceof AuthorizationResponseError) return thrown.cause
-        throw thrown
+  const place = { jwksUri, origin }
+  const parameters = new URLSearchParams({ response: Redacted.value(token) })
+  /** The checks by the keys that `take` gives, which is asked last: what fails before it costs no key. */
+  const check = <E>(take: Effect.Effect<KeySet, E>) =>
+    Effect.flatMap(Effect.context<never>(), (context) => {
+      // The library keeps what it is given with the server, so that no other look at the keys shares this one.
+      const as: AuthorizationServer = {
+        issuer: grant.issuer,
+        jwks_uri: jwksUri,
+        authorization_signing_alg_values_supported: [...algorithms]
       }
-    },
-    catch: failureOf
-  })
+      return Effect.tryPromise({
+        try: (signal) =>
+          validateJwtAuthResponse(as, { client_id: grant.clientId }, parameters, Redacted.value(state), {
+            [allowInsecureRequests]: new URL(jwksUri).protocol === "http:",
+            [customFetch]: async () => Response.json((await Effect.runPromiseWith(context)(take, { signal })).jwks)
+          }),
+        catch: (thrown) => thrown
+      })
+    })
+  return Effect.suspend(() => {
+    let used: KeySet | undefined
+    const known = Effect.tap(outbound.keySets.current(place), (set) => Effect.sync(() => used = set))
+    return Effect.catchIf(
+      check(known),
+      (thrown) => used !== undefined && lacksKey(thrown),
+      (thrown) =>
+        Effect.flatMap(
+          outbound.keySets.newer(place, used!),
+          (set) => set === used ? Effect.fail(thrown) : check(Effect.succeed(set))
+        )
+    )
+  }).pipe(
+    // It is thrown after everything else has been checked.
+    Effect.catchIf((thrown) => thrown instanceof AuthorizationResponseError, ({ cause }) => Effect.succeed(cause)),
+    Effect.mapError(failureOf)
+  )
 }
 
-/** No key set says nothing of the response. */
-const present = (response: Response): Response => {
-  if (response.status !== 200) throw new KeysUnavailable(`The keys are answered with status ${response.status}`)
-  return response
+/** What oauth4webapi throws, as far as it says which check failed: what else it holds is of the response. */
+interface Thrown {
+  readonly code?: unknown
+  readonly message?: unknown
+  readonly cause?: Readonly<Record<string, unknown>> | undefined
+}
+
+const lacksKey = (thrown: unknown): boolean => {
+  const { cause, code } = thrown as Thrown
+  return code === KEY_SELECTION && Array.isArray(cause?.["candidates"]) && cause["candidates"].length === 0
 }
 
 /** Says which check failed; what oauth4webapi throws holds the response, and is told to nobody. */
 const failureOf = (thrown: unknown): ResponseError => {
   const cause = thrown instanceof KeysUnavailable ? thrown : findEgressError(thrown)
-  if (cause !== undefined) return new ResponseError({ code: "authorization_server_unavailable", cause })
-  const { cause: detail, code } = thrown as { readonly code?: unknown; readonly cause?: { readonly claim?: unknown } }
-  const check = [code, detail?.claim].filter((part) => typeof part === "string" && /^\w{1,64}$/.test(part)).join(" ")
-  return new ResponseError({
-    code: "response_untrusted",
-    cause: new Error(`The signed response fails a check: ${check === "" ? "its form" : check}`)
-  })
+  return cause === undefined
+    ? new ResponseError({
+      code: "response_untrusted",
+      cause: new Error(`The signed response fails a check: ${checkOf(thrown)}`)
+    })
+    : new ResponseError({ code: "authorization_server_unavailable", cause })
+}
+
+/** The check that failed, in words that are written here. */
+const checkOf = (thrown: unknown): string => {
+  if (thrown instanceof DOMException) return "its key is none that can be used"
+  const { cause, code, message } = thrown as Thrown
+  if (code === KEY_SELECTION) return lacksKey(thrown) ? "no key of this name and algorithm" : "several keys fit"
+  const claim = /^(?:unexpected )?JWT "(aud|exp|iat|iss|nbf)" /.exec(String(message))?.[1]
+  if (claim !== undefined) return `its claim ${claim}`
+  const has = (member: string) => typeof cause === "object" && Object.hasOwn(cause, member)
+  if (has("signature")) return "its signature"
+  if (has("reason") || has("alg")) return "its algorithm"
+  if (has("parameters")) return "its state"
+  if (code !== UNSUPPORTED_OPERATION) return "its form"
+  if (has("header")) return "an extension"
+  return cause === undefined ? "tokens that were not asked for" : "its encryption"
 }

@@ -27,8 +27,13 @@ const deadlines = ExchangeDeadlines.standard
 const keysUnavailable = new ResponseError({ code: "authorization_server_unavailable" })
 /** How long a code is held for the embedding application. */
 const holding = Duration.seconds(60)
-/** How often, and in which pauses, a repeated response looks whether the code of the first one is held by now. */
-const taking = { times: 40, pause: Duration.millis(50) }
+/** Between two looks of a repeated response whether the code of the first one is held by now. */
+const pause = Duration.millis(50)
+/** How long it looks for the store, and before that while the first one may be verified. */
+const storingTime = Duration.seconds(2)
+const looksFor = ({ snapshot }: Flow): number =>
+  Duration.toMillis(asksForToken(snapshot) ? Duration.sum(deadlines.verifying, storingTime) : storingTime) /
+  Duration.toMillis(pause)
 
 /**
  * Builds `Flows.complete` and `Flows.finalize`, and what `Flows.paste` shares with them: the claim, the exchange in an
@@ -77,17 +82,21 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
 
   /** Looks again while another request is between the claim and the code: a browser may send both at once. */
   const afterTaking = (find: Effect.Effect<Option.Option<Flow>, StoreError>) =>
-    Effect.repeat(find, {
-      schedule: Schedule.spaced(taking.pause),
-      times: taking.times,
-      while: Option.exists(({ completionHash, confirmation, state }) =>
-        confirmation === "finalize" && state === "exchanging" && completionHash === undefined
-      )
+    Effect.suspend(() => {
+      let looks = 0
+      return Effect.repeat(find, {
+        schedule: Schedule.spaced(pause),
+        while: Option.exists((flow) =>
+          flow.confirmation === "finalize" && flow.state === "exchanging" && flow.completionHash === undefined &&
+          looks++ < looksFor(flow)
+        )
+      })
     })
 
   /**
    * The way back to the embedding application once more, for the very response that is held: a browser may ask twice and
-   * follow the second answer. Whoever knows `state` alone, as the starter does, knows no code and gets nothing.
+   * follow the second answer. Whoever knows `state` alone, as the starter does, knows no code and gets nothing; what they
+   * send is verified as it comes, which leaves no line in the log and asks for keys no oftener than anything else does.
    */
   const repeated = Effect.fnUntraced(function*(
     received: CallbackReceived,
@@ -99,7 +108,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
     const found = yield* flows.held(placeOf(stateHash, place))
     if (Option.isNone(found)) return undefined
     const { code: held, flow } = found.value
-    const accepted = yield* judge(received, flow)
+    const accepted = yield* Effect.result(judge(received, flow))
     if (Result.isFailure(accepted)) return undefined
     const code = yield* cipher.open(sealContext(flow.key.tenant, flow.id, "authorization_code"), held)
     if (!equalInConstantTime(Redacted.value(code), Redacted.value(accepted.success.code))) return undefined
@@ -117,7 +126,7 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
       yield* FiberSet.run(fibers, settling(received, claimed))
       return delivery(claimed, stateHash)
     }
-    const accepted = yield* judge(received, claimed)
+    const accepted = yield* judged(received, claimed)
     if (Result.isSuccess(accepted)) {
       return delivery(claimed, stateHash, onward(claimed, yield* hold(accepted.success)))
     }
@@ -127,27 +136,33 @@ export const makeCallbacks = Effect.fnUntraced(function*(listeners: Listeners, w
 
   /** Judges a response that waits for nobody else, and exchanges what it grants. */
   const settling = Effect.fnUntraced(function*(received: CallbackReceived, claimed: ClaimedFlow) {
-    const accepted = yield* judge(received, claimed)
+    const accepted = yield* judged(received, claimed)
     yield* Result.isSuccess(accepted) ? exchange(accepted.success) : refuse(claimed, accepted.failure)
   }, Effect.uninterruptible)
 
-  /** What a claimed response comes to. One that has to be signed is verified first; of any other nobody's keys are asked for. */
+  /** What a claimed response comes to; its owner reads in the log which check it failed. */
+  const judged = (received: CallbackReceived, flow: ClaimedFlow) =>
+    judge(received, flow).pipe(
+      Effect.tapErrorTag("ResponseError", (error) => Effect.logWarning("signed response refused", error)),
+      Effect.annotateLogs({ "valetkey.flow": flow.id }),
+      Effect.mapError((failure) => typeof failure === "string" ? failure : failure.code),
+      Effect.result
+    )
+
+  /** Accepts a response. One that has to be signed is verified first; of any other nobody's keys are asked for. */
   const judge = Effect.fnUntraced(function*(
     received: CallbackReceived,
     flow: ClaimedFlow
-  ): Effect.fn.Return<Result.Result<CallbackAccepted, FlowFailure>> {
+  ): Effect.fn.Return<CallbackAccepted, FlowFailure | ResponseError> {
     const { state, token } = received
     if (token === undefined || flow.authorization.snapshot.signedResponse === undefined) {
-      return CallbackAccepted.accept(received, flow)
+      return yield* Effect.fromResult(CallbackAccepted.accept(received, flow))
     }
     const claims = yield* server.verifyResponse(flow, { token, state }).pipe(
-      Effect.timeoutOrElse({ duration: deadlines.verifying, orElse: () => Effect.fail(keysUnavailable) }),
-      Effect.tapError((error) => Effect.logWarning("signed response refused", error)),
-      Effect.annotateLogs({ "valetkey.flow": flow.id }),
-      Effect.result
+      Effect.timeoutOrElse({ duration: deadlines.verifying, orElse: () => Effect.fail(keysUnavailable) })
     )
-    if (Result.isFailure(claims)) return Result.fail(claims.failure.code)
-    return Result.flatMap(received.verified(claims.success), (verified) => CallbackAccepted.accept(verified, flow))
+    const accepted = Result.flatMap(received.verified(claims), (verified) => CallbackAccepted.accept(verified, flow))
+    return yield* Effect.fromResult(accepted)
   })
 
   const delivery = (

@@ -115,12 +115,13 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const { key, server } = destination
     if (!("open" in transport) || transport.stateless !== true || server.endpoints === undefined) return undefined
     const metadata = yield* authorizationServer.discover(server)
+    const signed = yield* signedResponseOf(server, metadata)
     const context = callbackContext(entropy, key)
     const registered = yield* clients.known(server, metadata, transport, context)
     const opened = yield* openOf(destination, transport, context, registered)
     const scopes = scopesOf(destination, metadata)
     return registered !== undefined && suits(registered, { redirectUri: opened.redirectUri, scopes })
-      ? yield* decide(destination, { metadata, context, client: registered, opened, scopes })
+      ? yield* decide(destination, { metadata, signed, context, client: registered, opened, scopes })
       : undefined
     // What goes wrong here goes wrong again after the reservation, which comes first for whoever joins or meets another.
   }, (foreseeing) => Effect.catch(Effect.scoped(foreseeing), () => Effect.undefined))
@@ -140,6 +141,8 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     transport: CallbackTransport,
     scope: Scope.Scope | undefined
   ) {
+    // What cannot be verified is refused before a client is registered for it.
+    const signed = yield* signedResponseOf(destination.server, metadata)
     const context = callbackContext(entropy, destination.key)
     const registered = yield* clients.known(destination.server, metadata, transport, context)
     const opening = openOf(destination, transport, context, registered)
@@ -149,7 +152,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     const client = registered !== undefined && suits(registered, wanted)
       ? registered
       : yield* clients.obtain(destination.server, metadata, transport, context, wanted)
-    const found = { metadata, context, client, opened, scopes }
+    const found = { metadata, signed, context, client, opened, scopes }
     return yield* Effect.catchIf(
       decide(destination, found),
       // A registration that the server does not know any more is replaced, once.
@@ -179,16 +182,16 @@ export const makeWays = Effect.fnUntraced(function*(options: {
   /** Makes what only this way has: state, verifier, ticket. Asks nobody but a server that wants the request pushed. */
   const decide = Effect.fnUntraced(function*(destination: Destination, found: {
     readonly metadata: AuthorizationServerMetadata
+    readonly signed: Effect.Success<ReturnType<typeof signedResponseOf>>
     readonly context: string
     readonly client: Client
     readonly opened: OpenTransport
     readonly scopes: ReadonlyArray<string>
   }) {
     const { confirmation, id, key, returnTo, server } = destination
-    const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes } = found
+    const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes, signed } = found
     const { authorizationEndpoint } = metadata
     if (authorizationEndpoint === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
-    const signed = yield* signedResponseOf(server, metadata)
     const state = yield* states.issue
     const codeVerifier = yield* entropy.secret
     const proofKey = yield* proofKeyOf(server, metadata)

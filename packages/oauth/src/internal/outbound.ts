@@ -40,12 +40,10 @@ export const requestOptions = (input: {
   readonly signal: AbortSignal
   /** Default `form`. */
   readonly body?: Body | undefined
-  /** The largest answer that is read; by default that of the guarded client. */
-  readonly maxBytes?: number | undefined
 }) => ({
   [customFetch]: written(
     input.body,
-    asFetch(input.egress, { ...egressOptions(input.origin, input.deadline), maxBytes: input.maxBytes })
+    asFetch(input.egress, egressOptions(input.origin, input.deadline))
   ),
   [allowInsecureRequests]: new URL(input.endpoint).protocol === "http:",
   signal: input.signal
