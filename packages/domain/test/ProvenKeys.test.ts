@@ -106,7 +106,7 @@ describe("a process whose keys have just served", () => {
 
   it.effect("I14 gives back the one claim that shows that a key is gone, sends nothing, and claims no more", () =>
     Effect.gen(function*() {
-      const { asked, keys: [first, second], one, other, redemptions, row, vault } = yield* replicas
+      const { asked, keys: [first, second, third], one, other, redemptions, row, vault } = yield* replicas
       yield* one.get(first)
       const before = (yield* redemptions).length
       vault.locked = true
@@ -114,6 +114,8 @@ describe("a process whose keys have just served", () => {
       for (let call = 0; call < 5; call++) {
         assert.strictEqual((yield* Effect.flip(one.get(second))).code, "encryption_key_missing")
       }
+      // What one connection has shown holds for the others.
+      assert.strictEqual((yield* Effect.flip(one.get(third))).code, "encryption_key_missing")
       assert.deepStrictEqual(asked.filter((what) => what !== "open" && what !== "seal"), ["Claimed"])
       assert.strictEqual((yield* redemptions).length, before)
       assert.strictEqual((yield* row(second)).status._tag, "active")
