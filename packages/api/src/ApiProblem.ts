@@ -122,6 +122,11 @@ const membersOf = (error: DomainError): ProblemMembers => {
         ...(error.scopes === undefined ? {} : { scopes: error.scopes }),
         ...(error.code === "request_not_replayed" ? { retryAfterSeconds: 1 } : {})
       }
+    case "CipherError":
+      // Keys of tenants are read from the store; the others come back when an operator has brought them.
+      return error.code === "integrity_error"
+        ? {}
+        : { retryAfterSeconds: error.code === "encryption_key_unavailable" ? 1 : 30 }
     case "StoreError":
       return error.code === "store_corrupt" || error.code === "tenant_deleted" ? {} : { retryAfterSeconds: 1 }
     default:

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { TokenError } from "@valetkey/domain/AccessToken"
 import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
+import { CipherError } from "@valetkey/domain/Cipher"
 import { FlowId } from "@valetkey/domain/Flow"
 import { FlowConflict } from "@valetkey/domain/FlowStore"
 import { StoreError } from "@valetkey/domain/StoreError"
@@ -17,6 +18,11 @@ describe("ApiProblem", () => {
       new TokenError({ code: "refresh_in_progress", retryAfter: Duration.millis(1200) })
     )
     assert.strictEqual(later.retryAfterSeconds, 2)
+    const codes = ["encryption_key_unavailable", "encryption_key_missing", "integrity_error"] as const
+    assert.deepStrictEqual(
+      codes.map((code) => ApiProblem.fromError(new CipherError({ code })).retryAfterSeconds),
+      [1, 30, undefined]
+    )
     const discovery = new DiscoveryError({ code: "metadata_invalid", cause: "secret" })
     const encoded = JSON.stringify(Schema.encodeSync(ApiProblem)(ApiProblem.fromError(discovery)))
     assert.include(encoded, discovery.message)

@@ -117,8 +117,11 @@ export const RedemptionFailure = Schema.TaggedUnion({
   Terminal: { error: Schema.String },
   /** The client or the request is refused; a person must mend the configuration (`invalid_client`, `invalid_scope`, …). */
   Configuration: { error: Schema.String },
-  /** Nothing was redeemed: not sent, or answered with 408, 425, 429, 5xx or a refusal in front of the server. */
-  Transient: { retryAfter: Schema.optionalKey(Schema.Duration) },
+  /**
+   * Nothing was redeemed: not sent, or answered with 408, 425, 429, 5xx or a refusal in front of the server. `unclear` where
+   * an answer names no error that is known: it may as well refuse what an earlier request has used up.
+   */
+  Transient: { retryAfter: Schema.optionalKey(Schema.Duration), unclear: Schema.optionalKey(Schema.Literal(true)) },
   /** The request was written and no usable answer came: timeout, reset, short or unreadable body. */
   UnknownOutcome: {},
   /** The code was redeemed and the answer's ID token fails its checks: nothing in the answer is used (OpenID Connect Core 1.0 §3.1.3.7). */

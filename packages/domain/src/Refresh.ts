@@ -37,8 +37,11 @@ export type ClaimOutcome =
 export type RefreshFailure =
   /** The provider refused the refresh token for good. */
   | { readonly _tag: "Terminal"; readonly reason: ReauthReason }
-  /** The provider answered without redeeming, or nothing was sent: safe to try again after the delay. */
-  | { readonly _tag: "Retryable"; readonly delay: Duration.Duration }
+  /**
+   * The provider answered without redeeming, or nothing was sent: safe to try again after the delay. Unless the answer is
+   * `unclear` and no attempt is left: then the earlier one of unknown outcome may be what it refuses.
+   */
+  | { readonly _tag: "Retryable"; readonly delay: Duration.Duration; readonly unclear?: true | undefined }
   /** The request may have been processed; no answer tells. */
   | { readonly _tag: "UnknownOutcome" }
 
@@ -135,6 +138,12 @@ export const decideFailure = (
         attempts: 0
       })
     case "Retryable":
+      if (
+        input.failure.unclear === true && state.phase === "sent" && state.attempts > 1 &&
+        state.attempts >= maxAttempts(input.policy)
+      ) {
+        return idle(state, { status: needsReauth(input.lost ?? "unknown_outcome") })
+      }
       // This attempt has an outcome now; an earlier one of unknown outcome still counts.
       return idle(state, {
         attempts: state.phase === "sent" ? state.attempts - 1 : state.attempts,

@@ -69,7 +69,13 @@ export const depositOf = (
     ...(payload.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: payload.refreshExpiresAt }),
     ...(payload.account === undefined ? {} : { account: accountOf(payload.account) }),
     ...(payload.accessToken === undefined || payload.verify === true
-      ? { accessToken: Redacted.make(""), issuedAt: DateTime.subtract(now, { seconds: 1 }), expiresAt: now }
+      ? { accessToken: Redacted.make(""), ...longOver(now) }
       : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })
   }
+})
+
+/** Of a token that is not there yet: over for every replica, however its clock is set. */
+const longOver = (now: DateTime.Utc) => ({
+  issuedAt: DateTime.subtract(now, { minutes: 61 }),
+  expiresAt: DateTime.subtract(now, { minutes: 60 })
 })

@@ -7,6 +7,7 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
@@ -168,6 +169,17 @@ describe("PUT /v1/connections/{server}", () => {
       assert.strictEqual(refreshed.status, 200, refreshed.text)
       assert.include((yield* Script).calls, "server.refresh")
       assert.notStrictEqual(refreshed.json["accessToken"], "")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("I6 refreshes what was deposited without an access token also where the clock is behind", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      yield* TestClock.setTime(3_600_000)
+      yield* ada.put("/v1/connections/notes", deposit())
+      yield* TestClock.setTime(3_300_000)
+      const { json, status, text } = yield* ada.post("/v1/connections/notes/token", {})
+      assert.strictEqual(status, 200, text)
+      assert.notStrictEqual(json["accessToken"], "")
     }).pipe(Effect.provide(layer())))
 
   it.effect("S3.25 S3.26 seals every secret before it reaches the store", () =>

@@ -52,14 +52,16 @@ export const ofAnswer = (answer: TokenAnswer, nowMillis: number): RedemptionFail
   if (status === 408 || status === 425 || status === 429 || status >= 500) return transient(retryAfter)
   const error = errorOf(answer)
   // A success that cannot be read may have redeemed what it was asked for.
-  if (error === undefined) return status < 300 ? unknownOutcome : transient(retryAfter)
+  if (error === undefined) return status < 300 ? unknownOutcome : unclear(retryAfter)
   switch (Object.hasOwn(table, error) ? table[error] : undefined) {
     case "Terminal":
       return RedemptionFailure.cases.Terminal.make({ error })
     case "Configuration":
       return RedemptionFailure.cases.Configuration.make({ error })
-    default:
+    case "Transient":
       return transient(retryAfter)
+    default:
+      return unclear(retryAfter)
   }
 }
 
@@ -84,3 +86,6 @@ export const parseRetryAfter = (value: string | undefined, nowMillis: number): D
 
 const transient = (retryAfter: Duration.Duration | undefined): RedemptionFailure =>
   RedemptionFailure.cases.Transient.make(retryAfter === undefined ? {} : { retryAfter })
+
+const unclear = (retryAfter: Duration.Duration | undefined): RedemptionFailure =>
+  RedemptionFailure.cases.Transient.make({ unclear: true, ...(retryAfter === undefined ? {} : { retryAfter }) })

@@ -53,7 +53,11 @@ describe("Classification", () => {
         [504, { error: "invalid_client" }, "Transient"]
       ]
       for (const [status, members, tag] of table) {
-        assert.strictEqual(ofAnswer(status, members)._tag, tag, `${status} ${JSON.stringify(members)}`)
+        const failure = ofAnswer(status, members)
+        assert.strictEqual(failure._tag, tag, `${status} ${JSON.stringify(members)}`)
+        if (failure._tag !== "Transient") continue
+        const asksForPatience = status >= 500 || [408, 425, 429].includes(status)
+        assert.strictEqual(failure.unclear === true, !asksForPatience, `${status} ${JSON.stringify(members)}`)
       }
     }))
 

@@ -140,9 +140,16 @@ const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }:
     case "Terminal":
       return sql`attempts = 0, status = 'needs_reauth', updated_at = clock_timestamp(),
         reauth_reason = CASE WHEN attempts > 1 THEN ${lost}::text ELSE ${failure.reason}::text END`
-    case "Retryable":
-      return sql`attempts = CASE WHEN phase = 'sent' THEN attempts - 1 ELSE attempts END,
-        not_before = ${after(sql, failure.delay)}, updated_at = clock_timestamp()`
+    case "Retryable": {
+      const over = failure.unclear === true
+        ? sql`(phase = 'sent' AND attempts > 1 AND attempts >= ${maxAttempts(policy)})`
+        : sql`false`
+      return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,
+        reauth_reason = CASE WHEN ${over} THEN ${lost}::text END,
+        attempts = CASE WHEN phase = 'sent' AND NOT ${over} THEN attempts - 1 ELSE attempts END,
+        not_before = CASE WHEN ${over} THEN not_before ELSE ${after(sql, failure.delay)} END,
+        updated_at = clock_timestamp()`
+    }
     case "UnknownOutcome": {
       const over = sql`attempts >= ${maxAttempts(policy)}`
       return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,

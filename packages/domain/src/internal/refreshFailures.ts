@@ -121,8 +121,9 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
         yield* forgetRefused(grant, key, error)
         return yield* refused("client_misconfigured", misconfiguredDelay)
       case "Transient": {
-        const delay = error.reason.retryAfter ?? transientDelay
-        yield* record(connection, fence, { _tag: "Retryable", delay })
+        const { retryAfter: delay = transientDelay, unclear } = error.reason
+        const recorded = yield* record(connection, fence, { _tag: "Retryable", delay, unclear })
+        if (unclear === true) yield* tellLoss(connection, secrets, recorded)
         return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
       }
       case "UnknownOutcome":

@@ -30,6 +30,7 @@ const Step = Schema.Struct({
     "commit",
     "fail_terminal",
     "fail_retryable",
+    "fail_unclear",
     "fail_unknown",
     "reject",
     "deposit",
@@ -126,7 +127,7 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
     const fail = Effect.fnUntraced(function*(failure: RefreshFailure) {
       const input = { generation, epoch: actor.epoch, fence: actor.fence, policy, failure }
       const next = decideFailure(world.state, { ...input, now: world.now })
-      if (next !== undefined && failure._tag === "Retryable" && world.state.phase === "sent") world.sent--
+      if (next?.status._tag === "active" && failure._tag === "Retryable" && world.state.phase === "sent") world.sent--
       world.state = next ?? world.state
       assert.strictEqual(yield* connections.fail(key, input), next !== undefined)
     })
@@ -180,6 +181,8 @@ const play = <R>(world: World, step: Step, advance: Fixture.ContractOptions<R>["
         return yield* fail({ _tag: "Terminal", reason: "refresh_token_rejected" })
       case "fail_retryable":
         return yield* fail({ _tag: "Retryable", delay: Duration.minutes(1) })
+      case "fail_unclear":
+        return yield* fail({ _tag: "Retryable", delay: Duration.minutes(1), unclear: true })
       case "fail_unknown":
         // Past the pause after an unknown outcome, which is too short to tell apart on a real clock.
         yield* fail({ _tag: "UnknownOutcome" })
