@@ -75,6 +75,7 @@ export const isFresh = (
   now: DateTime.Utc
 ): boolean => {
   if (token.expiresAt === undefined) return true
+  if (DateTime.Equivalence(token.expiresAt, notYet)) return false
   const left = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(now)
   const lifetime = DateTime.toEpochMillis(token.expiresAt) - DateTime.toEpochMillis(token.issuedAt)
   if (lifetime <= 0) return left > lifetime - Duration.toMillis(stillbornPace)

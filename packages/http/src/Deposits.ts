@@ -2,8 +2,10 @@ import type { DepositPayload } from "@valetkey/api/ConnectionsApi"
 import { type Account, labelOf } from "@valetkey/domain/Account"
 import type { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
+import { notYet } from "@valetkey/domain/Credentials"
 import { Server, type TokenCustody, type TokenDialect } from "@valetkey/domain/Server"
-import { DateTime, Redacted } from "effect"
+import type { DateTime} from "effect";
+import { Redacted } from "effect"
 
 /** Where a deposit will be refreshed and revoked. */
 export type Endpoints = Pick<Grant, "issuer" | "tokenEndpoint" | "revocationEndpoint" | "resource">
@@ -69,13 +71,7 @@ export const depositOf = (
     ...(payload.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: payload.refreshExpiresAt }),
     ...(payload.account === undefined ? {} : { account: accountOf(payload.account) }),
     ...(payload.accessToken === undefined || payload.verify === true
-      ? { accessToken: Redacted.make(""), ...longOver(now) }
+      ? { accessToken: Redacted.make(""), issuedAt: now, expiresAt: notYet }
       : { accessToken: payload.accessToken, issuedAt: now, expiresAt: payload.expiresAt })
   }
-})
-
-/** Of a token that is not there yet: over for every replica, however its clock is set. */
-const longOver = (now: DateTime.Utc) => ({
-  issuedAt: DateTime.subtract(now, { minutes: 61 }),
-  expiresAt: DateTime.subtract(now, { minutes: 60 })
 })
