@@ -4,7 +4,7 @@ import type { ConnectionKey, Grant } from "@valetkey/domain/Connection"
 import type { Deposit, DepositCondition } from "@valetkey/domain/Connections"
 import { notYet } from "@valetkey/domain/Credentials"
 import { Server, type TokenCustody, type TokenDialect } from "@valetkey/domain/Server"
-import type { DateTime} from "effect";
+import type { DateTime } from "effect"
 import { Redacted } from "effect"
 
 /** Where a deposit will be refreshed and revoked. */
