@@ -1,4 +1,4 @@
-import { DateTime, Effect, Option, Redacted, Schema } from "effect"
+import { Effect, Option, Redacted, Schema } from "effect"
 import { AuthorizationServer, DiscoveryError } from "../AuthorizationServer.ts"
 import { Cipher } from "../Cipher.ts"
 import { type Connection, type ConnectionKey, Epoch, type Grant, sealContext } from "../Connection.ts"
@@ -78,7 +78,7 @@ export const makeUnattended = Effect.gen(function*() {
 const nothing: Credentials = {
   accessToken: Redacted.make(""),
   tokenType: "Bearer",
-  issuedAt: DateTime.makeUnsafe(-1000),
+  issuedAt: notYet,
   expiresAt: notYet
 }
 
