@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
+import { TestClock } from "effect/testing"
 import { caller, deposit, layer } from "./Harness.ts"
 
 const notes = "/v1/connections/notes"
@@ -18,6 +20,23 @@ describe("the forecast of a connection", () => {
       const { connections } = (yield* who.get("/v1/connections")).json
       assert.deepInclude((connections as ReadonlyArray<unknown>)[0], { forecast })
       assert.notProperty((yield* who.put("/v1/connections/bare", deposit())).json["connection"], "forecast")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("REF-21 gives the refresh token that takes the place of a deposited one as much time as that had", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("1 hour")
+      const who = yield* caller()
+      const mail = "/v1/connections/mail"
+      const refreshExpiresAt = "1970-03-01T00:00:00.000Z"
+      const held = { accessToken: Canary.makeText("access"), expiresAt: "1970-01-01T02:00:00.000Z" }
+      yield* who.put(notes, deposit({ refreshExpiresAt }))
+      yield* who.put(mail, deposit({ refreshExpiresAt, ...held }))
+      yield* TestClock.adjust("5 hours")
+      for (const path of [notes, mail]) {
+        assert.deepInclude((yield* who.get(path)).json, { forecast: { idlesOutAt: refreshExpiresAt } })
+        assert.strictEqual((yield* who.post(`${path}/token`)).json["generation"], 2)
+        assert.deepInclude((yield* who.get(path)).json, { forecast: { idlesOutAt: "1970-03-01T05:00:00.000Z" } })
+      }
     }).pipe(Effect.provide(layer())))
 
   it.effect("REF-21 takes lengths of time that are one, and names the member that is none", () =>
