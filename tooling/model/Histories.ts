@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import * as Random from "../chaos/Random.ts"
-import type { Violation } from "./Judge.ts"
+import type { Violation } from "./Case.ts"
 import { Play, type Played } from "./Play.ts"
 import * as Script from "./Script.ts"
 import { type Breakage, Theatre } from "./Theatre.ts"

@@ -11,7 +11,8 @@ import type { SpoolEntry } from "@valetkey/domain/Spool"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Cause, Context, DateTime, Duration, Effect, Exit, Redacted, Result } from "effect"
-import { type Ask, Judge, type Violation } from "./Judge.ts"
+import type { Violation } from "./Case.ts"
+import { Judge } from "./Judge.ts"
 import * as Ports from "./Ports.ts"
 import { deadlines, type Process } from "./Process.ts"
 import { type Issued, Provider } from "./Provider.ts"
@@ -112,11 +113,11 @@ export class Play {
     }
     if (this.#setting.race) { for (const process of this.processes) this.#ask(0, process, "plain") }
     for (const step of steps) {
-      if (this.#judge.violation !== undefined) break
+      if (this.#judge.case.violation !== undefined) break
       this.#step(step)
     }
-    if (this.#judge.violation === undefined) this.#finish()
-    const { violation } = this.#judge
+    if (this.#judge.case.violation === undefined) this.#finish()
+    const { violation } = this.#judge.case
     if (violation === undefined) this.#theatre.giveBack(this.#used)
     this.#theatre.clear()
     return { violation, seen: this.stage.seen }
@@ -245,11 +246,11 @@ export class Play {
     for (let left = 500; left > 0 && this.stage.open.length > 0; left--) this.#go(0, "none")
   }
 
-  #ask(owner: number, process: Process, how: Step["how"]): Ask {
+  #ask(owner: number, process: Process, how: Step["how"]): void {
     const path = this.#paths[owner]!
     const rejected = how === "rejecting" ? this.#given.get(path) : undefined
     const minValidity = how === "demanding" ? 20_000 : undefined
-    const ask = this.#judge.asked({
+    const ask = this.#judge.callers.asked({
       path,
       process,
       at: this.stage.now,
@@ -262,15 +263,14 @@ export class Play {
       if (Exit.isSuccess(exit)) {
         this.stage.count("given")
         this.#given.set(path, exit.value.accessToken)
-        return this.#judge.given(ask, exit.value)
+        return this.#judge.callers.given(ask, exit.value)
       }
-      this.#judge.told(ask)
+      this.#judge.callers.told(ask)
       const error = Cause.squash(exit.cause) as { readonly code?: string; readonly retryAfter?: Duration.Duration }
       this.stage.count(`told: ${error.code ?? "defect"}`)
-      if (error.code === undefined) this.#judge.broken("I7", `a caller met a defect: ${String(error)}`)
+      if (error.code === undefined) this.#judge.case.broken("I7", `a caller met a defect: ${String(error)}`)
     })
     this.#look()
-    return ask
   }
 
   #consent(owner: number, process = this.processes[0]!): void {
@@ -333,7 +333,7 @@ export class Play {
       })
     ))
     const context = how === "elsewhere" ? "another" : browser.context
-    if (how !== "strange" && how !== "elsewhere") this.#judge.answeredFlows.add(browser.owner.id)
+    if (how !== "strange" && how !== "elsewhere") this.#judge.flows.answered.add(browser.owner.id)
     process.run(Effect.flatMap(Flows, (flows) => Effect.ignore(flows.complete(received, { context }))))
     this.#look()
   }
@@ -372,7 +372,7 @@ export class Play {
       this.#housekeep(this.processes[0]!)
       this.#quiesce()
     }
-    if (this.#judge.violation === undefined) this.#judge.end(this.#paths)
+    if (this.#judge.case.violation === undefined) this.#judge.end(this.#paths)
   }
 
   /** What the spools hold is settled, and what is owed is revoked. */
@@ -394,7 +394,7 @@ export class Play {
       this.stage.pass(wait)
       this.#look()
     }
-    this.#judge.broken("I7", "there is no end of waiting")
+    this.#judge.case.broken("I7", "there is no end of waiting")
   }
 
   /** Whether the row says by itself that whoever asks is answered at once. */

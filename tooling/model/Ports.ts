@@ -68,24 +68,30 @@ export const connections = (process: Process): ConnectionStore["Service"] => {
     get: (key) => step("get", store.get(key), read),
     isCommitted: (key, id) => step("isCommitted", store.isCommitted(key, id), read),
     claim: (key, input) =>
-      step("claim", store.claim(key, input), { writes: true, note: (outcome) => theatre.judge.claimed(outcome) }),
+      step("claim", store.claim(key, input), {
+        writes: true,
+        note: (outcome) => theatre.judge.redemptions.claimed(outcome)
+      }),
     markSent: (key, input) =>
       step("markSent", store.markSent(key, input), {
         writes: true,
-        note: (marked) => theatre.judge.marked(process, input, marked)
+        note: (marked) => theatre.judge.redemptions.marked(process, input, marked)
       }),
     commit: (key, input) =>
       step("commit", store.commit(key, input), {
         writes: true,
         note: (done) => {
-          theatre.judge.committed(input, done)
+          theatre.judge.redemptions.committed(input, done)
           if (done) tell(process, connectionTopic(key))
         }
       }),
     fail: (key, input) =>
       step("fail", store.fail(key, input), {
         writes: true,
-        note: (done) => theatre.judge.failed(key.path, input, done)
+        note: (recorded) => {
+          const { lives, redemptions } = theatre.judge
+          redemptions.failed(input, { recorded, wasSent: lives.rowOf(key.path)?.phase === "sent" })
+        }
       }),
     reject: (key, input) => step("reject", store.reject(key, input), { writes: true }),
     deposit: (key, input) => step("deposit", store.deposit(key, input), { writes: true }),
@@ -125,7 +131,7 @@ export const spool = (process: Process): Spool["Service"] => {
     append: (entry) =>
       step("append", Effect.sync(() => void entries().set(entry.id, entry)), {
         writes: false,
-        note: () => process.theatre.judge.spooled(entry)
+        note: () => process.theatre.judge.redemptions.spooled(entry)
       }),
     remove: (id) => step("remove", Effect.sync(() => void entries().delete(id)), { writes: false }),
     find: (key, { epoch, redeemed }) =>
@@ -207,7 +213,7 @@ export const authorizationServer = (process: Process): AuthorizationServer["Serv
     exchange: ({ code }) =>
       asking(process, "exchange", () => ({
         hear: () => {
-          theatre.judge.exchanged(Redacted.value(code))
+          theatre.judge.redemptions.exchanged(Redacted.value(code))
           return theatre.play.provider.exchange(Redacted.value(code))
         },
         answered: () => {}
@@ -215,14 +221,14 @@ export const authorizationServer = (process: Process): AuthorizationServer["Serv
     refresh: (_, { refreshToken }) =>
       asking(process, "refresh", () => {
         const token = Redacted.value(refreshToken)
-        const request = theatre.judge.sent(process, token)
+        const request = theatre.judge.redemptions.sent(process, token)
         return {
           hear: () => {
             const heard = theatre.play.provider.redeem(token, theatre.stage.now)
-            theatre.judge.heard(request, heard)
+            theatre.judge.redemptions.heard(request, heard)
             return heard
           },
-          answered: (answer) => theatre.judge.answered(request, answer)
+          answered: (answer) => theatre.judge.redemptions.answered(request, answer)
         }
       }),
     revoke: (_, { token }) =>
