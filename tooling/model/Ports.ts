@@ -50,8 +50,8 @@ const stepping = (process: Process, port: string) =>
 
 /** What a store tells other replicas with a commit. */
 const tell = (process: Process, topic: Topic): void => {
-  const { play, stage } = process.theatre
-  for (const other of play.processes) {
+  const { scene, stage } = process.theatre
+  for (const other of scene.processes) {
     if (other === process) continue
     const happen = (fault: string) => fault === "none" ? other.hear(topic) : undefined
     stage.turns.push({ name: "signal", process: other, happen })
@@ -126,7 +126,7 @@ export const flows = (process: Process): FlowStore["Service"] => {
 /** A spool for each slot: a process that begins finds what the one before left. */
 export const spool = (process: Process): Spool["Service"] => {
   const step = stepping(process, "spool")
-  const entries = () => process.theatre.play.spools[process.slot]!
+  const entries = () => process.theatre.scene.spools[process.slot]!
   return Spool.of({
     append: (entry) =>
       step("append", Effect.sync(() => void entries().set(entry.id, entry)), {
@@ -183,7 +183,7 @@ const asking = (
           const shown = fault === "after" ? unknown : came
           answered(shown)
           resume(
-            "accessToken" in shown ? Effect.succeed(process.theatre.play.credentialsOf(shown)) : Effect.fail(shown)
+            "accessToken" in shown ? Effect.succeed(process.theatre.scene.credentialsOf(shown)) : Effect.fail(shown)
           )
         }
       })
@@ -209,12 +209,12 @@ export const authorizationServer = (process: Process): AuthorizationServer["Serv
     poll: () => never,
     obtain: () => never,
     expiryOf: () => Effect.undefined,
-    authorizationUrl: (request) => Effect.sync(() => theatre.play.authorizationUrl(request)),
+    authorizationUrl: (request) => Effect.sync(() => theatre.scene.browsers.authorizationUrl(request)),
     exchange: ({ code }) =>
       asking(process, "exchange", () => ({
         hear: () => {
           theatre.judge.redemptions.exchanged(Redacted.value(code))
-          return theatre.play.provider.exchange(Redacted.value(code))
+          return theatre.scene.provider.exchange(Redacted.value(code))
         },
         answered: () => {}
       })),
@@ -224,7 +224,7 @@ export const authorizationServer = (process: Process): AuthorizationServer["Serv
         const request = theatre.judge.redemptions.sent(process, token)
         return {
           hear: () => {
-            const heard = theatre.play.provider.redeem(token, theatre.stage.now)
+            const heard = theatre.scene.provider.redeem(token, theatre.stage.now)
             theatre.judge.redemptions.heard(request, heard)
             return heard
           },
@@ -233,7 +233,7 @@ export const authorizationServer = (process: Process): AuthorizationServer["Serv
       }),
     revoke: (_, { token }) =>
       Effect.sync(() => {
-        theatre.play.provider.revoke(Redacted.value(token))
+        theatre.scene.provider.revoke(Redacted.value(token))
         return "confirmed" as const
       })
   })

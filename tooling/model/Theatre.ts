@@ -5,8 +5,8 @@ import * as MemoryStore from "@valetkey/store-memory/MemoryStore"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Context, Effect, Layer, Scope } from "effect"
 import type { Judge } from "./Judge.ts"
-import type { Play } from "./Play.ts"
 import { Process } from "./Process.ts"
+import type { Scene } from "./Scene.ts"
 import type { Stage } from "./Stage.ts"
 import { entropyOf, Vault } from "./Vault.ts"
 
@@ -36,9 +36,7 @@ export class Theatre {
     resource: "https://mcp.example/mcp"
   }
   /** What is on. */
-  play!: Play
-  stage!: Stage
-  judge!: Judge
+  scene!: Scene
   /** How many histories there were. */
   histories = 0
   #idle: Array<Process> = []
@@ -49,13 +47,19 @@ export class Theatre {
     Object.assign(this.flows, broken?.flows)
   }
 
-  /** Empties the store for another history. */
-  open(play: Play, stage: Stage, judge: Judge): void {
-    this.play = play
-    this.stage = stage
-    this.judge = judge
+  get stage(): Stage {
+    return this.scene.stage
   }
 
+  get judge(): Judge {
+    return this.scene.judge
+  }
+
+  open(scene: Scene): void {
+    this.scene = scene
+  }
+
+  /** Empties the store for another history. */
   clear(): void {
     this.vault.empty()
     const { connections, endpoints, flows, forgotten, outbox, receipts, servers, slots, states } = this.world
