@@ -37,8 +37,8 @@ export const coversScopes = (granted: ReadonlyArray<string> | undefined, wanted:
 
 /**
  * Merges the answer of a refresh into what was there: an omitted refresh token or scope keeps the old one
- * (RFC 6749 §6), an omitted expiry repeats the previous lifetime; that of a refresh token which stays the same stays as it
- * was, until it is outlived.
+ * (RFC 6749 §6), an omitted expiry repeats the previous lifetime, if there was one; that of a refresh token which stays the
+ * same stays as it was, until it is outlived.
  */
 export const mergeRefreshed = (previous: Omit<Credentials, "accessToken">, answer: Credentials): Credentials => ({
   ...answer,
@@ -52,8 +52,11 @@ export const mergeRefreshed = (previous: Omit<Credentials, "accessToken">, answe
 
 type Times = Pick<Credentials, "issuedAt">
 
+/** What was over when it was issued, such as a token that nobody obtained yet, says nothing of how long the next one lives. */
 const repeated = (previous: Times, end: DateTime.Utc | undefined, answer: Times): DateTime.Utc | undefined =>
-  end && DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, end))
+  end !== undefined && DateTime.isGreaterThan(end, previous.issuedAt)
+    ? DateTime.addDuration(answer.issuedAt, DateTime.distance(previous.issuedAt, end))
+    : undefined
 
 const isSameToken = (previous: Pick<Credentials, "refreshToken">, answer: Pick<Credentials, "refreshToken">) =>
   answer.refreshToken === undefined || previous.refreshToken !== undefined &&

@@ -3,8 +3,11 @@ import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { type Connection, Grant } from "@valetkey/domain/Connection"
 import { Connections, type DepositCondition } from "@valetkey/domain/Connections"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { notYet } from "@valetkey/domain/Credentials"
 import { connectionTopic, Signals } from "@valetkey/domain/Signals"
+import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Effect, Option, Redacted, Schema } from "effect"
+import { TestClock } from "effect/testing"
 import { connect, keyOf, layer, Provider, Vault } from "./World.ts"
 
 const grant: Grant = {
@@ -39,6 +42,29 @@ describe("Connections.deposit", () => {
       assert.isFalse(yield* connections.deposit(key, yield* deposit("second")))
       const token = yield* tokens.get(key)
       assert.deepStrictEqual([Redacted.value(token.accessToken), token.generation], ["second", 2])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("of a refresh token alone redeems it once, although its provider says of no token how long it lives", () =>
+    Effect.gen(function*() {
+      const [connections, provider, tokens] = [yield* Connections, yield* Provider, yield* AccessTokens]
+      const key = yield* keyOf("mcp")
+      yield* TestClock.adjust("3 hours")
+      provider.answer = (credentials) => ({ ...credentials, expiresAt: undefined })
+      yield* connections.deposit(key, {
+        grant,
+        credentials: {
+          accessToken: Redacted.make(""),
+          refreshToken: Canary.make("refresh_token"),
+          tokenType: "Bearer",
+          issuedAt: yield* DateTime.now,
+          expiresAt: notYet
+        }
+      })
+      for (let call = 0; call < 3; call++) {
+        const token = yield* tokens.get(key)
+        assert.deepStrictEqual([Redacted.value(token.accessToken), token.expiresAt], [provider.issued[0], undefined])
+        yield* TestClock.adjust("1 hour")
+      }
     }).pipe(Effect.provide(layer)))
 
   it.effect("S3.11 keeps a token endpoint with every connection", () =>

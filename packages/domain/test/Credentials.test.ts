@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { coversScopes, isFresh, mergeRefreshed, parseScopes } from "@valetkey/domain/Credentials"
+import { coversScopes, isFresh, mergeRefreshed, notYet, parseScopes } from "@valetkey/domain/Credentials"
 import { DateTime, Duration, Redacted } from "effect"
 import fc from "fast-check"
 
@@ -68,6 +68,22 @@ describe("mergeRefreshed", () => {
     assert.deepStrictEqual(ends("rt-2", 1000), at(10_000))
     assert.deepStrictEqual(ends("rt-2", 1000, 1500), at(1500))
     assert.deepStrictEqual(ends(undefined, 1000, 1500), at(1500))
+  })
+
+  it("repeats no life that was none", () => {
+    for (const end of [notYet, at(5), at(10)]) {
+      const merged = mergeRefreshed({ ...previous, issuedAt: at(10), expiresAt: end, refreshExpiresAt: end }, {
+        accessToken: Redacted.make("at-2"),
+        refreshToken: Redacted.make("rt-2"),
+        tokenType: "Bearer",
+        issuedAt: at(1000)
+      })
+      assert.deepStrictEqual(
+        [merged.expiresAt, merged.refreshExpiresAt],
+        [undefined, undefined],
+        DateTime.formatIso(end)
+      )
+    }
   })
 })
 
