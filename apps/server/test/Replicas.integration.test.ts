@@ -21,6 +21,9 @@ const depositOf = (provider: FakeProvider.FakeProvider) =>
     })
   })
 
+/** Makes a server process one of the version after this, which migrates the database a step further. */
+const nextVersion = { NODE_OPTIONS: `--import ${new URL("./support/nextVersion.ts", import.meta.url).href}` }
+
 const installed = Effect.gen(function*() {
   const database = yield* EmbeddedPostgres.database
   const provider = yield* FakeProvider.make()
@@ -139,6 +142,52 @@ describe("replicas on one Postgres", () => {
       assert.strictEqual(left.status, 503)
       assert.strictEqual(left.headers.get("retry-after"), "1")
       assert.strictEqual((yield* replica.ended).code, 0)
+    })))
+
+  it.live("DB-14 a version and the next one serve together, and the older stays ready while the newer migrates", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { provider, start } = yield* installed
+      const older = yield* start()
+      yield* older.call("PUT", "/v1/servers/fake", described(provider))
+      const deposit = yield* depositOf(provider)
+      const wrong: Array<unknown> = []
+      const told = (answer: Effect.Effect<Replica.Answer>) =>
+        Effect.map(answer, ({ body, status }) => {
+          if (status >= 300) wrong.push({ status, ...body })
+          return body
+        })
+      const tokens = Effect.fnUntraced(function*(name: string, one: Replica.Replica, other: Replica.Replica) {
+        yield* told(one.call("PUT", `/v1/connections/${name}`, deposit()))
+        const first = yield* told(other.call("POST", `/v1/connections/${name}/token`, {}))
+        const rejected = { rejectedToken: first["accessToken"] }
+        const second = yield* told(one.call("POST", `/v1/connections/${name}/token`, rejected))
+        const same = yield* told(other.call("POST", `/v1/connections/${name}/token`, rejected))
+        if (second["accessToken"] === first["accessToken"] || same["accessToken"] !== second["accessToken"]) {
+          wrong.push("another token")
+        }
+        yield* told(other.call("DELETE", `/v1/connections/${name}`))
+      })
+      const flow = Effect.fnUntraced(function*(one: Replica.Replica, other: Replica.Replica) {
+        const { flowId } = yield* told(one.call("POST", "/v1/flows", { server: "fake" }))
+        yield* told(other.call("GET", `/v1/flows/${String(flowId)}`))
+        yield* told(other.call("DELETE", `/v1/flows/${String(flowId)}`))
+      })
+      let rounds = 0
+      const load = (one: Replica.Replica, other: Replica.Replica) =>
+        Effect.all([
+          told(one.call("GET", "/readyz")),
+          flow(one, other),
+          tokens("a", one, other),
+          tokens("b", other, one)
+        ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.sync(() => rounds++)))
+
+      const starting = yield* Effect.forkChild(start(nextVersion))
+      while (starting.pollUnsafe() === undefined) yield* load(older, older)
+      const newer = yield* Fiber.join(starting)
+      assert.isAtLeast(rounds, 1)
+      yield* load(older, newer)
+      yield* load(newer, older)
+      assert.deepStrictEqual(wrong, [])
     })))
 
   it.live("API-17 without a key everything that needs no secret works and everything that does fails closed", () =>

@@ -102,6 +102,20 @@ export const verify = (
     return yield* behind(first, steps)
   })
 
+/**
+ * Fails unless the database has every migration of this version. Those of newer versions may be there too: a migration
+ * adds to what replicas of the version before it need, which go on serving until they are replaced. Changes nothing.
+ */
+export const verifyServing = (
+  sql: PgClient.PgClient,
+  steps: ReadonlyArray<Migration> = all
+): Effect.Effect<void, MigrationError | SqlError> =>
+  Effect.gen(function*() {
+    const [first] = yield* pending(sql, steps, "accepted")
+    if (first === undefined) return
+    return yield* behind(first, steps)
+  })
+
 /** Layer that migrates before anything that is provided by it starts. */
 export const layer = (options: DatabaseOptions): Layer.Layer<never, MigrationError | StoreError> =>
   Layer.effectDiscard(apply(options))
@@ -133,7 +147,8 @@ const withClient = <A, E>(
 /** The migrations that are not applied yet; fails when those that are do not match. */
 const pending = (
   sql: PgClient.PgClient,
-  steps: ReadonlyArray<Migration>
+  steps: ReadonlyArray<Migration>,
+  newer: "refused" | "accepted" = "refused"
 ): Effect.Effect<ReadonlyArray<Migration>, MigrationError | SqlError> =>
   Effect.gen(function*() {
     const [table] = yield* sql<{ exists: boolean }>`SELECT to_regclass('valetkey_migrations') IS NOT NULL AS exists`
@@ -144,6 +159,7 @@ const pending = (
     for (const row of applied) {
       const migration = known.get(row.id)
       if (migration === undefined) {
+        if (newer === "accepted") continue
         return yield* new MigrationError({
           code: "schema_newer",
           migration: `${String(row.id).padStart(4, "0")}_${row.name}`

@@ -101,7 +101,7 @@ describe("Migrations", () => {
       assert.include(yield* tables, "half_done")
     })))
 
-  it.live("DB-14 refuses a database that a newer version migrated", () =>
+  it.live("refuses to start on a database that a newer version migrated", () =>
     onEmpty(Effect.gen(function*() {
       const { sql, url } = yield* TestDatabase
       yield* Migrations.apply({ url })

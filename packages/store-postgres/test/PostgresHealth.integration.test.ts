@@ -21,10 +21,18 @@ describe("PostgresHealth", () =>
         assert.deepStrictEqual(yield* check, { _tag: "NotReady", reason: "schema_missing" })
         yield* Migrations.apply({ url })
         assert.deepStrictEqual(yield* check, { _tag: "Ready" })
+        const last = Migrations.all.at(-1)!
+        yield* sql`UPDATE valetkey_migrations SET checksum = 'edited' WHERE id = ${last.id}`
+        assert.deepStrictEqual(yield* check, { _tag: "NotReady", reason: "schema_changed" })
+        yield* sql`DELETE FROM valetkey_migrations WHERE id = ${last.id}`
+        assert.deepStrictEqual(yield* check, { _tag: "NotReady", reason: "schema_outdated" })
+        // A newer version's own migration takes nothing away, and makes up for nothing.
         yield* sql`INSERT INTO valetkey_migrations (id, name, checksum) VALUES (999, 'future', 'x')`
-        assert.deepStrictEqual(yield* check, { _tag: "NotReady", reason: "schema_newer" })
-        yield* sql`DELETE FROM valetkey_migrations WHERE id = 999`
+        assert.deepStrictEqual(yield* check, { _tag: "NotReady", reason: "schema_outdated" })
+        yield* sql`INSERT INTO valetkey_migrations (id, name, checksum)
+          VALUES (${last.id}, ${last.name}, ${Migrations.checksum(last)})`
         assert.deepStrictEqual(yield* check, { _tag: "Ready" })
+        yield* sql`DELETE FROM valetkey_migrations WHERE id = 999`
       }))
 
     it.effect("DB-07 is not ready on a database that may forget what it committed", () =>
