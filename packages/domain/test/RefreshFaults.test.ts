@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { Cipher, CipherError } from "@valetkey/domain/Cipher"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Spool } from "@valetkey/domain/Spool"
@@ -39,6 +40,20 @@ describe("a provider", () => {
       for (let call = 0; call < 10; call++) yield* Effect.flip(value)
       assert.deepStrictEqual(redemptions(provider), [1])
       assert.strictEqual((yield* connection).status._tag, "active")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("I1 whose refusal is known is not asked again by anybody, although the log is not written yet", () =>
+    Effect.gen(function*() {
+      const { connection, provider, value } = yield* expired()
+      const written = yield* Latch.make()
+      Object.assign(yield* AuditTrail, { record: () => written.await })
+      provider.refresh = () => refuse({ _tag: "Terminal", error: "invalid_grant" })
+      const caller = yield* Effect.forkChild(Effect.flip(value), { startImmediately: true })
+      yield* TestClock.adjust("1 millis")
+      const { status } = yield* connection
+      yield* written.open
+      assert.strictEqual(status._tag, "needs_reauth")
+      assert.strictEqual((yield* Fiber.join(caller)).code, "reauthorization_required")
     }).pipe(Effect.provide(layer)))
 
   it.effect("is not asked when the key can open but not seal", () =>

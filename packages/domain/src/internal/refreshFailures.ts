@@ -94,14 +94,12 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     error: RedemptionError
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { grant, generation, key } = connection
-    const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
-      Effect.andThen(
-        record(connection, fence, { _tag: "Retryable", delay }),
-        new TokenError({ code })
-      )
     const answer = "error" in error.reason ? error.reason.error : undefined
+    const told = audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
+    const recorded = (failure: RefreshFailure) => meanwhile(record(connection, fence, failure), told)
+    const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
+      Effect.andThen(recorded({ _tag: "Retryable", delay }), new TokenError({ code }))
     yield* Effect.logWarning("refresh failed", error)
-    yield* audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
     switch (error.reason._tag) {
       case "Terminal": {
         // No person consented to this connection, so it stays: somebody can help elsewhere.
@@ -113,22 +111,24 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
             return yield* refused("client_misconfigured", misconfiguredDelay)
         }
         const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
-        yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "Terminal", reason }))
+        yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Terminal", reason }))
         // The row says why the person is asked, or what a new consent has stored meanwhile.
         return again
       }
       case "Configuration":
-        yield* forgetRefused(grant, key, error)
-        return yield* refused("client_misconfigured", misconfiguredDelay)
+        return yield* Effect.ensuring(
+          refused("client_misconfigured", misconfiguredDelay),
+          forgetRefused(grant, key, error)
+        )
       case "Transient": {
         const { retryAfter: delay = transientDelay, unclear } = error.reason
-        const recorded = yield* record(connection, fence, { _tag: "Retryable", delay, unclear })
-        if (unclear === true) yield* tellLoss(connection, secrets, recorded)
+        const kept = yield* recorded({ _tag: "Retryable", delay, unclear })
+        if (unclear === true) yield* tellLoss(connection, secrets, kept)
         return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
       }
       case "UnknownOutcome":
       case "UntrustedIdToken":
-        yield* tellLoss(connection, secrets, yield* record(connection, fence, { _tag: "UnknownOutcome" }))
+        yield* tellLoss(connection, secrets, yield* recorded({ _tag: "UnknownOutcome" }))
         return again
     }
   })
@@ -145,14 +145,21 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
       server: key.server,
       generation
     })
-    yield* audit(key, "token.refresh_failed", "account_changed", generation, usedBy(secrets))
     const failure = { _tag: "Terminal", reason: "account_changed" } as const
-    yield* tellLoss(connection, secrets, yield* record(connection, fence, failure, { lost: "account_changed" }))
+    const recorded = yield* meanwhile(
+      record(connection, fence, failure, { lost: "account_changed" }),
+      audit(key, "token.refresh_failed", "account_changed", generation, usedBy(secrets))
+    )
+    yield* tellLoss(connection, secrets, recorded)
     return again
   })
 
   return { record, giveBack, giveBackBare, settle, refuseStranger }
 })
+
+/** The log may wait for other writers of its tenant, and what the row does not know after a crash is done again. */
+const meanwhile = <A, E>(recording: Effect.Effect<A, E>, told: Effect.Effect<void>): Effect.Effect<A, E> =>
+  Effect.zipWith(recording, told, (recorded) => recorded, { concurrent: true })
 
 /** What a redemption that failed may still do. */
 export type RefreshFailures = Effect.Success<ReturnType<typeof makeRefreshFailures>>
