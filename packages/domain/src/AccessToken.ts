@@ -1,4 +1,4 @@
-import { type DateTime, Duration, Effect, Option, type Redacted, Schema } from "effect"
+import { type DateTime, Duration, Effect, Option, Redacted, Schema } from "effect"
 import type { Cipher, CipherError } from "./Cipher.ts"
 import {
   type Connection,
@@ -107,21 +107,24 @@ const activeOf = (found: Option.Option<Connection>): Effect.Effect<Connection, T
   }
 }
 
-/** Opens the access token of a connection. */
+/** Opens the access token of a connection. Undefined where nobody obtained one yet, whatever its times say. */
 export const openAccessToken = (
   cipher: Cipher["Service"],
   connection: Connection
-): Effect.Effect<AccessToken, CipherError> =>
+): Effect.Effect<AccessToken | undefined, CipherError> =>
   Effect.map(
     cipher.open(
       sealContext(connection.key, connection.epoch, "access_token", connection.generation),
       connection.credentials.accessToken
     ),
-    (opened) => ({
-      ...usableOf(opened, connection.credentials.tokenType),
-      expiresAt: connection.credentials.expiresAt,
-      scopes: connection.credentials.scopes,
-      generation: connection.generation,
-      destination: destinationOf(connection.grant)
-    })
+    (opened) => {
+      const usable = usableOf(opened, connection.credentials.tokenType)
+      return Redacted.value(usable.accessToken) === "" ? undefined : {
+        ...usable,
+        expiresAt: connection.credentials.expiresAt,
+        scopes: connection.credentials.scopes,
+        generation: connection.generation,
+        destination: destinationOf(connection.grant)
+      }
+    }
   )

@@ -167,11 +167,9 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           if (!current.rejected) {
             const now = yield* DateTime.now
             const fresh = isFresh(current.credentials, minValidity, now)
-            if (rejected === undefined) {
-              if (fresh) return yield* Effect.tap(open(current), countStored)
-            } else {
-              const token = yield* open(current)
-              if (entropy.digest(token.accessToken) === rejected) {
+            const token = fresh || rejected !== undefined ? yield* open(current) : undefined
+            if (token !== undefined) {
+              if (rejected !== undefined && entropy.digest(token.accessToken) === rejected) {
                 // Said to whoever complains: one path that refuses every token takes none away from the others.
                 const braked = brakeOf(current, now)
                 if (braked === undefined) {
@@ -223,21 +221,26 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const lastResort = Effect.fnUntraced(function*(key: ConnectionKey, error: AccessTokenError) {
           const { credentials, rejected, ...current } = yield* Effect.mapError(read(key), () => error)
           if (rejected || !isFresh(credentials, Duration.zero, yield* DateTime.now)) return yield* Effect.fail(error)
-          return yield* Effect.tap(open({ ...current, credentials, rejected }), countStored)
+          const token = yield* open({ ...current, credentials, rejected })
+          return token === undefined ? yield* Effect.fail(error) : yield* Effect.as(countStored, token)
         })
 
         const get = (key: ConnectionKey, demand: TokenDemand = {}) => {
           const minValidity = Duration.fromInputUnsafe(demand.minValidity ?? defaultValidity)
           const rejected = demand.rejected && entropy.digest(demand.rejected)
+          const obtain = (current: Connection) =>
+            Effect.catch(refreshed(key, current, minValidity, rejected), (error) =>
+              demand.minValidity === undefined && rejected === undefined && isElsewhere(error)
+                ? lastResort(key, error)
+                : Effect.fail(error))
           const token = Effect.flatMap(read(key), (current) =>
             Effect.flatMap(DateTime.now, (now) =>
               rejected === undefined && !current.rejected && isFresh(current.credentials, minValidity, now)
-                ? Effect.tap(open(current), () =>
-                  Effect.andThen(countStored, renew(current, now)))
-                : Effect.catch(refreshed(key, current, minValidity, rejected), (error) =>
-                  demand.minValidity === undefined && rejected === undefined && isElsewhere(error)
-                    ? lastResort(key, error)
-                    : Effect.fail(error))))
+                ? Effect.flatMap(open(current), (token) =>
+                  token === undefined
+                    ? obtain(current)
+                    : Effect.as(Effect.andThen(countStored, renew(current, now)), token))
+                : obtain(current)))
           return withPatience(
             Effect.tap(token, (token) =>
               trail.used(key, token)),
@@ -249,10 +252,12 @@ export class AccessTokens extends Context.Service<AccessTokens, {
           )
         }
 
-        const open = (connection: Connection) => openAccessToken(cipher, connection)
+        const open = (connection: Connection) =>
+          openAccessToken(cipher, connection)
 
         const renewNow = (connection: Connection) =>
-          Effect.flatMap(join(connection, Duration.zero, connection), ({ token }) => Deferred.await(token))
+          Effect.flatMap(join(connection, Duration.zero, connection), ({ token }) =>
+            Deferred.await(token))
 
         return AccessTokens.of({ get, renew: renewNow, isDue: renewals.isDue })
       })

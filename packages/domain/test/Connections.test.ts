@@ -8,7 +8,7 @@ import { connectionTopic, Signals } from "@valetkey/domain/Signals"
 import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Effect, Option, Redacted, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { connect, keyOf, layer, Provider, Vault } from "./World.ts"
+import { connect, keyOf, layer, Provider, refuse, Vault } from "./World.ts"
 
 const grant: Grant = {
   issuer: "https://as.example",
@@ -65,6 +65,25 @@ describe("Connections.deposit", () => {
         assert.deepStrictEqual([Redacted.value(token.accessToken), token.expiresAt], [provider.issued[0], undefined])
         yield* TestClock.adjust("1 hour")
       }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("never hands out an access token that is empty, whatever its times say: the refresh decides", () =>
+    Effect.gen(function*() {
+      const [connections, provider, tokens] = [yield* Connections, yield* Provider, yield* AccessTokens]
+      const key = yield* keyOf("mcp")
+      const { credentials, grant } = yield* deposit("")
+      yield* connections.deposit(key, {
+        grant,
+        credentials: { ...credentials, refreshToken: Canary.make("refresh_token") }
+      })
+      const honest = provider.refresh
+      provider.refresh = () => refuse({ _tag: "Transient" })
+      for (const demand of [{}, { minValidity: "1 minute" }, { rejected: Redacted.make("another") }] as const) {
+        assert.strictEqual((yield* Effect.flip(tokens.get(key, demand))).code, "authorization_server_unavailable")
+        yield* TestClock.adjust("3 seconds")
+      }
+      provider.refresh = honest
+      assert.strictEqual(Redacted.value((yield* tokens.get(key)).accessToken), provider.issued[0])
     }).pipe(Effect.provide(layer)))
 
   it.effect("S3.11 keeps a token endpoint with every connection", () =>

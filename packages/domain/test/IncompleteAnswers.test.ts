@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { notYet } from "@valetkey/domain/Credentials"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
-import { DateTime, Duration, Effect, Option, Redacted } from "effect"
+import { Duration, Effect, Option, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { connect, keyOf, layer, Provider } from "./World.ts"
 
@@ -17,13 +18,7 @@ const forgetful = Effect.gen(function*() {
   provider.refresh = (issue) =>
     Effect.map(issue, (credentials) => {
       rotated.push(Redacted.value(credentials.refreshToken!))
-      const { issuedAt } = credentials
-      return {
-        ...credentials,
-        accessToken: Redacted.make(""),
-        issuedAt: DateTime.subtract(issuedAt, { seconds: 1 }),
-        expiresAt: issuedAt
-      }
+      return { ...credentials, accessToken: Redacted.make(""), expiresAt: notYet }
     })
   const generation = Effect.map(store.get(key), (found) => {
     const { generation, status } = Option.getOrThrow(found)
@@ -60,6 +55,23 @@ describe("an answer with a new refresh token and no access token", () => {
         yield* TestClock.adjust("1 minute")
       }
       assert.strictEqual(yield* generation, "active 6")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("TOK-25 gives the token that follows it no lifetime, where the provider does not say one", () =>
+    Effect.gen(function*() {
+      const { get, provider, rotated } = yield* forgetful
+      yield* Effect.flip(get)
+      provider.refresh = (issue) => Effect.map(issue, (credentials) => ({ ...credentials, expiresAt: undefined }))
+      yield* TestClock.adjust("1 minute")
+      for (let call = 0; call < 3; call++) {
+        const token = yield* get
+        assert.deepStrictEqual([Redacted.value(token.accessToken), token.expiresAt], [
+          provider.issued.at(-1),
+          undefined
+        ])
+        yield* TestClock.adjust("1 hour")
+      }
+      assert.deepStrictEqual([rotated.length, provider.issued.length], [1, 3])
     }).pipe(Effect.provide(layer)))
 
   it.effect("TOK-25 I3 is adopted from the spool when the process that got it dies", () =>

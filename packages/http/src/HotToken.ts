@@ -76,8 +76,8 @@ export const make = (
                 if (tokens.isDue(connection, now)) return Effect.undefined
                 return openAccessToken(cipher, connection).pipe(
                   Effect.flatMap((token) =>
-                    // One that is bound to a key leaves with a proof or not at all.
-                    token.proofKey !== undefined ?
+                    // What is bound to a key leaves with a proof or not at all.
+                    token === undefined || token.proofKey !== undefined ?
                       Effect.undefined :
                       trail.used(key, token, { principal: kind, from }).pipe(
                         Effect.andThen(countRead),

@@ -1,13 +1,14 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
 import { AccessTokens } from "@valetkey/domain/AccessTokens"
+import { Cipher } from "@valetkey/domain/Cipher"
 import { ConnectionKey } from "@valetkey/domain/Connection"
 import { Connections } from "@valetkey/domain/Connections"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import * as Canary from "@valetkey/testing/Canary"
-import { Context, Deferred, Effect, Layer } from "effect"
+import { Context, Deferred, Effect, Layer, Redacted } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -172,6 +173,24 @@ describe("HotToken", () => {
       Object.assign(yield* AccessTokens, { isDue: () => true })
       assert.deepStrictEqual((yield* ask(hot, { token })).json, first.json)
       assert.strictEqual(taken.at(-1), "replayed")
+    }).pipe(Effect.provide(layer)))
+
+  it.live("leaves a token that nobody obtained yet to the contract, whatever its times say", () =>
+    Effect.gen(function*() {
+      const { hot, taken, token } = yield* connected
+      const { json } = yield* ask(hot, { token })
+      const cipher = yield* Cipher
+      const { open } = cipher
+      Object.assign(cipher, {
+        open: (...input: Parameters<typeof open>) =>
+          input[0].field === "access_token" && input[0].generation === 1
+            ? Effect.succeed(Redacted.make(""))
+            : open(...input)
+      })
+      const fresh = yield* ask(hot, { token })
+      assert.strictEqual(taken.at(-1), "replayed")
+      assert.deepStrictEqual([fresh.status, fresh.json["generation"]], [200, 2])
+      assert.notStrictEqual(fresh.json["accessToken"], json["accessToken"])
     }).pipe(Effect.provide(layer)))
 
   it.live("API-02 I23 gives nothing of another caller's connection, and nothing after it is ended", () =>

@@ -1,4 +1,4 @@
-import type { Credentials } from "@valetkey/domain/Credentials"
+import { type Credentials, notYet } from "@valetkey/domain/Credentials"
 import type { TokenDialect } from "@valetkey/domain/Server"
 import { DateTime, Duration, Redacted } from "effect"
 import type { TokenEndpointResponse } from "oauth4webapi"
@@ -92,7 +92,7 @@ export const hasIdToken = ({ members }: TokenAnswer): boolean =>
 
 /**
  * What can be saved of an answer without a usable access token: the refresh token, when it is another one than `redeemed`,
- * which may be void by now. The access token is empty and its time is over.
+ * which may be void by now. The access token is empty: nobody obtained it yet.
  */
 export const salvage = (
   answer: TokenAnswer,
@@ -110,8 +110,8 @@ export const salvage = (
     refreshToken: Redacted.make(refresh_token),
     tokenType: "Bearer",
     scopes: scopes(scope),
-    issuedAt: DateTime.subtract(issuedAt, { seconds: 1 }),
-    expiresAt: issuedAt,
+    issuedAt,
+    expiresAt: notYet,
     refreshExpiresAt: endOf(issuedAt, refreshLifetime(answer))
   }
 }

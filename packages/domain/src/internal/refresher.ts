@@ -111,9 +111,13 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     const now = yield* DateTime.now
     const isRenewed = renewing?.epoch !== connection.epoch || renewing.generation !== connection.generation
     if (isRenewed && isFresh(connection.credentials, minValidity, now)) {
-      if (!connection.rejected) return done(yield* openAccessToken(cipher, connection))
-      const braked = brakeOf(connection, now)
-      if (braked !== undefined) return yield* braked
+      if (connection.rejected) {
+        const braked = brakeOf(connection, now)
+        if (braked !== undefined) return yield* braked
+      } else {
+        const token = yield* openAccessToken(cipher, connection)
+        if (token !== undefined) return done(token)
+      }
     }
     if (Deferred.isDoneUnsafe(closing)) return yield* inProgress
     let secrets = yield* secretsOf.beforeClaim(connection)
