@@ -25,6 +25,28 @@ const writingBrowser = (directory: string, browser: string): string => {
   return path
 }
 
+/** Where a browser ends, as a person copies it. */
+const addressOfAnswer = (): string =>
+  `http://127.0.0.1:1/cb/x?code=${Canary.makeText("code")}&state=${Canary.makeText("state")}`
+
+/** Command lines with a secret where none belongs. */
+const misplaced = (): ReadonlyArray<ReadonlyArray<string>> => {
+  const code = Canary.makeText("code")
+  const address = addressOfAnswer()
+  return [
+    ["callback", "id", address],
+    ["callback", address],
+    ["callback", "id", `--address=${address}`],
+    [address],
+    ["audit", address],
+    ["status", address],
+    ["status", `--${code}`],
+    ["connect", "notes", "--transport", address],
+    ["connect", "notes", `--replace=${code}`],
+    ["history", "notes", "--limit", code]
+  ]
+}
+
 describe("the command and the server that it starts", () => {
   it.live(
     "I12 LEAK-06 LEAK-13 DAEM-07 keep secrets out of output, arguments, environments, log and files",
@@ -94,6 +116,8 @@ describe("the command and the server that it starts", () => {
         yield* run(["status", server, "--json"])
         yield* run(["doctor", "--json"])
         yield* run(["token", "nobody"], 1)
+        yield* run(["--json", "callback", "id", addressOfAnswer()], 2)
+        for (const line of misplaced()) yield* run(line, 2)
 
         yield* run(["disconnect", server])
         yield* run(["token", server, "--json"], 1)

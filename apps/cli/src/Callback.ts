@@ -1,6 +1,7 @@
 import { Effect } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import { failure } from "./CliFailure.ts"
 import { report } from "./FlowReport.ts"
 import { Output } from "./Output.ts"
 import * as PastedUrl from "./PastedUrl.ts"
@@ -15,7 +16,13 @@ export const Callback = Command.make("callback", {
 }, ({ flowId }) =>
   Effect.gen(function*() {
     const output = yield* Output
-    if (PastedUrl.isOffered()) yield* output.say("Paste the address where the browser ended, and press Enter")
+    // An address in the place of the id would become part of the path of a request.
+    if (/[/:?]/.test(flowId)) {
+      return yield* failure("usage", "The id of the flow is the argument; the address comes by stdin")
+    }
+    if (PastedUrl.isOffered()) {
+      yield* output.say("Paste the address where the browser ended, and press Enter")
+    }
     const address = yield* PastedUrl.read
     const remote = yield* reach({ start: false })
     const flow = yield* remote.call(operations.paste, { flowId, address })

@@ -24,6 +24,7 @@ import { Headers } from "./Headers.ts"
 import { History } from "./History.ts"
 import { Import } from "./Import.ts"
 import * as Interrupts from "./Interrupts.ts"
+import { explain } from "./Invocation.ts"
 import { Keys } from "./Keys.ts"
 import { KubectlCredential } from "./KubectlCredential.ts"
 import { Mcp } from "./Mcp.ts"
@@ -135,7 +136,7 @@ const layerPresenter = (output: Output["Service"]) => {
             : output.say(help)
         }
         case "InvalidInvocation": {
-          const message = plain(event.errors.map((error) => error.message).join(" "))
+          const message = plain(explain(event.errors, event.commandPath))
           const help = `${event.commandPath.join(" ")} --help`
           return output.json
             ? output.result({ ok: false, error: { code: "usage", message: `${message}; see ${help}` } }, "")

@@ -56,6 +56,10 @@ describe("a browser that cannot reach the listener", () => {
         assert.strictEqual(ended.error.code, code)
       }
       assert.strictEqual((yield* valetkey.json(["callback", "no-flow"], {}, address)).error.code, "flow_not_found")
+      for (const args of [["callback", flowId, "http://127.0.0.1/cb"], ["callback", "http://127.0.0.1/cb"]]) {
+        const { error } = yield* valetkey.json(args)
+        assert.deepStrictEqual([error.code, /address comes by stdin/.test(error.message)], ["usage", true])
+      }
       assert.strictEqual((yield* valetkey.run(["callback", flowId], {}, address)).code, 0)
     })))
 
