@@ -7,30 +7,11 @@ import * as McpResource from "@valetkey/testing/McpResource"
 import * as OidcProvider from "@valetkey/testing/OidcProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { generateIdentity, identityToRecipient } from "age-encryption"
-import { Effect, Fiber, Redacted } from "effect"
-import { generateKeyPairSync } from "node:crypto"
-import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { Effect, Fiber } from "effect"
+import { existsSync, lstatSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import * as StubServer from "./support/StubServer.ts"
+import { archiveIn, holder, namesOf, reportsOf, secretFile } from "./support/Archives.ts"
 import * as Valetkey from "./support/Valetkey.ts"
-
-/** A file of mode 0600 beside the installation's home. */
-const secretFile = (valetkey: Valetkey.Installation, name: string, content: string): string => {
-  const path = join(dirname(valetkey.home.data), name)
-  writeFileSync(path, content, { mode: 0o600 })
-  return path
-}
-
-/** An age identity in a file, and its recipient. */
-const holder = (valetkey: Valetkey.Installation) =>
-  Effect.promise(async () => {
-    const identity = await generateIdentity()
-    // What every identity begins with stands in messages too.
-    Canary.register("age_identity", identity.slice(-40))
-    const file = secretFile(valetkey, "key.txt", `# created by a test\n${identity}\n`)
-    return { file, recipient: await identityToRecipient(identity) }
-  })
 
 /** Connects `name` at the provider, whose person answers at once. */
 const connect = Effect.fnUntraced(function*(
@@ -44,53 +25,11 @@ const connect = Effect.fnUntraced(function*(
   assert.strictEqual((yield* running.ended).code, 0)
 })
 
-const archiveIn = (valetkey: Valetkey.Installation): string => join(dirname(valetkey.home.data), "backup.age")
-
 const actionsOf = (valetkey: Valetkey.Installation) =>
   Effect.map(
     valetkey.json(["audit", "list"]),
     ({ document }) => (document["events"] as ReadonlyArray<{ readonly action: string }>).map(({ action }) => action)
   )
-
-const namesOf = (valetkey: Valetkey.Installation) =>
-  Effect.map(
-    valetkey.json(["list"]),
-    ({ document }) =>
-      (document["connections"] as ReadonlyArray<{ readonly server: string }>).map(({ server }) => server)
-  )
-
-/** A plaintext document of connections at the provider, each with credentials of its own. */
-const documentOf = (
-  provider: FakeProvider.FakeProvider,
-  servers: ReadonlyArray<string>,
-  over: Readonly<Record<string, unknown>> = {}
-) => {
-  const grants = servers.map((server) => ({ server, granted: provider.grant() }))
-  const text = JSON.stringify({
-    format: "valetkey.archive",
-    version: 1,
-    connections: grants.map(({ granted, server }) => ({
-      server,
-      tokenEndpoint: `${provider.issuer}/token`,
-      clientId: "fake-client",
-      refreshToken: Redacted.value(granted.refreshToken),
-      ...over
-    }))
-  })
-  return { text, tokens: grants.map(({ granted }) => granted.refreshToken) }
-}
-
-interface Reported {
-  readonly server: string
-  readonly imported: boolean
-  readonly code?: string
-  readonly uncertain?: boolean
-}
-
-/** What an import said of each connection, also when it failed. */
-const reportsOf = ({ document, error }: { readonly document: Valetkey.Document; readonly error: Valetkey.Failure }) =>
-  ((document["connections"] ?? (error as unknown as Valetkey.Document)["connections"]) as ReadonlyArray<Reported>)
-    .map(({ code, imported, server }) => [server, imported, code])
 
 describe("moving", () => {
   it.live("LIFE-05 I11 I12 takes a connection to another installation: sealed, one redemption, nothing in the clear", () =>
@@ -206,101 +145,6 @@ describe("moving", () => {
       assert.strictEqual((yield* there.run(["token", "other"])).code, 0)
     })))
 
-  it.live("imports the good connections of a document, and keeps nothing of those that it could not prove", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const provider = yield* FakeProvider.make()
-      const { text, tokens } = documentOf(provider, ["a", "b", "c", "d", "e"], { redemptionPolicy: "strict" })
-      provider.script("token", [
-        Reply.normal,
-        Reply.error("invalid_grant"),
-        Reply.json(503, {}),
-        Reply.processThenReset,
-        Reply.error("invalid_client", 401)
-      ])
-      const mixed = yield* valetkey.json(["import", "-", "--format", "json"], {}, text)
-      assert.deepStrictEqual([mixed.code, mixed.error.code], [1, "import_incomplete"])
-      assert.deepStrictEqual(reportsOf(mixed), [
-        ["a", true, undefined],
-        ["b", false, "deposit_refused"],
-        ["c", false, "authorization_server_unavailable"],
-        ["d", false, "deposit_refused"],
-        ["e", false, "client_misconfigured"]
-      ])
-      const messages =
-        (mixed.error as unknown as { readonly connections: ReadonlyArray<{ readonly message?: string }> })
-          .connections.map(({ message = "" }) => message)
-      assert.include(messages[1], "refuses these credentials")
-      assert.include(messages[3], "may be used up")
-      assert.deepStrictEqual(yield* namesOf(valetkey), ["a"])
-      assert.strictEqual(provider.requests("revocation").length, 0)
-      assert.deepStrictEqual(tokens.map((token) => provider.tokenCount(token)), [1, 1, 1, 1, 1])
-
-      // What was not redeemed is good where it came from, and can be imported once the provider is back.
-      const later = yield* valetkey.run(["import", "-", "--format", "json"], {}, text)
-      assert.strictEqual(later.code, 1)
-      assert.match(later.stdout, /^a +failed \(connection_exists\)/m)
-      assert.match(later.stdout, /^d +failed \(deposit_refused\)/m)
-      assert.match(later.stdout, /^c +imported/m)
-      assert.match(later.stdout, /^e +imported/m)
-      assert.deepStrictEqual(yield* namesOf(valetkey), ["a", "b", "c", "e"])
-    })))
-
-  it.live("describes no client with a signing key as its secret, nor with a secret as its key", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const provider = yield* FakeProvider.make()
-      const jwk = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" })
-      Canary.register("signing_key", jwk.d!)
-      const proofs = {
-        private_key_jwt: { authMethod: "private_key_jwt", clientSecret: JSON.stringify({ ...jwk, alg: "ES256" }) },
-        client_secret_post: { authMethod: "client_secret_post", clientSecret: Canary.makeText("client_secret") },
-        client_secret_basic: { clientSecret: Canary.makeText("client_secret") }
-      }
-      const table = [
-        ["keyed", "client_secret_basic", "private_key_jwt", undefined],
-        ["secret", "private_key_jwt", "client_secret_basic", undefined],
-        ["sent", "client_secret_basic", "client_secret_post", "client_secret_basic"],
-        ["signs", "private_key_jwt", "private_key_jwt", "private_key_jwt"]
-      ] as const
-      for (const [server, described, consented, kept] of table) {
-        const { text } = documentOf(provider, [server], {
-          issuer: provider.issuer,
-          ...proofs[consented],
-          definition: { resource: provider.resource, client: { clientId: "fake-client", authMethod: described } }
-        })
-        const imported = yield* valetkey.json(["import", "-", "--format", "json"], {}, text)
-        assert.deepStrictEqual(reportsOf(imported), [[server, true, undefined]])
-        const { document } = yield* valetkey.json(["servers", "show", server])
-        const client = (document["server"] as { readonly client?: { readonly authMethod: string } }).client
-        assert.strictEqual(client?.authMethod, kept, server)
-      }
-    })))
-
-  it.live("calls an import uncertain, and keeps it, when an answer of the provider is lost and no other proves it", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const provider = yield* FakeProvider.make()
-      const { text, tokens } = documentOf(provider, ["a", "b"])
-      provider.script("token", [
-        Reply.processThenReset,
-        Reply.json(503, {}),
-        Reply.processThenReset,
-        Reply.error("invalid_client", 401)
-      ])
-      const imported = yield* valetkey.json(["import", "-", "--format", "json"], {}, text)
-      assert.deepStrictEqual([imported.code, imported.error.code], [1, "import_incomplete"])
-      const { connections } = imported.error as unknown as { readonly connections: ReadonlyArray<Reported> }
-      assert.deepStrictEqual(
-        connections.map(({ code, imported, server, uncertain }) => [server, imported, code, uncertain]),
-        [["a", false, "deposit_refused", true], ["b", false, "deposit_refused", true]]
-      )
-      // Whoever holds the good token now, it is neither revoked nor lost with its row.
-      assert.deepStrictEqual(yield* namesOf(valetkey), ["a", "b"])
-      assert.strictEqual(provider.requests("revocation").length, 0)
-      assert.deepStrictEqual(tokens.map((token) => provider.tokenCount(token)), [2, 2])
-    })))
-
   it.live("I3 keeps a connection that is refreshed while it is moved, because the archive has its old token", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
@@ -323,114 +167,6 @@ describe("moving", () => {
       yield* Fiber.await(refreshing)
       assert.deepStrictEqual(yield* namesOf(valetkey), ["fake"])
       assert.isTrue(existsSync(file))
-    })))
-})
-
-describe("bad input", () => {
-  it.live("I25 is told by a code of its own, before anything is sent or written", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const { file, recipient } = yield* holder(valetkey)
-      const directory = dirname(valetkey.home.data)
-      const loose = secretFile(valetkey, "loose", "a long enough passphrase")
-      chmodSync(loose, 0o644)
-      const short = secretFile(valetkey, "short", "short")
-      const noKey = secretFile(valetkey, "nokey", "AGE-SECRET-KEY-1NONE")
-      const prose = secretFile(valetkey, "prose", "this is no key")
-      const taken = secretFile(valetkey, "taken.age", "something")
-      const json = secretFile(
-        valetkey,
-        "plain.json",
-        "{\"format\":\"valetkey.archive\",\"version\":1,\"connections\":[]}"
-      )
-      const large = secretFile(valetkey, "large", "x".repeat(8 * 1024 * 1024 + 1))
-      const out = join(directory, "new.age")
-      const cases: ReadonlyArray<readonly [ReadonlyArray<string>, number, string]> = [
-        [["export", "--out", out], 2, "usage"],
-        [["export", "--out", out, "--recipient", recipient, "--passphrase-stdin"], 2, "usage"],
-        [["export", "--recipient", recipient], 2, "usage"],
-        [["export", "--out", taken, "--recipient", recipient], 1, "output_exists"],
-        [["export", "--out", "/dev/null", "--force", "--recipient", recipient], 1, "output_not_written"],
-        [["export", "--out", join(directory, "no", "x"), "--recipient", recipient], 1, "output_not_written"],
-        [["export", "--out", out, "--passphrase-file", loose], 1, "secret_not_private"],
-        [["export", "--out", out, "--passphrase-file", short], 1, "passphrase_short"],
-        [["export", "--out", out, "--passphrase-file", join(directory, "never")], 1, "secret_unreadable"],
-        [["import", json], 2, "usage"],
-        [["import", json, json, "--identity-file", file], 2, "usage"],
-        [["import", json, "--format", "json", "--identity-file", file], 2, "usage"],
-        [["import", "-", "--passphrase-stdin"], 2, "usage"],
-        [["import", json, "--identity-file", file], 1, "archive_unknown"],
-        [["import", json, "--format", "json"], 1, "archive_empty"],
-        [["import", large, "--identity-file", file], 1, "archive_too_large"],
-        [["import", join(directory, "never"), "--identity-file", file], 1, "archive_unreadable"],
-        [["import", json, "--identity-file", loose], 1, "secret_not_private"],
-        [["import", json, "--identity-file", prose], 1, "identity_invalid"],
-        [["import", json, "--identity-file", noKey], 1, "identity_invalid"]
-      ]
-      for (const [args, code, error] of cases) {
-        const ended = yield* valetkey.json(args)
-        assert.deepStrictEqual([ended.code, ended.error.code], [code, error], `${args.join(" ")}: ${ended.stderr}`)
-      }
-      assert.isUndefined(valetkey.serverPid)
-      assert.isFalse(existsSync(out))
-      assert.strictEqual(readFileSync(taken, "utf8"), "something")
-
-      for (
-        const [args, error] of [
-          [
-            ["export", "--out", out, "--recipient", `${recipient.slice(0, -1)}${recipient.endsWith("q") ? "p" : "q"}`],
-            "nothing_to_export"
-          ],
-          [["export", "--out", out, "--recipient", recipient], "nothing_to_export"],
-          [["export", "never", "--out", out, "--recipient", recipient], "connection_not_found"],
-          [["export", "--out", out, "--recipient", "ssh-ed25519"], "invalid_request"]
-        ] as const
-      ) {
-        const ended = yield* valetkey.json(args)
-        assert.deepStrictEqual([ended.code, ended.error.code], [1, error], args.join(" "))
-      }
-      assert.isFalse(existsSync(out))
-    })))
-
-  it.live("writes nothing that is not sealed, whatever a server answers", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const out = archiveIn(valetkey)
-      const { recipient } = yield* holder(valetkey)
-      const archive = Buffer.from("{\"format\":\"valetkey.archive\"}").toString("base64")
-      yield* StubServer.make(valetkey, () => ({ body: { archive, connections: [], left: [] } }))
-      const ended = yield* valetkey.json(["export", "--out", out, "--recipient", recipient])
-      assert.deepStrictEqual([ended.code, ended.error.code], [1, "output_not_written"])
-      assert.isFalse(existsSync(out))
-    })))
-
-  it.live("loads age for an import and for no other command", () =>
-    Effect.scoped(Effect.gen(function*() {
-      const valetkey = yield* Valetkey.make
-      const directory = dirname(valetkey.home.data)
-      const log = join(directory, "loaded")
-      const hook = secretFile(
-        valetkey,
-        "hook.cjs",
-        `process.on("exit", () => require("node:fs").appendFileSync(${
-          JSON.stringify(log)
-        }, Object.keys(require.cache).join("\\n") + "\\n"))`
-      )
-      const { file } = yield* holder(valetkey)
-      const json = secretFile(valetkey, "plain.json", "{}")
-      const loads = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
-        writeFileSync(log, "")
-        yield* valetkey.run([...args, "--no-start"], { NODE_OPTIONS: `--require ${hook}` })
-        const files = readFileSync(log, "utf8").split("\n").filter((path) => path.endsWith(".cjs") && path !== hook)
-        assert.isNotEmpty(files)
-        return files.some((path) => readFileSync(path, "utf8").includes("age-encryption.org/v1/X25519"))
-      })
-      assert.isTrue(yield* loads("import", json, "--identity-file", file))
-      for (
-        const args of [["token", "x"], ["list"], ["export", "--out", join(directory, "x"), "--passphrase-file", json]]
-      ) {
-        assert.isFalse(yield* loads(...args), args.join(" "))
-      }
     })))
 })
 
