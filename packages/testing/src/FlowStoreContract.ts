@@ -6,8 +6,10 @@ import type { Layer } from "effect"
 import type * as Fixture from "./internal/contractFixtures.ts"
 import * as FlowGroup from "./internal/flowGroupCases.ts"
 import * as FlowHandOff from "./internal/flowHandOffCases.ts"
+import * as FlowHolding from "./internal/flowHoldingCases.ts"
 import * as FlowOpening from "./internal/flowOpeningCases.ts"
 import * as FlowSettling from "./internal/flowSettlingCases.ts"
+import * as FlowSweeping from "./internal/flowSweepingCases.ts"
 import * as FlowTicket from "./internal/flowTicketCases.ts"
 import * as FlowWaiting from "./internal/flowWaitingCases.ts"
 
@@ -29,6 +31,8 @@ export const cases = <R>(
   FlowGroup.cases(it, options)
   FlowTicket.cases(it, options)
   FlowHandOff.cases(it, options)
+  FlowHolding.cases(it, options)
   FlowSettling.cases(it, options)
+  FlowSweeping.cases(it, options)
   FlowWaiting.cases(it, options)
 }

@@ -1,112 +1,14 @@
 import { assert, describe, type Vitest } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { FlowStore } from "@valetkey/domain/FlowStore"
-import { DateTime, Duration, Effect, Option } from "effect"
+import { Effect, Option } from "effect"
 import * as Fixture from "./contractFixtures.ts"
 
-/** The cases of `FlowStore` from a claimed flow on: hold, resume, settle, sweep. */
+/** The cases of `FlowStore` about how a flow ends: complete, fail, abandon, cancel. */
 export const cases = <R>(
   it: Vitest.MethodsNonLive<FlowStore | ConnectionStore | R>,
   options: Fixture.ContractOptions<R>
 ): void => {
-  describe("hold and resume", () => {
-    it.effect("gives the held code back once, to one of ten concurrent finalizers", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const key = Fixture.newKey()
-        const { authorization, claimed, id } = yield* Fixture.exchangingFlow(key)
-        const held = Fixture.newHeld()
-        assert.isFalse(yield* flows.hold(id, claimed.fence + 1, held))
-        assert.isTrue(yield* flows.hold(id, claimed.fence, held))
-        assert.isFalse(yield* flows.hold(id, claimed.fence, held))
-        const waiting = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
-        assert.deepStrictEqual([waiting.state, waiting.completionHash], ["awaiting_finalize", held.completionHash])
-        const { completionHash } = held
-        const input = { id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease }
-        const all = yield* Effect.all(
-          Array.from({ length: 10 }, () => flows.resume(input)),
-          { concurrency: "unbounded" }
-        )
-        const won = all.flatMap(Option.toArray)
-        assert.strictEqual(won.length, 1)
-        const resumed = won[0]!
-        assert.strictEqual(Fixture.hex(resumed.code), Fixture.hex(held.code))
-        assert.isAbove(resumed.flow.fence, claimed.fence)
-        assert.deepStrictEqual(
-          Fixture.authorizationView(resumed.flow.authorization),
-          Fixture.authorizationView(authorization)
-        )
-        assert.strictEqual((yield* flows.complete(id, claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
-        assert.strictEqual((yield* flows.complete(id, resumed.flow.fence, Fixture.newWrite(0)))._tag, "Completed")
-        const completed = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
-        assert.strictEqual(completed.completionHash, completionHash)
-      }))
-
-    it.effect("FLOW-04 shows what is held to the response that brought it, as often as it asks, and to no other", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const key = Fixture.newKey()
-        const { authorization, claimed, held: { code, completionHash }, id } = yield* Fixture.heldFlow(key)
-        const answerTo = ({ bindingHash, context, stateHash }: typeof authorization) => ({
-          stateHash,
-          bindingHash,
-          context
-        })
-        const right = answerTo(authorization)
-        const read = Effect.map(flows.get({ id, ...Fixture.ownerOf(key) }), Option.map(Fixture.flowView))
-        const before = yield* read
-        for (let times = 0; times < 2; times++) {
-          const found = Option.getOrThrow(yield* flows.held(right))
-          assert.deepStrictEqual(Fixture.claimView(found.flow), Fixture.claimView(claimed))
-          assert.strictEqual(Fixture.hex(found.code), Fixture.hex(code))
-        }
-        const digest = Fixture.newDigest()
-        const wrong = [{ stateHash: digest }, { bindingHash: digest }, { bindingHash: undefined }, { context: "other" }]
-        for (const part of wrong) assert.isTrue(Option.isNone(yield* flows.held({ ...right, ...part })))
-        assert.deepStrictEqual(yield* read, before)
-        yield* flows.resume({ id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease })
-        assert.isTrue(Option.isNone(yield* flows.held(right)))
-        const early = yield* Fixture.exchangingFlow(Fixture.newKey())
-        assert.isTrue(Option.isNone(yield* flows.held(answerTo(early.authorization))))
-        const late = yield* Fixture.heldFlow(Fixture.newKey())
-        yield* options.advance(Fixture.pastHolding)
-        assert.isTrue(Option.isNone(yield* flows.held(answerTo(late.authorization))))
-      }))
-
-    it.effect("I10 BIND-04 gives a held flow to its owner alone, with its completion code alone", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const key = Fixture.newKey()
-        const { held: { completionHash }, id } = yield* Fixture.heldFlow(key)
-        const read = Effect.map(flows.get({ id, ...Fixture.ownerOf(key) }), Option.map(Fixture.flowView))
-        const before = yield* read
-        const { subject, tenant } = Fixture.newKey()
-        const right = { id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease }
-        const wrong = [{ subject }, { tenant }, { completionHash: Fixture.newDigest() }]
-        for (const part of wrong) {
-          assert.isTrue(Option.isNone(yield* flows.resume({ ...right, ...part })))
-          assert.deepStrictEqual(yield* read, before)
-        }
-        assert.isTrue(Option.isSome(yield* flows.resume(right)))
-      }))
-
-    it.effect("BIND-04 holds a code for its own time, not for that of the flow, and expires it then", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const key = Fixture.newKey()
-        const { held: { completionHash, ttl }, id } = yield* Fixture.heldFlow(key)
-        const waiting = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
-        const life = DateTime.toEpochMillis(waiting.expiresAt) - DateTime.toEpochMillis(waiting.createdAt)
-        assert.isAtLeast(life, Duration.toMillis(ttl))
-        assert.isBelow(life, Duration.toMillis(Fixture.ttl))
-        yield* options.advance(Fixture.pastHolding)
-        const resumed = yield* flows.resume({ id, ...Fixture.ownerOf(key), completionHash, lease: Fixture.lease })
-        assert.isTrue(Option.isNone(resumed))
-        const flow = Option.getOrThrow(yield* flows.get({ id, ...Fixture.ownerOf(key) }))
-        assert.strictEqual(flow.state, "expired")
-      }))
-  })
-
   describe("settle", () => {
     it.effect("S1.6 S4.35 stores flow and connection in one step", () =>
       Effect.gen(function*() {
@@ -347,87 +249,6 @@ export const cases = <R>(
         assert.isTrue(Option.isNone(yield* flows.get(owned)))
         assert.isTrue(Option.isNone(yield* flows.latest(key)))
         assert.isTrue(Option.isNone(yield* flows.findByState(Fixture.newDigest())))
-      }))
-  })
-
-  describe("sweep", () => {
-    // A sweep sees the flows of every case before it, so each case begins by settling those.
-    const drain = Effect.flatMap(FlowStore, (flows) =>
-      flows.sweep({ retention: Duration.days(9999), limit: 100 }).pipe(
-        Effect.repeat({ until: (settled) => settled.length === 0 })
-      ))
-    const retention = Duration.hours(1)
-
-    it.effect("S2.20 I7 CR-07 settles what is overdue, once, and says which", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const exchanging = yield* Fixture.exchangingFlow(Fixture.newKey())
-        const pending = yield* Fixture.startFlow(Fixture.newKey())
-        const held = yield* Fixture.heldFlow(Fixture.newKey())
-        yield* options.advance(Fixture.pastTtl)
-        yield* drain
-        const young = yield* Fixture.startFlow(Fixture.newKey())
-        const stateOf = (flow: { readonly id: typeof young.id; readonly key: typeof young.key }) =>
-          Effect.map(
-            flows.get({ id: flow.id, ...Fixture.ownerOf(flow.key) }),
-            (read) => Option.getOrThrow(read).state
-          )
-        assert.strictEqual(yield* stateOf(exchanging), "outcome_unknown")
-        assert.strictEqual(yield* stateOf(pending), "expired")
-        assert.strictEqual(yield* stateOf(held), "expired")
-        const late = yield* Fixture.exchangingFlow(Fixture.newKey())
-        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [])
-        yield* options.advance(Fixture.pastLease)
-        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [late.id])
-        assert.deepStrictEqual(yield* flows.sweep({ retention, limit: 100 }), [])
-        assert.strictEqual(yield* stateOf(young), "pending")
-        assert.strictEqual((yield* flows.complete(late.id, late.claimed.fence, Fixture.newWrite(0)))._tag, "ClaimLost")
-      }))
-
-    it.effect("DB-16 settles no more than the limit, and concurrent sweeps share the work", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        yield* options.advance(Fixture.pastTtl)
-        yield* drain
-        const started = yield* Effect.forEach(
-          Array.from({ length: 9 }),
-          () => Effect.map(Fixture.reserve(Fixture.newKey()), ({ flow }) => flow.id)
-        )
-        yield* options.advance(Fixture.pastTtl)
-        const first = yield* flows.sweep({ retention, limit: 2 })
-        assert.strictEqual(first.length, 2)
-        const rest = yield* Effect.all(
-          Array.from({ length: 4 }, () => flows.sweep({ retention, limit: 3 })),
-          { concurrency: "unbounded" }
-        )
-        for (const part of rest) assert.isAtMost(part.length, 3)
-        const last = yield* flows.sweep({ retention, limit: 100 })
-        const all = [...first, ...rest.flat(), ...last]
-        assert.deepStrictEqual([...all].sort(), [...started].sort())
-      }))
-
-    it.effect("I18 deletes old terminal flows and keeps the newest of each connection", () =>
-      Effect.gen(function*() {
-        const flows = yield* FlowStore
-        const key = Fixture.newKey()
-        const settled = yield* Effect.forEach(Array.from({ length: 3 }), () =>
-          Effect.gen(function*() {
-            const flow = yield* Fixture.startFlow(key)
-            yield* flows.cancel({ id: flow.id, ...Fixture.ownerOf(key) })
-            return flow
-          }))
-        const [oldest, middle, newest] = settled
-        const exists = (flow: typeof oldest) =>
-          Effect.map(flows.get({ id: flow!.id, ...Fixture.ownerOf(key) }), Option.isSome)
-        yield* flows.sweep({ retention, limit: 1000 })
-        assert.isTrue(yield* exists(oldest))
-        yield* options.advance(Duration.minutes(61))
-        while (yield* exists(oldest)) yield* flows.sweep({ retention, limit: 1000 })
-        yield* flows.sweep({ retention, limit: 1000 })
-        assert.isFalse(yield* exists(middle))
-        assert.isTrue(yield* exists(newest))
-        assert.isTrue(Option.isNone(yield* flows.findByState(oldest!.authorization.stateHash)))
-        assert.strictEqual(Option.getOrThrow(yield* flows.latest(key)).id, newest!.id)
       }))
   })
 }
