@@ -1,4 +1,5 @@
 import type { Evidence, Violation } from "./Evidence.ts"
+import { excuseOf } from "./Excuses.ts"
 import type { Call } from "./History.ts"
 import { slack, storeDeadline, timing } from "./Timing.ts"
 
@@ -89,14 +90,11 @@ export const answered: Check = (evidence) => [
     }))
 ]
 
-const wellAnswered: Check = each("I19", ({ faults }, { at, code, end, missed, replica, retryAfter, status }) => {
+const wellAnswered: Check = each("I19", ({ faults }, call) => {
+  const { code, missed, phase, replica, retryAfter, status, taken } = call
   if (status === 0) {
-    // Nobody was there to accept it.
-    if (missed?.includes("ECONNREFUSED") === true) return undefined
-    const excuse = faults.during(replica, at, end).some(({ from, what }) =>
-      what.startsWith("kill") || what === "starved" || what === "term" && at > from - 100
-    )
-    return excuse ? undefined : `an accepted call was not answered (${missed})`
+    const how = `${missed}; ${phase}; replica ${replica} ${taken === false ? "had not read it" : "had read it"}`
+    return excuseOf(faults, call) === undefined ? `an accepted call was not answered (${how})` : undefined
   }
   if (status === 503) return retryAfter ? undefined : `a 503 (${code}) did not say when to come back`
   return status === 200 || status === 404 || status === 409 ? undefined : `a call was answered ${status} (${code})`

@@ -1,4 +1,6 @@
 import { Agent, request } from "node:http"
+import type { Phase } from "./History.ts"
+import { callHeader } from "./Taken.ts"
 
 /** An answer of the API as a caller sees it; status 0 when there was none. */
 export interface Answer {
@@ -7,17 +9,19 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>
   /** What happened instead of an answer. */
   readonly missed?: string
+  /** How far it was then. */
+  readonly phase?: Phase
+  /** What the request was called on its way. */
+  readonly number: number
 }
 
 /** Many callers behind one pool of connections. */
 export interface Callers {
   call(origin: string, method: string, path: string, bearer: string, body?: unknown): Promise<Answer>
-  /** Lets go of the connections to a process that is gone or going. */
+  /** Forgets a process that is gone. What it sent before may still be on its way, so nothing is cut. */
   forget(origin: string): void
   close(): void
 }
-
-const nobody = (missed: string): Answer => ({ status: 0, retryAfter: false, body: {}, missed })
 
 /** A caller that waits longer than this has been forgotten. */
 const patience = 60_000
@@ -30,42 +34,52 @@ export const make = (): Callers => {
     agents.set(origin, agent)
     return agent
   }
+  let numbers = 0
   const attempt = (origin: string, method: string, path: string, bearer: string, text: string | undefined) =>
     new Promise<Answer>((resolve) => {
+      const number = ++numbers
+      let phase: Phase = "connect"
+      const nobody = (missed: string) => resolve({ status: 0, retryAfter: false, body: {}, missed, phase, number })
       const outgoing = request(new URL(path, origin), {
         method,
         agent: agentOf(origin),
         timeout: patience,
         headers: {
           authorization: `Bearer ${bearer}`,
+          [callHeader]: number,
           ...(text === undefined
             ? {}
             : { "content-type": "application/json", "content-length": Buffer.byteLength(text) })
         }
       })
+      outgoing.on("socket", (socket) => {
+        if (outgoing.reusedSocket) phase = "kept"
+        else socket.once("connect", () => phase = "new")
+      })
       outgoing.on("response", (response) => {
+        phase = "answer"
         const chunks: Array<Buffer> = []
         response.on("data", (chunk: Buffer) => chunks.push(chunk))
-        response.on("error", (error) => resolve(nobody(`${error.message} in the middle of the answer`)))
+        response.on("error", ({ message }) => nobody(message))
         response.on("end", () =>
           resolve({
             status: response.statusCode ?? 0,
             retryAfter: response.headers["retry-after"] !== undefined,
-            body: parsed(Buffer.concat(chunks).toString())
+            body: parsed(Buffer.concat(chunks).toString()),
+            number
           }))
       })
-      outgoing.on("timeout", () => outgoing.destroy(new Error("nobody answered in time")))
-      outgoing.on(
-        "error",
-        ({ message }) => resolve(nobody(outgoing.reusedSocket ? `${message} on a kept connection` : message))
-      )
+      outgoing.on("timeout", () => {
+        phase = "late"
+        outgoing.destroy(new Error("nobody answered in time"))
+      })
+      outgoing.on("error", ({ message }) => nobody(message))
       outgoing.end(text)
     })
   return {
     call: (origin, method, path, bearer, body) =>
       attempt(origin, method, path, bearer, body === undefined ? undefined : JSON.stringify(body)),
     forget: (origin) => {
-      agents.get(origin)?.destroy()
       agents.delete(origin)
     },
     close: () => agents.forEach((agent) => agent.destroy())

@@ -329,28 +329,35 @@ describe("the checker of chaos histories", () => {
   it("finds a call without an answer, a wrong answer, and a drain that ends badly", () => {
     const unanswered = call({ at: 3000, status: 0 })
     assert.deepStrictEqual(broken(add("calls", unanswered)), ["I19"])
-    assert.deepStrictEqual(broken(add("calls", { ...unanswered, missed: "socket hang up on a kept connection" })), [
-      "I19"
-    ])
+    assert.deepStrictEqual(broken(add("calls", { ...unanswered, missed: "socket hang up", phase: "kept" })), ["I19"])
     assert.deepStrictEqual(broken(add("calls", { ...unanswered, missed: "connect ECONNREFUSED 127.0.0.1:1" })), [])
-    assert.deepStrictEqual(
-      broken((history) => {
-        add("calls", unanswered)(history)
-        add("faults", { what: "term", from: 2500, to: 4000, replica: 0 })(history)
-      }),
-      []
-    )
-    // It was accepted before the signal.
-    assert.deepStrictEqual(
-      broken((history) => {
-        add("calls", unanswered)(history)
-        add("faults", { what: "term", from: 3500, to: 4000, replica: 0 })(history)
-      }),
-      ["I19"]
-    )
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, status: 500 }))), ["I19"])
     assert.deepStrictEqual(broken(add("calls", call({ at: 3000, retryAfter: false }))), ["I19"])
     assert.deepStrictEqual(broken(add("exits", { at: 1, end: 2, replica: 0, code: "SIGABRT" })), ["I19"])
+  })
+
+  it("finds a call that was dropped after a replica had read it or its connection was accepted, and that no kill ended", () => {
+    const dropped = (how: Partial<Call>, what: string, from = 2500) =>
+      broken((history) => {
+        add("calls", call({ at: 3000, status: 0, missed: "socket hang up", ...how }))(history)
+        add("faults", { what, from, to: 4000, replica: 0 })(history)
+      })
+    const unread: Partial<Call> = { phase: "kept", taken: false }
+    assert.deepStrictEqual(dropped(unread, "term"), [])
+    assert.deepStrictEqual(dropped({ phase: "connect", taken: false }, "term"), [])
+    assert.deepStrictEqual(dropped({ phase: "kept", taken: true }, "term"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "kept" }, "term"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "new", taken: false }, "term"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "answer", taken: true }, "term"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "late", taken: true }, "term"), ["I19"])
+    // Before the signal no connection is ended, and after the restart there is another process.
+    assert.deepStrictEqual(dropped(unread, "term", 3500), ["I19"])
+    assert.deepStrictEqual(dropped({ ...unread, at: 4500, end: 4510 }, "term"), ["I19"])
+    assert.deepStrictEqual(dropped({ ...unread, at: 4500, end: 4510 }, "kill"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "answer", taken: true }, "kill"), [])
+    assert.deepStrictEqual(dropped({ phase: "kept", taken: true }, "store line"), ["I19"])
+    assert.deepStrictEqual(dropped({ phase: "late", taken: true }, "starved"), [])
+    assert.deepStrictEqual(dropped({ phase: "kept", taken: true }, "starved"), ["I19"])
   })
 
   it("says what the log has about a wrong answer", () => {

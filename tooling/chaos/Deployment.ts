@@ -32,6 +32,8 @@ export interface Deployment {
   readonly replicas: ReadonlyArray<Replicas.Replica>
   readonly callers: Callers.Callers
   readonly log: Log.Log
+  /** Whether a replica has told that it read a request. */
+  hasTaken(call: number): boolean
   /** The credential of the person to whom a connection belongs. */
   bearerOf(subject: Subject): string
 }
@@ -49,6 +51,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
     )
     const jwtSecret = randomBytes(48).toString("base64url")
     const log = Log.make()
+    const taken = new Set<number>()
     const compiled = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "vk-chaos-compiled-"))),
       (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
@@ -60,6 +63,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       ports: providers.ports,
       broken: options.broken,
       onMeasured: options.onMeasured ?? (() => {}),
+      onTaken: (call) => void taken.add(call),
       env: {
         VALETKEY_KEYS: `1:${randomBytes(32).toString("base64")}`,
         VALETKEY_INSTANCE_ID: "chaos",
@@ -87,6 +91,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       replicas,
       callers,
       log,
+      hasTaken: (call) => taken.has(call),
       bearerOf: ({ subject, tenant }) =>
         Redacted.value(Api.jwt(jwtSecret, {
           iss: issuer,

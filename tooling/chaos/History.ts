@@ -44,6 +44,12 @@ export interface Redemption {
   readonly answered?: number | undefined
 }
 
+/**
+ * How far a call was that got no answer: no connection, nothing heard on a kept one or on a new one, in the middle of the
+ * answer, or it waited for too long.
+ */
+export type Phase = "connect" | "kept" | "new" | "answer" | "late"
+
 /** One request for a token by a caller. */
 export interface Call {
   readonly at: number
@@ -57,8 +63,14 @@ export interface Call {
   readonly retryAfter: boolean
   readonly token?: string | undefined
   readonly generation?: number | undefined
+  /** What it was called on its way. */
+  readonly number?: number | undefined
   /** What happened instead of an answer. */
   readonly missed?: string | undefined
+  /** How far it was then. */
+  readonly phase?: Phase | undefined
+  /** Whether the replica's process had read the request then. */
+  readonly taken?: boolean | undefined
   /** Under which id the log has the cause. */
   readonly correlation?: string | undefined
 }

@@ -67,7 +67,7 @@ export const make = (options: LoadOptions): Load => {
   const ask = async (person: Person, rejected?: string, replica = someReplica()): Promise<Call> => {
     countAsked(replica, 1)
     const at = Date.now()
-    const { body, missed, retryAfter, status } = await callers.call(
+    const { body, missed, number, phase, retryAfter, status } = await callers.call(
       replica.api(),
       "POST",
       `${person.path}/token`,
@@ -89,7 +89,9 @@ export const make = (options: LoadOptions): Load => {
       retryAfter,
       token,
       generation: status === 200 ? Number(body["generation"]) : undefined,
+      number,
       missed,
+      phase,
       correlation: body["correlationId"] === undefined ? undefined : String(body["correlationId"])
     }
     calls.push(call)

@@ -51,6 +51,8 @@ export interface Installation {
   readonly ports: Readonly<Record<Mode, number>>
   readonly broken?: Name | undefined
   readonly onMeasured: (measured: Measured) => void
+  /** Told of every request that a replica has read, by its number. */
+  readonly onTaken: (call: number) => void
   readonly log: Log
   /** Where compiled code is kept for the next start. */
   readonly compiled: string
@@ -117,6 +119,7 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
         })
         started.onComplaint((line) => installation.log.add(index, line))
         started.on("measured", installation.onMeasured as (value: never) => void)
+        started.on("taken", installation.onTaken as (value: never) => void)
         void started.ended.then(() => {
           if (child === started) up = false
         })

@@ -1,4 +1,6 @@
 import { line, type Tally } from "../run/Tally.ts"
+import { type Excuse, excuseOf } from "./Excuses.ts"
+import { index } from "./Faults.ts"
 import { modes } from "./History.ts"
 import type { Ran } from "./Run.ts"
 
@@ -7,11 +9,13 @@ export const render = (ran: Ran): string => {
   const { history, incidents, measured, seconds } = ran
   const { calls, changes, deeds, faults, redemptions } = history
   const refreshes = refreshesOf(ran)
+  const unanswered = Object.entries(unansweredOf(ran))
   const lines = [
     `${seconds.toFixed(0)} s, ${refreshes.toLocaleString("en")} refreshes (${(refreshes / seconds).toFixed(0)}/s), ` +
     `${redemptions.length.toLocaleString("en")} redemptions, ${calls.length.toLocaleString("en")} calls, ` +
     `${history.subjects.length} connections`,
     `answers: ${counted(calls.map(({ status }) => status === 0 ? "none" : String(status)))}`,
+    `unanswered: ${unanswered.map(([why, count]) => `${why} ${count}`).join(", ") || "none"}`,
     `people: ${counted(deeds.map(({ done, what }) => done ? what : `${what} without an answer`))}`,
     `incidents: ${Object.entries(incidents).map(([what, count]) => `${what} ${count}`).join(", ")}; ` +
     `starved ${faults.filter(({ what }) => what === "starved").length}`,
@@ -39,6 +43,8 @@ export interface Summary {
   readonly connections: number
   readonly incidents: Readonly<Record<string, number>>
   readonly answers: Readonly<Record<string, number>>
+  /** Calls without an answer, by what excuses them. */
+  readonly unanswered: Partial<Readonly<Record<Excuse | "without an excuse", number>>>
   readonly plans: Readonly<Record<string, number>>
   /** Violations by check. */
   readonly violations: Readonly<Record<string, number>>
@@ -57,6 +63,7 @@ export const summary = (ran: Ran, seed: number): Summary => {
     connections: subjects.length,
     incidents,
     answers: Object.fromEntries(counts(calls.map(({ status }) => status === 0 ? "none" : String(status)))),
+    unanswered: unansweredOf(ran),
     plans: Object.fromEntries(counts(redemptions.map(({ plan }) => plan))),
     violations: Object.fromEntries(findings.map(({ check, violations }) => [check, violations.length]))
   }
@@ -98,6 +105,13 @@ export const verdict = ({ findings }: Ran): string =>
       ...log.map((line) => `             ${line}`)
     ])
   ]).join("\n")
+
+const unansweredOf = ({ history: { calls, faults } }: Ran): Summary["unanswered"] => {
+  const known = index(faults)
+  return Object.fromEntries(counts(
+    calls.filter(({ status }) => status === 0).map((call) => excuseOf(known, call) ?? "without an excuse")
+  ))
+}
 
 /** How many refreshes gave new tokens. */
 const refreshesOf = ({ history }: Ran): number =>

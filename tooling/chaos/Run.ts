@@ -61,7 +61,7 @@ const program = (options: RunOptions) =>
   Effect.gen(function*() {
     const random = Random.make(options.seed)
     const measured = { sentToDurable: new Array<number>(), receivedToDurable: new Array<number>() }
-    const { bearerOf, callers, log, postgres, providers, replicas } = yield* Deployment.make({
+    const { bearerOf, callers, hasTaken, log, postgres, providers, replicas } = yield* Deployment.make({
       seed: random.below(2 ** 31),
       replicas: options.replicas,
       share: options.share ?? 0.08,
@@ -122,7 +122,8 @@ const program = (options: RunOptions) =>
       const history: History = {
         subjects,
         ...await providers.collect(),
-        calls: load.calls,
+        // Of who was answered nobody asks whether the request was read.
+        calls: load.calls.map((call) => call.status === 0 ? { ...call, taken: hasTaken(call.number ?? 0) } : call),
         deeds: load.deeds,
         changes: await Changes.read(postgres.url, subjects),
         marks: await Changes.marks(postgres.url, subjects),
