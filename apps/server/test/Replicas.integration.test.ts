@@ -4,7 +4,7 @@ import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import * as Reply from "@valetkey/testing/Reply"
 import * as TcpProxy from "@valetkey/testing/TcpProxy"
 import * as UserAgent from "@valetkey/testing/UserAgent"
-import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Redacted, type Scope } from "effect"
 import * as Replica from "./support/Replica.ts"
 
 const described = (provider: FakeProvider.FakeProvider) => ({ resource: provider.resource, scopes: ["read"] })
@@ -36,7 +36,16 @@ const installed = Effect.gen(function*() {
     allowEgress: new URL(provider.origin).host
   })
   const start = (env: Replica.Env = {}) => Replica.start({ ...deployment.env, ...env }, deployment.token)
-  return { start, provider, publicPort, proxy, deployment }
+  /** Does what needs a database that nobody is connected to. */
+  const aside = <A>(work: Effect.Effect<A, never, Scope.Scope>) =>
+    Effect.gen(function*() {
+      proxy.setMode("reset")
+      proxy.resetAll()
+      const done = yield* work
+      proxy.setMode("forward")
+      return done
+    })
+  return { start, provider, publicPort, proxy, deployment, database, aside }
 })
 
 describe("replicas on one Postgres", () => {
@@ -90,6 +99,84 @@ describe("replicas on one Postgres", () => {
       proxy.setMode("forward")
       yield* Effect.repeat(replica.call("GET", "/readyz"), { until: ({ status }) => status === 200 })
       assert.strictEqual((yield* replica.call("GET", "/v1/connections")).status, 200)
+    })))
+
+  it.live("DB-07 goes on with a standby that missed the last commits, each with their own and no token sent thrice", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { aside, database, deployment, provider, start } = yield* installed
+      const replica = yield* start()
+      const deposit = yield* depositOf(provider)
+      const of = Effect.fnUntraced(function*(tenant: string, name: string) {
+        const call = Replica.caller(replica.api, Replica.tokenOf(deployment, { sub: "alice", tenant }))
+        const path = `/v1/connections/${name}`
+        const credentials = deposit()
+        const family = provider.families.at(-1)!
+        assert.strictEqual((yield* call("PUT", path, credentials)).status, 201)
+        const ask = (rejectedToken?: string) =>
+          call("POST", `${path}/token`, rejectedToken === undefined ? {} : { rejectedToken })
+        return {
+          family,
+          deposit: Effect.suspend(() => call("PUT", path, { ...deposit(), replace: true })),
+          connection: Effect.map(call("GET", path), ({ body }) => body),
+          ask,
+          /** What a crowd is answered whose resource refuses its token. */
+          crowd: (rejected: string) =>
+            Effect.map(
+              Effect.all(Array.from({ length: 8 }, () => ask(rejected)), { concurrency: "unbounded" }),
+              (answers) => [
+                ...new Set(
+                  answers.map(({ body, status }) => `${status} ${String(body["accessToken"] ?? body["code"])}`)
+                )
+              ]
+            )
+        }
+      })
+      const forgiven = yield* of("acme", "forgiven")
+      const refused = yield* of("acme", "refused")
+      const neighbour = yield* of("beta", "forgiven")
+      const all = [forgiven, refused, neighbour]
+      for (const { ask } of all) assert.strictEqual((yield* ask()).body["generation"], 2)
+      const standby = yield* aside(EmbeddedPostgres.copyOf(database))
+      for (const { ask, family } of all) {
+        assert.strictEqual((yield* ask(family.accessTokens[1])).body["generation"], 3)
+      }
+      const lost = yield* of("gamma", "forgiven")
+      assert.strictEqual((yield* lost.ask()).status, 200)
+      yield* aside(Effect.gen(function*() {
+        const admin = yield* EmbeddedPostgres.server
+        const rename = (from: string, to: string) =>
+          EmbeddedPostgres.statement(admin, `ALTER DATABASE ${from} RENAME TO ${to}`)
+        yield* rename(database.name, `${database.name}_gone`)
+        yield* rename(standby.name, database.name)
+        yield* rename(`${database.name}_gone`, standby.name)
+      }))
+      yield* Effect.repeat(replica.call("GET", "/readyz"), { until: ({ status }) => status === 200 })
+
+      // The token of a lost generation is answered with what is there, which the provider may take or not.
+      for (const { crowd, family } of all) {
+        assert.deepStrictEqual(yield* crowd(family.accessTokens[2]!), [`200 ${family.accessTokens[1]}`])
+      }
+      assert.strictEqual((yield* lost.ask()).status, 404)
+      provider.behaviour.rotation = { graceSeconds: 60 }
+      assert.deepStrictEqual(yield* forgiven.crowd(forgiven.family.accessTokens[1]!), [
+        `200 ${forgiven.family.accessTokens[3]}`
+      ])
+      assert.deepInclude(yield* forgiven.connection, { status: "active", generation: 3 })
+      provider.behaviour.rotation = "rotate-revoke-family"
+      for (const _ of ["at first", "and for good"]) {
+        assert.deepStrictEqual(yield* refused.crowd(refused.family.accessTokens[1]!), ["409 reauthorization_required"])
+      }
+      assert.deepInclude(yield* refused.connection, { status: "needs_reauth", reason: "refresh_token_rejected" })
+      assert.strictEqual((yield* forgiven.ask()).body["accessToken"], forgiven.family.accessTokens[3])
+      assert.strictEqual((yield* neighbour.ask()).body["accessToken"], neighbour.family.accessTokens[1])
+      assert.deepStrictEqual(
+        [...all, lost].map(({ family }) => family.refreshTokens.map((token) => provider.tokenCount(token))),
+        [[1, 2, 0, 0], [1, 2, 0], [1, 1, 0], [1, 0]]
+      )
+      for (const { ask, deposit } of [refused, lost]) {
+        yield* deposit
+        assert.strictEqual((yield* ask()).status, 200)
+      }
     })))
 
   it.live("CR-11 I19 on SIGTERM finishes a hundred calls that wait for refreshes, takes no new ones and exits with 0", () =>

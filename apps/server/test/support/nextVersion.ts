@@ -1,5 +1,6 @@
 // Loaded before a server that a test starts: makes a later version of it, whose schema has one more migration.
 import { all, type Migration } from "@valetkey/store-postgres/Migrations"
+
 const steps = all as Array<Migration>
 
 // It adds, as each of them does, and what an older version writes stays good.
