@@ -129,6 +129,24 @@ export const RedemptionFailure = Schema.TaggedUnion({
 })
 export type RedemptionFailure = typeof RedemptionFailure.Type
 
+/** Errors that are about the client or its proof, whatever became of the token that it carried. */
+const ofClient: ReadonlySet<string> = new Set([
+  "invalid_client",
+  "unauthorized_client",
+  "invalid_client_id",
+  "incorrect_client_credentials",
+  "bad_client_secret",
+  "invalid_dpop_proof"
+])
+
+/**
+ * Whether a refusal may as well mean that an earlier request has used up what this one carried: a provider may call that
+ * `invalid_request`, or by a word that nobody knows.
+ */
+export const isUnclear = (failure: RedemptionFailure): boolean =>
+  failure._tag === "Transient" && failure.unclear === true ||
+  failure._tag === "Configuration" && !ofClient.has(failure.error)
+
 /** Error of a redemption. */
 export class RedemptionError
   extends Schema.TaggedError<RedemptionError>("valetkey/RedemptionError")("RedemptionError", {

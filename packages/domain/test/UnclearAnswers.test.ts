@@ -1,27 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import type { RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
+import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { expired, redemptions } from "./Expired.ts"
+import { expired, inTime, redemptions } from "./Expired.ts"
 import { layer, refuse } from "./World.ts"
 
 describe("an answer that names no error that is known", () => {
   const unclear = () => refuse({ _tag: "Transient", unclear: true })
-
-  it.effect("I1 is the last one after an attempt of unknown outcome: the token may be used up", () =>
-    Effect.gen(function*() {
-      const { connection, key, provider, tokens } = yield* expired()
-      provider.refresh = () => refuse({ _tag: "UnknownOutcome" })
-      const asked = yield* Effect.forkChild(Effect.exit(tokens.get(key)))
-      yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => redemptions(provider).join() === "1" }))
-      provider.refresh = unclear
-      yield* TestClock.adjust("10 seconds")
-      yield* Fiber.join(asked)
-      yield* TestClock.adjust("1 hour")
-      const error = yield* Effect.flip(tokens.get(key))
-      assert.strictEqual(error._tag === "TokenError" && error.reason, "unknown_outcome")
-      assert.deepStrictEqual(redemptions(provider), [2])
-      assert.strictEqual((yield* connection).status._tag, "needs_reauth")
-    }).pipe(Effect.provide(layer)))
 
   it.effect("TOK-19 is asked again where every earlier outcome is known", () =>
     Effect.gen(function*() {
@@ -35,4 +20,43 @@ describe("an answer that names no error that is known", () => {
       yield* tokens.get(key)
       assert.deepStrictEqual(redemptions(provider), [2])
     }).pipe(Effect.provide(layer)))
+})
+
+describe("a refusal that comes after an attempt of unknown outcome", () => {
+  /** What becomes of a connection whose first answer is lost and that is refused by this ever after. */
+  const lostThen = Effect.fnUntraced(function*(reason: RedemptionFailure) {
+    const { connection, key, provider, tokens } = yield* expired()
+    let asked = 0
+    provider.refresh = () => refuse(asked++ === 0 ? { _tag: "UnknownOutcome" } : reason)
+    for (let call = 0; call < 5; call++) {
+      yield* inTime(Effect.exit(tokens.get(key)), "10 seconds")
+      yield* TestClock.adjust("1 hour")
+    }
+    const { status } = yield* connection
+    return { redemptions: redemptions(provider), status, last: yield* Effect.flip(tokens.get(key)) }
+  })
+
+  const unclear: ReadonlyArray<RedemptionFailure> = [
+    { _tag: "Transient", unclear: true },
+    ...["invalid_request", "invalid_scope", "invalid_target", "unsupported_grant_type", "redirect_uri_mismatch"]
+      .map((error) => ({ _tag: "Configuration", error }) as const)
+  ]
+  for (const reason of unclear) {
+    it.effect(`I1 is the last one, since the token may be used up: ${"error" in reason ? reason.error : "no known error"}`, () =>
+      Effect.gen(function*() {
+        const { last, redemptions, status } = yield* lostThen(reason)
+        assert.strictEqual(last._tag === "TokenError" && last.reason, "unknown_outcome")
+        assert.deepStrictEqual(redemptions, [2])
+        assert.deepStrictEqual(status, { _tag: "needs_reauth", reason: "unknown_outcome" })
+      }).pipe(Effect.provide(layer)))
+  }
+
+  for (const error of ["invalid_client", "unauthorized_client", "incorrect_client_credentials", "invalid_dpop_proof"]) {
+    it.effect(`TOK-18 I5 asks nobody where it is about the client: ${error}`, () =>
+      Effect.gen(function*() {
+        const { last, status } = yield* lostThen({ _tag: "Configuration", error })
+        assert.strictEqual(last.code, "client_misconfigured")
+        assert.deepStrictEqual(status, { _tag: "active" })
+      }).pipe(Effect.provide(layer)))
+  }
 })

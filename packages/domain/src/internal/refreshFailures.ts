@@ -1,6 +1,6 @@
 import { Duration, Effect, Option } from "effect"
 import { type AccessTokenError, TokenError } from "../AccessToken.ts"
-import type { RedemptionError } from "../AuthorizationServer.ts"
+import { isUnclear, type RedemptionError } from "../AuthorizationServer.ts"
 import type { Connection, ReauthReason } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import type { Deadlines } from "../Deadlines.ts"
@@ -97,8 +97,12 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     const answer = "error" in error.reason ? error.reason.error : undefined
     const told = audit(key, "token.refresh_failed", error.reason._tag, generation, usedBy(secrets), answer)
     const recorded = (failure: RefreshFailure) => meanwhile(record(connection, fence, failure), told)
+    const unredeemed = Effect.fnUntraced(function*(delay: Duration.Duration) {
+      if (!isUnclear(error.reason)) return yield* Effect.asVoid(recorded({ _tag: "Retryable", delay }))
+      yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Retryable", delay, unclear: true }))
+    })
     const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
-      Effect.andThen(recorded({ _tag: "Retryable", delay }), new TokenError({ code }))
+      Effect.andThen(unredeemed(delay), new TokenError({ code }))
     yield* Effect.logWarning("refresh failed", error)
     switch (error.reason._tag) {
       case "Terminal": {
@@ -121,9 +125,8 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
           forgetRefused(grant, key, error)
         )
       case "Transient": {
-        const { retryAfter: delay = transientDelay, unclear } = error.reason
-        const kept = yield* recorded({ _tag: "Retryable", delay, unclear })
-        if (unclear === true) yield* tellLoss(connection, secrets, kept)
+        const { retryAfter: delay = transientDelay } = error.reason
+        yield* unredeemed(delay)
         return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
       }
       case "UnknownOutcome":
