@@ -11,9 +11,16 @@ export const conclude = Effect.fnUntraced(function*(output: Output["Service"], c
   if (error instanceof ChildExit) return error.exitCode
   const { code, details, message } = error
   if (output.json) yield* output.result({ ok: false, error: { code, message, ...details } }, "")
-  else yield* output.say(`valetkey: ${plain(message)}`)
+  else yield* output.say([`valetkey: ${plain(message)}`, ...faultsOf(details?.["errors"])].join("\n"))
   return exitCodeOf(code)
 })
+
+/** What a server found wrong where, a line for each. What was sent is no part of it. */
+const faultsOf = (errors: unknown): ReadonlyArray<string> =>
+  (Array.isArray(errors) ? errors : []).flatMap((fault) => {
+    const { message, path } = (fault ?? {}) as { readonly message?: unknown; readonly path?: unknown }
+    return typeof message === "string" && Array.isArray(path) ? [`  ${plain(`${path.join(".")}: ${message}`)}`] : []
+  })
 
 /** The error of a cause in the command's words. */
 const errorOf = (cause: Cause.Cause<unknown>): CliFailure | ChildExit => {

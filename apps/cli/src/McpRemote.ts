@@ -38,7 +38,10 @@ export const find = (input: {
 }): Effect.Effect<Candidate, CliFailure> =>
   Effect.gen(function*() {
     const url = URL.parse(input.url)
-    if (url === null || (url.protocol !== "https:" && url.protocol !== "http:") || url.username !== "") {
+    if (
+      url === null || (url.protocol !== "https:" && url.protocol !== "http:") || url.username !== "" ||
+      url.password !== ""
+    ) {
       return yield* failure("usage", "With --from mcp-remote each argument is the URL that mcp-remote was started with")
     }
     url.hash = ""

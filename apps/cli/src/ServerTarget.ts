@@ -2,22 +2,36 @@ import { Effect } from "effect"
 import { failure } from "./CliFailure.ts"
 import { plain } from "./Output.ts"
 import { everyPage, type Remote } from "./Remote.ts"
+import { isLoopback } from "./Target.ts"
 import { operations, type Server } from "./Wire.ts"
-import { slugOf } from "./Words.ts"
+import { isName, nameRule, slugOf } from "./Words.ts"
 
 /** A URL with the name it is to have, or the name of what is there already. */
 export const targetOf = Effect.fnUntraced(function*(target: string, chosen: string | undefined) {
   if (!target.includes("://")) {
+    if (!isName(target)) return yield* failure("usage", neither(target))
     if (chosen !== undefined) return yield* failure("usage", "--name goes with a URL")
     return { server: target, url: undefined }
   }
+  if (chosen !== undefined && !isName(chosen)) return yield* failure("usage", `--name: ${nameRule}`)
   const url = URL.parse(target)
   if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
     return yield* failure("usage", "The URL must begin with https:// or http://")
   }
+  if (url.username !== "" || url.password !== "") {
+    return yield* failure("usage", "The URL must carry no user name and no password: the consent gives the token")
+  }
   url.hash = ""
   return { server: chosen ?? slugOf(url), url }
 })
+
+/** What is wrong with a target that is neither a URL nor a name. Its path may be a secret, its host is none. */
+const neither = (target: string): string => {
+  const host = /^((?:[a-z0-9-]{1,40}\.){1,5}[a-z]{2,12}|localhost|127\.0\.0\.1)(:\d{1,5})?\//.exec(target)
+  if (host === null) return `This is neither a URL, which begins with https://, nor a name: ${nameRule}`
+  const scheme = isLoopback(host[1]!) ? "http" : "https"
+  return `A URL begins with https:// or http://; did you mean ${scheme}://${host[1]}${host[2] ?? ""}/…?`
+}
 
 /** The name of what to connect to; a URL that is new is added under its name. */
 export const serverOf = Effect.fnUntraced(function*(

@@ -59,7 +59,10 @@ export const resolve = Effect.gen(function*() {
 /** The server at a URL that a flag names, with the bearer token of the environment. */
 export const remoteTarget = Effect.fnUntraced(function*(url: string, flag: string) {
   const parsed = URL.parse(url)
-  if (parsed === null || (parsed.protocol !== "https:" && parsed.protocol !== "http:") || parsed.username !== "") {
+  if (
+    parsed === null || (parsed.protocol !== "https:" && parsed.protocol !== "http:") || parsed.username !== "" ||
+    parsed.password !== ""
+  ) {
     return yield* failure("usage", `${flag} must be an http or https URL without credentials`)
   }
   if (parsed.protocol === "http:" && !isLoopback(parsed.hostname)) {

@@ -2,13 +2,16 @@ import * as Argument from "effect/cli/Argument"
 import { plain } from "./Output.ts"
 import type { Connection } from "./Wire.ts"
 
+/** What a server's name is. */
+export const nameRule = "a name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+
+/** Whether a text may be a server's name. */
+export const isName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,62}$/.test(text)
+
 /** Argument of a server's name. */
 export const Name = Argument.String("name").pipe(
   Argument.withDescription("Name of the server, as `valetkey list` shows it"),
-  Argument.filter(
-    (name) => /^[a-z0-9][a-z0-9._-]{0,62}$/.test(name),
-    () => "a name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
-  )
+  Argument.filter(isName, () => nameRule)
 )
 
 /** Derives a server's name from its URL: host and path in the letters that a name may have. */

@@ -19,7 +19,9 @@ export class TransportError extends Schema.TaggedError<TransportError>("valetkey
   override get message() {
     switch (this.code) {
       case "transport_unavailable":
-        return `This server does not offer the ${this.transport} transport; choose another with --transport`
+        return this.transport === "gateway"
+          ? "This server does not offer the gateway transport; start it with VALETKEY_PUBLIC_URL, or choose another with --transport"
+          : `This server does not offer the ${this.transport} transport; choose another with --transport`
       case "callback_port_unavailable":
         return "No loopback port could be opened for the callback; free the port or let the system choose one"
       case "public_url_missing":
