@@ -231,7 +231,7 @@ describe("replicas on one Postgres", () => {
       assert.strictEqual((yield* replica.ended).code, 0)
     })))
 
-  it.live("DB-14 a version and the next one serve together, and the older stays ready while the newer migrates", () =>
+  it.live("I22 DB-14 a version and the next one serve together, and the older stays ready while the newer migrates", () =>
     Effect.scoped(Effect.gen(function*() {
       const { provider, start } = yield* installed
       const older = yield* start()
