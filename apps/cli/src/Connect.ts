@@ -3,11 +3,12 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { type CliFailure, failure, reworded } from "./CliFailure.ts"
-import { accompany } from "./Consent.ts"
+import { accompany, leave } from "./Consent.ts"
 import { linksOf, report } from "./FlowReport.ts"
 import { Output } from "./Output.ts"
 import type { Remote } from "./Remote.ts"
 import { serverOf, targetOf } from "./ServerTarget.ts"
+import { ShownWay } from "./ShownWay.ts"
 import * as Ssh from "./Ssh.ts"
 import { reach, resolve } from "./Target.ts"
 import { type Flow, operations } from "./Wire.ts"
@@ -55,7 +56,7 @@ export const Connect = Command.make(
     const noBrowser = input.noBrowser || pastes
     // The same flow: its listener waits too, for a browser that can reach it after all.
     const transport = pastes ? "loopback" : Option.getOrUndefined(input.transport)
-    // From the start on, whoever goes away takes the flow along.
+    // From the start on, whoever goes away takes the flow along, unless another command goes on with it.
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const started = yield* restore(
@@ -108,17 +109,11 @@ export const Connect = Command.make(
             expiresAt: started.expiresAt
           }, "")
         }
-        const { flowId } = started
         const ssh = place === "local" ? Ssh.sessionOf(process.env) : undefined
-        const flow = yield* restore(accompany(remote, server, started, { noBrowser, ssh })).pipe(
+        const way = new ShownWay(started)
+        const flow = yield* restore(accompany(remote, server, way, { noBrowser, ssh })).pipe(
           Effect.onExit((exit) =>
-            Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
-              ? remote.call(operations.cancel, flowId).pipe(
-                Effect.timeoutOption("3 seconds"),
-                Effect.ignore,
-                Effect.andThen(output.say("Cancelled"))
-              )
-              : Effect.void
+            Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? leave(remote, way) : Effect.void
           )
         )
         yield* report(server, flow)

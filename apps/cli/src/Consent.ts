@@ -1,9 +1,10 @@
-import { Clock, Duration, Effect, Redacted } from "effect"
+import { Clock, Deferred, Duration, Effect, Option, Redacted } from "effect"
 import * as Browser from "./Browser.ts"
 import { type CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
 import * as PastedUrl from "./PastedUrl.ts"
 import type { Remote } from "./Remote.ts"
+import type { ShownWay } from "./ShownWay.ts"
 import { forwardLine, isLoopback, type Ssh } from "./Ssh.ts"
 import { type Flow, operations, type Ready } from "./Wire.ts"
 import { formatDuration } from "./Words.ts"
@@ -16,12 +17,49 @@ export interface Showing {
 }
 
 /** Shows what the person consents with, or opens it, and waits until the flow is settled. */
-export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, ready: Ready, showing: Showing) {
+export const accompany = Effect.fnUntraced(function*(remote: Remote, server: string, way: ShownWay, showing: Showing) {
+  const ready = way.first
   const deadline = Date.parse(ready.expiresAt)
+  const moved = yield* Deferred.make<void>()
   const meanwhile = "userCode" in ready
     ? Effect.andThen(showCode(ready), waiting(progress(deadline)))
-    : yield* showUrl(remote, server, ready, showing)
-  return yield* Effect.raceFirst(poll(remote, ready.flowId, deadline), meanwhile)
+    : yield* showUrl(remote, server, ready, way, showing)
+  return yield* Effect.raceFirst(
+    poll(
+      remote,
+      ready.flowId,
+      deadline,
+      (flow) => way.isGone(flow) ? Effect.asVoid(Deferred.succeed(moved, undefined)) : Effect.void
+    ),
+    Effect.andThen(Effect.raceFirst(meanwhile, Deferred.await(moved)), watchOn(deadline))
+  )
+})
+
+/** Goes away for good: takes the flow along, unless somebody goes on with it in another way than was shown here. */
+export const leave = Effect.fnUntraced(function*(remote: Remote, way: ShownWay) {
+  const output = yield* Output
+  const { flowId } = way.first
+  const told = yield* remote.call(operations.flow, { flowId, wait: 0 }).pipe(
+    Effect.flatMap((flow) =>
+      way.isGone(flow)
+        ? Effect.succeed("Stopped waiting; the flow goes on where another command shows how")
+        : Effect.as(remote.call(operations.cancel, flowId), "Cancelled")
+    ),
+    Effect.timeoutOption("3 seconds"),
+    Effect.orElseSucceed(Option.none)
+  )
+  yield* output.say(
+    Option.getOrElse(told, () => "Not cancelled, since the server gave no answer; it ends the flow in time")
+  )
+})
+
+/** What was shown leads nowhere any more: how the flow ends is still told. */
+const watchOn = Effect.fnUntraced(function*(deadline: number) {
+  const output = yield* Output
+  yield* output.status("")
+  yield* output.say("Another command goes on with this flow in another way; what was shown here leads nowhere any more")
+  yield* output.say("Waiting for how it ends; Ctrl+C ends the waiting alone")
+  return yield* progress(deadline)
 })
 
 const waiting = <A, E, R>(meanwhile: Effect.Effect<A, E, R>) =>
@@ -35,6 +73,7 @@ const showUrl = Effect.fnUntraced(function*(
   remote: Remote,
   server: string,
   ready: Exclude<Ready, { readonly userCode: string }>,
+  way: ShownWay,
   showing: Showing
 ) {
   const output = yield* Output
@@ -48,7 +87,7 @@ const showUrl = Effect.fnUntraced(function*(
     yield* output.say(`  ${forwardLine(showing.ssh, listener)}`)
   }
   const elsewhere = `valetkey connect ${server} --transport device`
-  const byHand = listener === undefined ? Effect.never : carry(remote, ready.flowId, elsewhere)
+  const byHand = listener === undefined ? Effect.never : carry(remote, way, elsewhere)
   if (refused === undefined) return waiting(Effect.raceFirst(progress(deadline), byHand))
   const hint = listener === undefined ? undefined : `No answer yet? This goes on on another device: ${elsewhere}`
   return waiting(Effect.raceFirst(
@@ -76,8 +115,9 @@ const showCode = Effect.fnUntraced(function*(ready: Extract<Ready, { readonly us
 })
 
 /** Says how a browser that reaches no listener is helped, and takes what a person pastes or types. */
-const carry = Effect.fnUntraced(function*(remote: Remote, flowId: string, elsewhere: string) {
+const carry = Effect.fnUntraced(function*(remote: Remote, way: ShownWay, elsewhere: string) {
   const output = yield* Output
+  const { flowId } = way.first
   if (!output.json && PastedUrl.isOffered()) {
     return yield* PastedUrl.each(
       Effect.andThen(
@@ -86,7 +126,7 @@ const carry = Effect.fnUntraced(function*(remote: Remote, flowId: string, elsewh
         ),
         output.say("To go on on another device, type device and press Enter")
       ),
-      (line) => take(remote, flowId, line)
+      (line) => take(remote, way, line)
     )
   }
   yield* output.say(
@@ -113,12 +153,15 @@ const show = Effect.fnUntraced(function*(server: string, url: string, { noBrowse
 })
 
 /** Takes a line from the terminal: the address where the browser ended, or the wish to go on elsewhere. */
-const take = Effect.fnUntraced(function*(remote: Remote, flowId: string, line: Redacted.Redacted) {
+const take = Effect.fnUntraced(function*(remote: Remote, way: ShownWay, line: Redacted.Redacted) {
   const output = yield* Output
+  const { flowId } = way.first
   const taken = Redacted.value(line).toLowerCase() === "device"
-    ? Effect.flatMap(
-      remote.call(operations.handOff, { flowId, transport: "device" }),
-      (ready) => "userCode" in ready ? showCode(ready) : Effect.void
+    ? Effect.sync(() => way.changing()).pipe(
+      Effect.andThen(remote.call(operations.handOff, { flowId, transport: "device" })),
+      Effect.tapError(() => Effect.sync(() => way.kept())),
+      Effect.tap((ready) => Effect.sync(() => way.changed(ready))),
+      Effect.flatMap((ready) => "userCode" in ready ? showCode(ready) : Effect.void)
     )
     // What becomes of the flow is for whoever asks for it.
     : remote.call(operations.paste, { flowId, address: line })
@@ -129,8 +172,13 @@ const take = Effect.fnUntraced(function*(remote: Remote, flowId: string, line: R
 export const opensBrowser = ({ noBrowser, ssh }: Showing): boolean =>
   !noBrowser && (ssh === undefined || (process.env["BROWSER"] ?? "") !== "")
 
-/** Asks until the flow is settled. A broken way is asked again, a definite answer ends it at once. */
-export const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, deadline: number) {
+/** Asks until the flow is settled, and shows what it is till then. A broken way is asked again, a definite answer ends it at once. */
+export const poll = Effect.fnUntraced(function*(
+  remote: Remote,
+  flowId: string,
+  deadline: number,
+  look: (flow: Flow) => Effect.Effect<void> = () => Effect.void
+) {
   let brokenSince: number | undefined
   let pause = 100
   while (true) {
@@ -142,6 +190,7 @@ export const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, 
       brokenSince = undefined
       pause = 100
       if (isSettled(answer.success)) return answer.success
+      yield* look(answer.success)
       continue
     }
     if (answer.failure.transient !== true) return yield* answer.failure
@@ -150,7 +199,12 @@ export const poll = Effect.fnUntraced(function*(remote: Remote, flowId: string, 
     yield* Effect.sleep(Duration.millis(pause))
     pause = Math.min(pause * 2, 2000)
   }
-}) as (remote: Remote, flowId: string, deadline: number) => Effect.Effect<Flow, CliFailure>
+}) as (
+  remote: Remote,
+  flowId: string,
+  deadline: number,
+  look?: (flow: Flow) => Effect.Effect<void>
+) => Effect.Effect<Flow, CliFailure>
 
 const isSettled = ({ status }: Flow): boolean =>
   status !== "pending" && status !== "exchanging" && status !== "awaiting_finalize"

@@ -130,6 +130,39 @@ describe("going on with another transport", () => {
       assert.strictEqual(provider.families.length, 1)
     })))
 
+  it.live("S2.26 closing the command whose URL is dead leaves the flow to the one that goes on with it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* quick
+      const waiting = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      yield* waiting.saw("stderr", /Ctrl\+C/)
+      const going = yield* valetkey.start(["connect", "fake", "--transport", "device"])
+      yield* shown(going)
+      waiting.signal("SIGINT")
+      const left = yield* waiting.ended
+      assert.strictEqual(left.code, 130)
+      assert.include(left.stderr, "Stopped waiting; the flow goes on where another command shows how")
+      assert.notInclude(left.stderr, "Cancelled")
+      provider.answerDevices("approved")
+      const ended = yield* going.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+    })))
+
+  it.live("S2.26 the command that goes on with a flow takes it along when it is closed", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* quick
+      const waiting = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      yield* waiting.saw("stderr", /Ctrl\+C/)
+      const going = yield* valetkey.start(["connect", "fake", "--transport", "device"])
+      yield* shown(going)
+      going.signal("SIGINT")
+      assert.include((yield* going.ended).stderr, "Cancelled")
+      const ended = yield* waiting.ended
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "The flow was cancelled")
+    })))
+
   it.live("a word at the terminal continues the flow on another device", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
@@ -142,5 +175,19 @@ describe("going on with another transport", () => {
       const ended = yield* running.ended
       assert.strictEqual(ended.code, 0, ended.stdout)
       assert.include(ended.stdout, "Connected to fake")
+    })))
+
+  it.live("S2.26 closing a terminal takes along the flow that was continued in it", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* quick
+      const running = yield* valetkey.atTerminal(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      yield* running.saw("stdout", /type device and press Enter/)
+      yield* running.type("device\r")
+      yield* shown(running, "stdout")
+      yield* running.type("\u0003")
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 130, ended.stdout)
+      assert.include(ended.stdout, "Cancelled")
     })))
 })

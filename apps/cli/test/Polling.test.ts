@@ -14,6 +14,7 @@ const started = {
     status: "pending",
     authorizationUrl: "https://provider.example/authorize?state=s",
     transport: "loopback",
+    handOffs: 0,
     expiresAt: "2999-01-01T00:00:00.000Z"
   }
 }
@@ -24,6 +25,7 @@ const flow = (status: string, more: object = {}) => ({
     server: "x",
     status,
     transport: "loopback",
+    handOffs: 0,
     createdAt: "2026-01-01T00:00:00.000Z",
     expiresAt: "2999-01-01T00:00:00.000Z",
     ...more
@@ -83,6 +85,16 @@ describe("polling", () => {
       const draining = problem(503, "draining", "This server is shutting down")
       const { ended } = yield* connect(polled(draining, flow("completed")))
       assert.strictEqual(ended.code, 0, ended.stderr)
+    })))
+
+  it.live("says once that another command goes on with the flow, and waits for how it ends", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const handed = flow("pending", { transport: "device", handOffs: 1 })
+      const { ended } = yield* connect(polled(flow("pending"), handed, handed, flow("completed", { handOffs: 1 })))
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.strictEqual(ended.stderr.split("what was shown here leads nowhere any more").length, 2, ended.stderr)
+      const { ended: alone } = yield* connect(polled(flow("pending"), flow("pending"), flow("completed")))
+      assert.notInclude(alone.stderr, "leads nowhere")
     })))
 
   it.live("S2.24 surfaces a definite error at once, in the server's words", () =>

@@ -29,6 +29,9 @@ export const StartPayload = Schema.Struct({
 }).annotate({ identifier: "StartFlow" })
 export type StartPayload = typeof StartPayload.Type
 
+/** Schema for how often a flow was handed off: what a smaller number was given with leads nowhere any more. */
+const HandOffs = Schema.Natural
+
 /**
  * Schema for a flow that was started over loopback, or by an application that finalizes it: the person opens the
  * provider's URL. The URL holds `state` and is a secret until it is used.
@@ -38,6 +41,7 @@ export const FlowStarted = Schema.Struct({
   status: FlowState,
   authorizationUrl: Schema.RedactedFromValue(Schema.String),
   transport: TransportKind,
+  handOffs: HandOffs,
   expiresAt: Instant
 }).annotate({ identifier: "FlowStarted" })
 export type FlowStarted = typeof FlowStarted.Type
@@ -53,6 +57,7 @@ export const FlowOffered = Schema.Struct({
   /** Show it where the person started: the page must show the same. */
   compareCode: CompareCode,
   transport: TransportKind,
+  handOffs: HandOffs,
   expiresAt: Instant
 }).annotate({ identifier: "FlowOffered" })
 export type FlowOffered = typeof FlowOffered.Type
@@ -70,6 +75,7 @@ export const FlowVerifying = Schema.Struct({
   /** The same page with the user code in it, of the same origin; show the user code all the same. */
   verificationUriComplete: Schema.optionalKey(Schema.RedactedFromValue(Schema.String)),
   transport: TransportKind,
+  handOffs: HandOffs,
   expiresAt: Instant
 }).annotate({ identifier: "FlowVerifying" })
 export type FlowVerifying = typeof FlowVerifying.Type
@@ -80,6 +86,7 @@ export const FlowJoined = Schema.Struct({
   status: FlowState,
   joined: Schema.Literal(true),
   transport: TransportKind,
+  handOffs: HandOffs,
   expiresAt: Instant
 }).annotate({ identifier: "FlowJoined" })
 export type FlowJoined = typeof FlowJoined.Type
@@ -101,6 +108,7 @@ export const FlowView = Schema.Struct({
   /** With `completed`: the connection as it is now. */
   connection: Schema.optionalKey(ConnectionView),
   transport: TransportKind,
+  handOffs: HandOffs,
   createdAt: Instant,
   expiresAt: Instant,
   settledAt: Schema.optionalKey(Instant)

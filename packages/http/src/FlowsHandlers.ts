@@ -53,6 +53,7 @@ const summaryOf = (flow: Flow) => ({
   flowId: flow.id,
   status: flow.state,
   transport: flow.transport,
+  handOffs: flow.handOffs,
   expiresAt: flow.expiresAt
 })
 

@@ -14,6 +14,7 @@ describe("the device transport over HTTP", () => {
       assert.deepStrictEqual(Object.keys(started.json).toSorted(), [
         "expiresAt",
         "flowId",
+        "handOffs",
         "status",
         "transport",
         "userCode",
@@ -70,6 +71,8 @@ describe("POST /v1/flows/{flowId}/handoff", () => {
       const back = yield* ada.post(path, { transport: "gateway" })
       assert.match(String(back.json["connectUrl"]), /^https:\/\/valetkey\.example\/connect\//)
       assert.notStrictEqual(back.json["connectUrl"], started.json["connectUrl"])
+      const now = yield* ada.get(`/v1/flows/${flowId}`)
+      assert.deepStrictEqual([started, handed, back, now].map(({ json }) => json["handOffs"]), [0, 1, 2, 2])
     }).pipe(Effect.provide(layer())))
 
   it.effect("I10 refuses strangers, words that are no transport, and flows that wait for nothing", () =>

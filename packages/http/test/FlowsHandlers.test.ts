@@ -19,6 +19,7 @@ describe("POST /v1/flows", () => {
         "connectUrl",
         "expiresAt",
         "flowId",
+        "handOffs",
         "status",
         "transport"
       ])

@@ -49,7 +49,8 @@ export const makeHandingOff = Effect.fnUntraced(function*(listeners: Listeners, 
         )
         yield* audit(key, "flow.handed_off", transport.kind)
         const now = yield* find(owner)
-        if (!isTerminal(now.state)) return way.ready(now)
+        // The number of this way, also where another has taken its place already.
+        if (!isTerminal(now.state)) return way.ready({ ...now, handOffs: handOffs + 1 })
         // Whoever ended it meanwhile closed what was open before.
         yield* listeners.close(flow.id)
         return yield* new HandOffRefused({ code: "handoff_late" })
