@@ -36,34 +36,47 @@ export const invitation = ({ texts }: Frame, { compareCode, session }: ConsoleIn
   )
 }
 
-/** Every connection, and what else may be connected. */
-export const connections = (frame: Signed, { connections, next, servers }: {
+/** A page of the connections, and one of what else may be connected. Each list goes on while the other stays where it is. */
+export const connections = (frame: Signed, { after, connections, next, nextPast, past, servers }: {
   readonly connections: ReadonlyArray<ConnectionView>
+  /** Where the page of connections begins, and where the next one does. */
+  readonly after: string | undefined
   readonly next: string | undefined
+  /** Those that are not connected. */
   readonly servers: ReadonlyArray<ServerView>
+  /** Where the page of servers begins, and where the next one does. */
+  readonly past: string | undefined
+  readonly nextPast: string | undefined
 }): Response => {
   const { basePath, session, texts, token } = frame
   const { console } = texts
-  const connected = new Set(connections.filter(({ status }) => status !== "revoking").map(({ server }) => server))
-  const others = servers.filter(({ server }) => !connected.has(server))
+  const more = (places: Readonly<Record<string, string | undefined>>) => {
+    const set = Object.entries(places).filter((place): place is [string, string] => place[1] !== undefined)
+    return link(`${basePath}/connections?${String(new URLSearchParams(set))}`, Page.escape(console.more))
+  }
   return Page.page(
     console.title,
     `<p>${Page.fill(console.signedInAs, { whose: bdi(whoseOf(texts, session)) })}</p>` +
-      (connections.length === 0 ? `<p>${Page.escape(console.none)}</p>` : "") +
+      (connections.length === 0 && after === undefined ? `<p>${Page.escape(console.none)}</p>` : "") +
       connections.map((one) =>
         `<section><h2>${anchor(linkTo(frame, one.server), bdi(one.server))}</h2>${
           facts(healthOf(texts, one))
         }</section>`
       ).join("") +
-      (next === undefined
-        ? ""
-        : link(`${basePath}/connections?after=${encodeURIComponent(next)}`, Page.escape(console.more))) +
-      (others.length === 0 || !may(session, "flows:write") ?
+      (next === undefined ? "" : more({ after: next, past })) +
+      (servers.length === 0 && nextPast === undefined || !may(session, "flows:write") ?
         "" :
-        `<section><h2>${Page.escape(console.known)}</h2><ul>` +
-        others.map(({ server }) =>
-          `<li>${anchor(`${linkTo(frame, server)}/connect`, Page.fill(console.connect, { server: bdi(server) }))}</li>`
-        ).join("") + "</ul></section>") +
+        `<section><h2>${Page.escape(console.known)}</h2>` +
+        (servers.length === 0 ?
+          "" :
+          `<ul>${
+            servers.map(({ server }) =>
+              `<li>${
+                anchor(`${linkTo(frame, server)}/connect`, Page.fill(console.connect, { server: bdi(server) }))
+              }</li>`
+            ).join("")
+          }</ul>`) +
+        (nextPast === undefined ? "" : more({ after, past: nextPast })) + "</section>") +
       form(token, Page.escape(console.signOut)),
     { texts, headers: Page.formHeaders }
   )

@@ -137,13 +137,18 @@ export const layer = ({ basePath, origin, transport = "gateway" }: ConsoleOption
         yield* Effect.orDie(consoles.leave(secret))
         return ConsoleCookie.forget(ConsolePage.sentence(frame, "signedOutDone"))
       }
-      const after = Option.getOrUndefined(decodeSlug(queryOf(request).get("after")))
-      const { connections, next } = yield* call(
-        ConnectionsApi.endpoints.list,
-        operations.connections({ after, limit: undefined })
-      )
-      const { servers } = yield* call(ServersApi.endpoints.list, operations.servers({ limit: 100 }))
-      return ConsolePage.connections(signed(visit), { connections, next, servers })
+      const query = queryOf(request)
+      const [after, past] = ["after", "past"].map((name) => Option.getOrUndefined(decodeSlug(query.get(name))))
+      const connected = yield* call(ConnectionsApi.endpoints.list, operations.connections({ after }))
+      const unconnected = yield* call(ServersApi.endpoints.list, operations.unconnected({ after: past }))
+      return ConsolePage.connections(signed(visit), {
+        connections: connected.connections,
+        servers: unconnected.servers,
+        after,
+        next: connected.next,
+        past,
+        nextPast: unconnected.next
+      })
     }))
 
     const one = within(Effect.fnUntraced(function*({ request, ...visit }) {

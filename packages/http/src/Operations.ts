@@ -30,6 +30,8 @@ export interface Operations {
   disconnect(server: ServerSlug): Called<void>
   start(payload: StartPayload): Called<Started>
   servers(query: PageQuery): Called<{ readonly servers: Array<ServerView>; readonly next?: ServerSlug }>
+  /** Servers that the caller has no connection to. A page may hold none and have a next one: two reads make it, never more. */
+  unconnected(query: PageQuery): Called<{ readonly servers: Array<ServerView>; readonly next?: ServerSlug }>
 }
 
 type Called<A> = Effect.Effect<A, ApiProblem, CurrentPrincipal>
@@ -101,6 +103,27 @@ export const make = Effect.gen(function*() {
       const found = yield* orProblem(servers.list({ tenant, after, limit: limit + 1 }))
       const page = found.slice(0, limit)
       return { servers: page.map(serverView), ...(found.length > limit ? { next: page.at(-1)!.slug } : {}) }
+    }),
+    unconnected: Effect.fnUntraced(function*({ after, limit = defaultLimit }) {
+      const { subject, tenant } = yield* CurrentPrincipal
+      const found = yield* orProblem(servers.list({ tenant, after, limit: limit + 1 }))
+      // More than there are servers, because a connection stays when its server is removed.
+      const known = yield* orProblem(connections.list({ tenant, subject, after, limit: 2 * limit }))
+      // Both are in the order of slugs. Beyond the last connection that was read nobody knows yet what is connected.
+      const seen = known.length < 2 * limit ? undefined : known.at(-1)!.key.server
+      const page = found.slice(0, limit).filter(({ slug }) => seen === undefined || slug <= seen)
+      const connected = new Set(
+        known.filter(({ status }) => status._tag !== "revoking").map(({ key }) => key.server)
+      )
+      const next = page.length < Math.min(found.length, limit)
+        ? seen
+        : found.length > limit
+        ? page.at(-1)?.slug
+        : undefined
+      return {
+        servers: page.filter(({ slug }) => !connected.has(slug)).map(serverView),
+        ...(next === undefined ? {} : { next })
+      }
     })
   }
   return operations

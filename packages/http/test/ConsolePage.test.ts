@@ -64,7 +64,10 @@ const pages = (text: string): ReadonlyArray<HttpServerResponse.HttpServerRespons
     return [
       ConsolePage.connections(frame, {
         connections: [connection],
+        after: undefined,
         next: text,
+        past: undefined,
+        nextPast: text,
         servers: [{ server: ServerSlug.make("mail"), resource: text, name: text, quirks: {} }]
       }),
       ConsolePage.connection(frame, "notes", {
@@ -100,8 +103,9 @@ describe("the pages of the console", () => {
       const links = [...text.matchAll(/href="([^"]*)"/g)].map(([, href]) => href)
       assert.deepStrictEqual(links, [
         "/connections/notes",
-        "/connections?after=javascript%3Aalert(1)",
-        "/connections/mail/connect"
+        "/connections?after=javascript%3Aalert%281%29",
+        "/connections/mail/connect",
+        "/connections?past=javascript%3Aalert%281%29"
       ])
     }))
 })

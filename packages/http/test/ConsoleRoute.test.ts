@@ -14,6 +14,7 @@ import {
   answerPath,
   caller,
   connect,
+  deposit,
   Http,
   issue,
   layer,
@@ -363,6 +364,50 @@ describe("the pages of the console", () => {
       const second = yield* send("GET", earlier!)
       assert.lengthOf(second.text.match(/<li><time/g) ?? [], 6)
       assert.notInclude(second.text, "before=")
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("offer to connect what no page of the connections holds, and lead to every server", () =>
+    Effect.gen(function*() {
+      const ada = yield* caller()
+      const numbered = (letter: string, count: number) =>
+        Array.from({ length: count }, (_, index) => `${letter}${String(index).padStart(3, "0")}`)
+      const [connected, free] = [numbered("c", 52), numbered("d", 110)]
+      for (const server of [...connected, ...free]) {
+        yield* ada.put(`/v1/servers/${server}`, { resource: `https://${server}.example/mcp` })
+      }
+      // Their servers are gone: they stand between what is connected and what is not.
+      for (const server of [...connected, ...numbered("c-gone-", 60)]) {
+        assert.strictEqual((yield* ada.put(`/v1/connections/${server}`, deposit())).status, 201)
+      }
+      yield* ada.delete("/v1/connections/c007")
+      yield* signIn(ada)
+      const offered: Array<string> = []
+      const shown: Array<string> = []
+      const links = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, found = ""]) => found)
+      const walk = Effect.fnUntraced(function*(name: string, take: (text: string) => void) {
+        let path: string | undefined = "/connections?"
+        let pages = 0
+        while (path !== undefined) {
+          const { text }: Answer = yield* send("GET", path)
+          take(text)
+          const place = new URLSearchParams(path.split("?")[1]).get(name)
+          path = links(text, /href="(\/connections\?[^"]+)"/g).map((link) => link.replaceAll("&amp;", "&"))
+            .find((link) => ![place, null].includes(new URLSearchParams(link.split("?")[1]).get(name)))
+          pages++
+        }
+        return pages
+      })
+      const pages = yield* walk(
+        "past",
+        (text) => offered.push(...links(text, /href="\/connections\/([^"]+)\/connect"/g))
+      )
+      assert.deepStrictEqual(offered, ["c007", ...free, "notes"])
+      assert.isAtMost(pages, 5)
+      yield* walk("after", (text) => shown.push(...links(text, /<h2><a href="\/connections\/([^"]+)"/g)))
+      assert.lengthOf(new Set(shown), 112)
+      const second = yield* send("GET", "/connections?after=c-gone-030&past=d050")
+      assert.include(second.text, "href=\"/connections?after=c-gone-030&amp;past=d100\"")
+      assert.include(second.text, "href=\"/connections?after=c020&amp;past=d050\"")
     }).pipe(Effect.provide(layer())))
 
   it.effect("speak the language of the browser, and answer in pages whatever is asked of them", () =>
