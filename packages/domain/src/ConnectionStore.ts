@@ -33,7 +33,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
   /**
    * Asks for the right to redeem the refresh token of `generation` in the life `epoch`. One atomic step: of any number of
    * callers on any number of replicas one is `Claimed`. An expired `claimed` lease is taken over (nothing was sent). An
-   * expired `sent` lease is an unknown outcome and follows `policy`. The rules are `Refresh.decideClaim`.
+   * expired `sent` lease is an unknown outcome and follows `policy`. A lease that ends later than any does begins anew, and
+   * such a pause is over: the clock was set back. The rules are `Refresh.decideClaim`.
    */
   claim(key: ConnectionKey, input: {
     readonly generation: Generation

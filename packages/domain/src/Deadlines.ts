@@ -1,5 +1,6 @@
 import { Context, Duration, Result, Schema } from "effect"
 import { outOfOrder } from "./internal/order.ts"
+import { longestLease } from "./StoredTime.ts"
 
 /** Error of deadlines in the wrong order. */
 export class DeadlinesOutOfOrder extends Schema.TaggedError<DeadlinesOutOfOrder>("valetkey/DeadlinesOutOfOrder")(
@@ -25,7 +26,10 @@ export class Deadlines {
    * (ADR 0025). Never longer than the lease.
    */
   readonly claim: Duration.Duration
-  /** How long the right to redeem is held once the request may have left. A crashed owner blocks others no longer than this. */
+  /**
+   * How long the right to redeem is held once the request may have left; no longer than `StoredTime.longestLease`. A crashed
+   * owner blocks others no longer than this.
+   */
   readonly lease: Duration.Duration
   /** How long a caller waits for somebody else's refresh before it is told to retry later. */
   readonly waiter: Duration.Duration
@@ -62,6 +66,10 @@ export class Deadlines {
     const found = outOfOrder(steps)
     if (found !== undefined) return Result.fail(new DeadlinesOutOfOrder(found))
     const [[, http], [, refresh], [, lease], [, waiter]] = steps
+    // A store takes a longer one for that of a clock which was set back.
+    if (Duration.isGreaterThan(lease, longestLease)) {
+      return Result.fail(new DeadlinesOutOfOrder({ shorter: "lease", longer: "longest lease" }))
+    }
     const claim = Duration.min(input.claim === undefined ? shortClaim : Duration.fromInputUnsafe(input.claim), lease)
     return Result.succeed(new Deadlines(http, refresh, lease, waiter, claim))
   }

@@ -1,4 +1,5 @@
 import { Duration } from "effect"
+import { isToCome, longestLease } from "./StoredTime.ts"
 
 /** What the replicas know of a token endpoint, with times in milliseconds of the store's clock. */
 export interface EndpointState {
@@ -42,9 +43,12 @@ export const threshold = 5
 /** No endpoint keeps its clients away for longer by its own word. */
 export const longestPause = Duration.hours(1)
 
+/** No circuit stays open for longer before somebody tries again. */
+export const longestCooldown = Duration.minutes(1)
+
 /** How long the circuit stays open before somebody tries again. */
 export const cooldown = (trips: number): Duration.Duration =>
-  Duration.min(Duration.seconds(2 ** Math.min(trips, 10) * 4), Duration.minutes(1))
+  Duration.min(Duration.seconds(2 ** Math.min(trips, 10) * 4), longestCooldown)
 
 /** While somebody probes, nobody else knows how long that takes; a caller asks again after no longer than this. */
 const probing = Duration.seconds(5)
@@ -61,10 +65,10 @@ export const decideAdmission = (
   input: { readonly lease: Duration.Duration; readonly now: number }
 ): AdmissionDecision => {
   const { now } = input
-  if (state.notBefore > now) return waiting("asked", Duration.millis(state.notBefore - now))
+  if (isAsked(state, now)) return waiting("asked", Duration.millis(state.notBefore - now))
   if (state.failures < threshold) return { admission: { _tag: "Go" }, next: undefined }
-  if (state.openUntil > now) return waiting("open", Duration.millis(state.openUntil - now))
-  if (state.probeUntil > now) {
+  if (isOpen(state, now)) return waiting("open", Duration.millis(state.openUntil - now))
+  if (isToCome(state.probeUntil, { now, longest: longestLease })) {
     return waiting("open", Duration.min(Duration.millis(state.probeUntil - now), probing))
   }
   return {
@@ -80,16 +84,19 @@ export const decideAnswer = (
 ): EndpointState => {
   switch (answer._tag) {
     case "Answered":
-      return { ...healthy, notBefore: state.notBefore > now ? state.notBefore : 0 }
+      return { ...healthy, notBefore: isAsked(state, now) ? state.notBefore : 0 }
     case "Asked":
       return {
         ...healthy,
-        notBefore: Math.max(state.notBefore, now + Duration.toMillis(Duration.min(answer.delay, longestPause)))
+        notBefore: Math.max(
+          isAsked(state, now) ? state.notBefore : 0,
+          now + Duration.toMillis(Duration.min(answer.delay, longestPause))
+        )
       }
     case "Silent": {
       const failures = state.failures + 1
       if (failures < threshold) return { ...state, failures, openUntil: now }
-      return state.failures >= threshold && state.openUntil > now ? { ...state, failures } : {
+      return state.failures >= threshold && isOpen(state, now) ? { ...state, failures } : {
         ...state,
         failures,
         trips: state.trips + 1,
@@ -106,7 +113,7 @@ export const decideAnswer = (
 export const isExpected = (answer: EndpointAnswer): boolean => answer._tag === "Answered" || answer._tag === "Abandoned"
 
 /** Whether the state says nothing that has to be kept. */
-export const isHealthy = (state: EndpointState, now: number): boolean => state.failures === 0 && state.notBefore <= now
+export const isHealthy = (state: EndpointState, now: number): boolean => state.failures === 0 && !isAsked(state, now)
 
 /** How long a state is kept after the last of its times, if nobody asks the endpoint any more. */
 export const retention = Duration.hours(1)
@@ -114,6 +121,12 @@ export const retention = Duration.hours(1)
 /** Whether the state is so old that it is not kept. */
 export const isPast = ({ notBefore, openUntil, probeUntil }: EndpointState, now: number): boolean =>
   Math.max(openUntil, probeUntil, notBefore) < now - Duration.toMillis(retention)
+
+/** How long a process passes a slot on among its own before the other replicas have their turn. */
+export const handOver = Duration.seconds(1)
+
+/** No slot is leased for longer: one redemption, and the time for which it is passed on. */
+export const longestSlot = Duration.sum(longestLease, handOver)
 
 /** How many redemptions may be under way at a provider at once, over all tenants and replicas. */
 export interface RedemptionCap {
@@ -126,6 +139,12 @@ export interface RedemptionCap {
 export const capOf = (caps: ReadonlyArray<RedemptionCap>, tokenEndpoint: string): RedemptionCap | undefined =>
   caps.find(({ endpoint }) => endpoint === tokenEndpoint) ??
     caps.find(({ endpoint }) => endpoint.replace(/\/$/, "") === URL.parse(tokenEndpoint)?.origin)
+
+const isAsked = ({ notBefore }: EndpointState, now: number): boolean =>
+  isToCome(notBefore, { now, longest: longestPause })
+
+const isOpen = ({ openUntil }: EndpointState, now: number): boolean =>
+  isToCome(openUntil, { now, longest: longestCooldown })
 
 const waiting = (reason: "asked" | "open", remaining: Duration.Duration): AdmissionDecision => ({
   admission: { _tag: "Wait", reason, remaining },

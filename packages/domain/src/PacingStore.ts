@@ -32,8 +32,8 @@ export class PacingStore extends Context.Service<PacingStore, {
     answer: EndpointAnswer
   ): Effect.Effect<{ readonly healthy: boolean; readonly changed: boolean }, StoreError>
   /**
-   * Takes free slots of a provider, at most `count`; one whose lease ended is free. Of the slots 1 to `cap` none has two
-   * holders at a time.
+   * Takes free slots of a provider, at most `count`; one whose lease ended is free, or ends later than any does
+   * (`Pacing.longestSlot`). Of the slots 1 to `cap` none has two holders at a time, unless the clock is set back that far.
    */
   acquire(input: {
     readonly provider: string

@@ -1,6 +1,8 @@
 import { Duration, Schema } from "effect"
 import type { ConnectionStatus, Epoch, Generation, ReauthReason } from "./Connection.ts"
+import { longestPause } from "./Pacing.ts"
 import type { RedemptionPolicy } from "./Server.ts"
+import { isToCome, longestLease } from "./StoredTime.ts"
 
 /** Schema for how far a refresh got: nobody redeems; somebody may, nothing is sent; the refresh token may have left. */
 export const RefreshPhase = Schema.Literals(["idle", "claimed", "sent"])
@@ -38,7 +40,7 @@ export type RefreshFailure =
   /** The provider refused the refresh token for good. */
   | { readonly _tag: "Terminal"; readonly reason: ReauthReason }
   /**
-   * The provider answered without redeeming, or nothing was sent: safe to try again after the delay. Unless the answer is
+   * The provider answered without redeeming, or nothing was sent: safe to try again after the delay, of an hour at most. Unless the answer is
    * `unclear` and no attempt is left: then the earlier one of unknown outcome may be what it refuses.
    */
   | { readonly _tag: "Retryable"; readonly delay: Duration.Duration; readonly unclear?: true | undefined }
@@ -68,7 +70,9 @@ export interface ClaimDecision {
 
 /**
  * The rules of `ConnectionStore.claim` as a pure function: adapters run it inside their atomic step or express it in SQL.
- * An expired `sent` is an unknown outcome: its attempt counts, and `policy` says whether another may follow.
+ * An expired `sent` is an unknown outcome: its attempt counts, and `policy` says whether another may follow. A lease that
+ * ends later than any can was taken before the clock was set back. Its holder may live and its request be under way, so it
+ * is not over: it begins anew.
  */
 export const decideClaim = (
   state: RefreshState,
@@ -85,19 +89,23 @@ export const decideClaim = (
     return unchanged({ _tag: "Moved" })
   }
   if (state.phase !== "idle" && state.leaseUntil > input.now) {
-    return unchanged({ _tag: "Busy", remaining: Duration.millis(state.leaseUntil - input.now) })
+    const leaseUntil = Math.min(state.leaseUntil, input.now + Duration.toMillis(longestLease))
+    return {
+      outcome: { _tag: "Busy", remaining: Duration.millis(leaseUntil - input.now) },
+      next: leaseUntil < state.leaseUntil ? { ...state, leaseUntil } : undefined
+    }
   }
   if (state.attempts >= maxAttempts(input.policy)) {
     const lost = input.lost ?? "unknown_outcome"
     return { outcome: { _tag: "Moved", lost }, next: idle(state, { status: needsReauth(lost) }) }
   }
-  if (state.notBefore > input.now) {
+  if (isToCome(state.notBefore, { now: input.now, longest: longestPause })) {
     return unchanged({ _tag: "Paced", remaining: Duration.millis(state.notBefore - input.now) })
   }
   const fence = state.fence + 1
   return {
     outcome: { _tag: "Claimed", fence },
-    next: { ...state, phase: "claimed", fence, leaseUntil: input.now + Duration.toMillis(input.lease) }
+    next: { ...state, phase: "claimed", fence, leaseUntil: input.now + Duration.toMillis(input.lease), notBefore: 0 }
   }
 }
 
@@ -147,7 +155,7 @@ export const decideFailure = (
       // This attempt has an outcome now; an earlier one of unknown outcome still counts.
       return idle(state, {
         attempts: state.phase === "sent" ? state.attempts - 1 : state.attempts,
-        notBefore: input.now + Duration.toMillis(input.failure.delay)
+        notBefore: input.now + Duration.toMillis(Duration.min(input.failure.delay, longestPause))
       })
     case "UnknownOutcome":
       return state.attempts >= maxAttempts(input.policy)

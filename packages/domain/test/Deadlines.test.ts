@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deadlines } from "@valetkey/domain/Deadlines"
 import { ExchangeDeadlines } from "@valetkey/domain/ExchangeDeadlines"
+import { longestLease } from "@valetkey/domain/StoredTime"
 import { Duration, Result } from "effect"
 import fc from "fast-check"
 
@@ -25,6 +26,19 @@ describe("Deadlines", () => {
     assert.strictEqual(
       Result.isFailure(made) && made.failure.message,
       "The refresh deadline must be shorter than the lease deadline"
+    )
+  })
+})
+
+describe("the lease", () => {
+  it("is no longer than what a store takes for one that somebody wrote under the right clock", () => {
+    const make = (lease: Duration.Input) =>
+      Deadlines.make({ http: "30 seconds", refresh: "45 seconds", lease, waiter: "15 minutes" })
+    assert.isTrue(Result.isSuccess(make(longestLease)))
+    const made = make(Duration.sum(longestLease, Duration.millis(1)))
+    assert.strictEqual(
+      Result.isFailure(made) && made.failure.message,
+      "The lease deadline must be shorter than the longest lease deadline"
     )
   })
 })

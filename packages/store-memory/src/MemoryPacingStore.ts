@@ -1,5 +1,14 @@
-import { decideAdmission, decideAnswer, healthy, isExpected, isHealthy, isPast } from "@valetkey/domain/Pacing"
+import {
+  decideAdmission,
+  decideAnswer,
+  healthy,
+  isExpected,
+  isHealthy,
+  isPast,
+  longestSlot
+} from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
+import { isToCome } from "@valetkey/domain/StoredTime"
 import { Duration, Effect, Layer } from "effect"
 import { atomically } from "./internal/atomically.ts"
 import { atomicallyOf } from "./internal/deletions.ts"
@@ -41,7 +50,7 @@ export const layer: Layer.Layer<PacingStore, never, MemoryWorld> = Layer.effect(
           const slots = world.redemptionSlots.get(provider) ?? new Map<number, never>()
           const taken: Array<number> = []
           for (let slot = 1; slot <= cap && taken.length < count; slot++) {
-            if ((slots.get(slot)?.leaseUntil ?? 0) <= now) taken.push(slot)
+            if (!isToCome(slots.get(slot)?.leaseUntil ?? 0, { now, longest: longestSlot })) taken.push(slot)
           }
           const leaseUntil = now + Duration.toMillis(lease)
           world.redemptionSlots.set(

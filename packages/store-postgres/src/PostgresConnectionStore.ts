@@ -1,5 +1,6 @@
 import type { ReauthReason } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { longestPause } from "@valetkey/domain/Pacing"
 import { type AttemptPolicy, maxAttempts, type RefreshFailure, retryDelay } from "@valetkey/domain/Refresh"
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { DateTime, Duration, Effect, Layer, Option, type Schema } from "effect"
@@ -147,7 +148,9 @@ const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }:
       return sql`status = CASE WHEN ${over} THEN 'needs_reauth' ELSE status END,
         reauth_reason = CASE WHEN ${over} THEN ${lost}::text END,
         attempts = CASE WHEN phase = 'sent' AND NOT ${over} THEN attempts - 1 ELSE attempts END,
-        not_before = CASE WHEN ${over} THEN not_before ELSE ${after(sql, failure.delay)} END,
+        not_before = CASE WHEN ${over} THEN not_before ELSE ${
+        after(sql, Duration.min(failure.delay, longestPause))
+      } END,
         updated_at = clock_timestamp()`
     }
     case "UnknownOutcome": {

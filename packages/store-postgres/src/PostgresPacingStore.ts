@@ -4,9 +4,13 @@ import {
   type EndpointState,
   isExpected,
   isHealthy,
+  longestCooldown,
+  longestPause,
+  longestSlot,
   retention
 } from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
+import { longestLease } from "@valetkey/domain/StoredTime"
 import { Duration, Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { storeError } from "./internal/failure.ts"
@@ -31,9 +35,8 @@ export const layer: Layer.Layer<PacingStore, never, Database> = Layer.effect(
           const probes = yield* own.write("PacingStore.admit", (sql) =>
             sql`UPDATE token_endpoints SET probe_until = ${after(sql, lease)}
               WHERE ${ofEndpoint(sql, endpoint)} AND failures = ${state.failures} AND trips = ${state.trips}
-                AND (open_until IS NULL OR open_until <= clock_timestamp())
-                AND (probe_until IS NULL OR probe_until <= clock_timestamp())
-                AND (not_before IS NULL OR not_before <= clock_timestamp())
+                AND ${isOver(sql, "open_until", longestCooldown)} AND ${isOver(sql, "probe_until", longestLease)}
+                AND ${isOver(sql, "not_before", longestPause)}
               RETURNING trips`)
           return {
             healthy: false,
@@ -77,7 +80,7 @@ export const layer: Layer.Layer<PacingStore, never, Database> = Layer.effect(
             sql<{ slot: number }>`WITH free AS MATERIALIZED (
                 SELECT slot FROM redemption_slots
                 WHERE provider = ${provider} AND slot <= ${cap}
-                  AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+                  AND ${isOver(sql, "lease_until", longestSlot)}
                 ORDER BY slot LIMIT ${count} FOR UPDATE SKIP LOCKED
               )
               UPDATE redemption_slots SET holder = ${holder}, lease_until = ${after(sql, lease)}
@@ -114,6 +117,12 @@ const ofEndpoint = (sql: Sql, { tenant, tokenEndpoint }: PacedEndpoint) =>
 
 const after = (sql: Sql, duration: Duration.Duration) =>
   sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+
+/** The opposite of `StoredTime.isToCome`. */
+const isOver = (sql: Sql, column: string, longest: Duration.Duration) => {
+  const time = sql.literal(column)
+  return sql`(${time} IS NULL OR ${time} <= clock_timestamp() OR ${time} > ${after(sql, longest)})`
+}
 
 /** A time of the store's clock in milliseconds; zero is none. */
 const at = (sql: Sql, millis: number) => sql`to_timestamp(nullif(${millis}::float8, 0) / 1000)`

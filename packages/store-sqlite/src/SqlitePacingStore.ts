@@ -5,6 +5,7 @@ import {
   healthy,
   isExpected,
   isHealthy,
+  longestSlot,
   retention
 } from "@valetkey/domain/Pacing"
 import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
@@ -56,9 +57,10 @@ export const layer: Layer.Layer<PacingStore, never, SqliteDatabase> = Layer.effe
         database.write("acquire", (session, now) => {
           const held = new Set(
             session.all<{ readonly slot: number }>(
-              "SELECT slot FROM redemption_slots WHERE provider = ? AND lease_until > ?",
+              "SELECT slot FROM redemption_slots WHERE provider = ? AND lease_until > ? AND lease_until <= ?",
               provider,
-              now
+              now,
+              now + Duration.toMillis(longestSlot)
             ).map(({ slot }) => slot)
           )
           const free = Array.from({ length: cap }, (_, index) => index + 1).filter((slot) => !held.has(slot))

@@ -13,6 +13,7 @@ import { claim, commit, connected, fail, markSent, redeem, reject } from "./inte
 import * as Fixture from "./internal/contractFixtures.ts"
 import * as FormerLife from "./internal/formerLifeCases.ts"
 import * as RefreshHistories from "./internal/refreshHistories.ts"
+import * as SetBack from "./internal/setBackCases.ts"
 
 /** Runs the contract of `ConnectionStore` on a layer; a disconnect is observed through the other ports of the same layer. */
 export const suite = <R>(
@@ -231,5 +232,6 @@ export const cases = <R>(
   ConnectionCommit.cases(it, options)
   ConnectionFailure.cases(it, options)
   FormerLife.cases(it)
+  describe("a clock that was set back", () => SetBack.ofRefreshes(it, options))
   RefreshHistories.cases(it, options)
 }

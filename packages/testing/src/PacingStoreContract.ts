@@ -4,6 +4,7 @@ import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { Duration, Effect } from "effect"
 import { randomUUID } from "node:crypto"
 import * as Fixture from "./internal/contractFixtures.ts"
+import * as SetBack from "./internal/setBackCases.ts"
 
 const silent: EndpointAnswer = { _tag: "Silent" }
 const answered: EndpointAnswer = { _tag: "Answered" }
@@ -184,4 +185,6 @@ export const cases = <R>(it: Vitest.MethodsNonLive<PacingStore | R>, options: Fi
         assert.lengthOf(yield* acquire(provider, { cap: 3, count: 4 }), 1)
       }))
   })
+
+  describe("a clock that was set back", () => SetBack.ofPacing(it, options))
 }

@@ -1,13 +1,11 @@
 import { Clock, Deferred, Duration, Effect, Exit, Random, type Scope } from "effect"
 import { Entropy } from "../Entropy.ts"
-import type { RedemptionCap } from "../Pacing.ts"
+import { handOver, type RedemptionCap } from "../Pacing.ts"
 import { PacingStore } from "../PacingStore.ts"
 import { Signals } from "../Signals.ts"
 import type { StoreError } from "../StoreError.ts"
 import type { TenantId } from "../Tenant.ts"
 
-/** How long a process passes a slot on among its own before the other replicas have their turn. */
-const handOver = Duration.seconds(1)
 const poll = Duration.millis(100)
 
 /** The right to be one of the few that ask a provider at a time. */

@@ -1,9 +1,11 @@
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import type { ConnectionStore } from "@valetkey/domain/ConnectionStore"
+import { longestPause } from "@valetkey/domain/Pacing"
 import { type ClaimOutcome, decideClaim, maxAttempts } from "@valetkey/domain/Refresh"
+import { longestLease } from "@valetkey/domain/StoredTime"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Effect, type Scope } from "effect"
-import type { Database } from "../Database.ts"
+import { Duration, Effect, type Scope } from "effect"
+import type { Database, Sql } from "../Database.ts"
 import { claimStatement, lookStatement } from "./connectionGroups.ts"
 import { decodeRefresh, ofKey } from "./connectionRows.ts"
 import { storeError } from "./failure.ts"
@@ -42,12 +44,26 @@ export const makeClaim = (
           : Effect.mapError(decodeRefresh(row), (error) => storeError(operation, error))
     })
 
+    /** Takes out of the statement's way what the rules overlook: times that the clock was set back from. */
+    const setRight = (key: ConnectionKey) =>
+      database.forTenant(key.tenant).write(operation, (sql) => {
+        const lease = ahead(sql, longestLease)
+        const pause = ahead(sql, longestPause)
+        return sql`UPDATE connections
+          SET lease_until = CASE WHEN lease_until > ${lease} THEN ${lease} ELSE lease_until END,
+            not_before = CASE WHEN not_before <= ${pause} THEN not_before END
+          WHERE ${ofKey(sql, key)} AND (lease_until > ${lease} OR not_before > ${pause})`
+      })
+
     /** Why nothing was taken, by the rules themselves. */
     const whyNot = Effect.fnUntraced(function*(key: ConnectionKey, input: Claim) {
       const found = yield* look({ key })
       if (found === undefined) return { _tag: "Moved" as const }
       const { now, state } = found
       const { next, outcome } = decideClaim(state, { ...input, now })
+      if (outcome._tag === "Claimed" ? state.notBefore > now : outcome._tag === "Busy" && next !== undefined) {
+        yield* setRight(key)
+      }
       if (outcome._tag === "Claimed") return undefined
       if (next?.status._tag !== "needs_reauth") return outcome
       const { reason } = next.status
@@ -76,3 +92,6 @@ export const makeClaim = (
           fence === undefined ? whyNot(key, input) : Effect.succeed({ _tag: "Claimed", fence })
       )
   })
+
+const ahead = (sql: Sql, duration: Duration.Duration) =>
+  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`

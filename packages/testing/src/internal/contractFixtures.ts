@@ -67,7 +67,7 @@ export type StorePorts =
 
 /** What a suite must know of the adapter besides its layer. */
 export interface ContractOptions<R> {
-  /** Lets the time of the store's clock pass: `TestClock.adjust`, or a shift of the stored times. */
+  /** Lets the time of the store's clock pass, or sets the clock back by a negative one: `TestClock.adjust`, or a shift. */
   readonly advance: (duration: Duration.Duration) => Effect.Effect<void, unknown, R>
   /**
    * Tampers with a tenant's chain of four events as somebody with the store at hand would: gives the second another
