@@ -8,7 +8,7 @@ import { InjectionPoints } from "@valetkey/testing/InjectionPoints"
 import { Deferred, Effect, Fiber, Latch, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { expired, inTime, redemptions } from "./Expired.ts"
-import { layer, refuse } from "./World.ts"
+import { layer, refuse, Vault } from "./World.ts"
 
 const outage = Effect.fail(new StoreError({ code: "store_unavailable", operation: "test" }))
 
@@ -63,6 +63,48 @@ describe("a provider", () => {
       Object.assign(cipher, { seal: () => Effect.fail(new CipherError({ code: "encryption_key_missing" })) })
       assert.strictEqual((yield* Effect.flip(value)).code, "encryption_key_missing")
       assert.deepStrictEqual(redemptions(provider), [])
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("a key that is away when the answer comes", () => {
+  /** A connection whose provider rotates while the key goes. */
+  const leaving = Effect.gen(function*() {
+    const world = yield* expired("strict")
+    const vault = yield* Vault
+    const { refresh } = world.provider
+    world.provider.refresh = (issue, grant) =>
+      Effect.tap(refresh(issue, grant), () => Effect.sync(() => vault.locked = true))
+    const back = Effect.sync(() => {
+      vault.locked = false
+      world.provider.refresh = refresh
+    })
+    return { ...world, back }
+  })
+
+  it.effect("I3 costs no more than the wait for it, where it is back soon", () =>
+    Effect.gen(function*() {
+      const { back, connection, key, provider, tokens } = yield* leaving
+      yield* Effect.forkChild(Effect.delay(back, "5 seconds"))
+      const token = yield* inTime(tokens.get(key), "10 seconds")
+      assert.strictEqual(Redacted.value(token.accessToken), provider.issued[1])
+      assert.deepStrictEqual([(yield* connection).generation, redemptions(provider)], [2, [1]])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("I3 I5 leaves the answer in memory, where it stays away, and it is stored when the key is back", () =>
+    Effect.gen(function*() {
+      const { back, connection, key, provider, tokens, value } = yield* leaving
+      const error = yield* Effect.flip(inTime(tokens.get(key), "16 seconds"))
+      assert.strictEqual(error.code, "encryption_key_missing")
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual((yield* Effect.flip(value)).code, "encryption_key_missing")
+      assert.deepStrictEqual([(yield* connection).generation, yield* (yield* Spool).list], [1, []])
+      yield* back
+      yield* TestClock.adjust("2 seconds")
+      yield* (yield* Housekeeping).replay
+      assert.deepStrictEqual([(yield* connection).generation, redemptions(provider)], [2, [1]])
+      yield* TestClock.adjust("2 hours")
+      assert.strictEqual(yield* value, provider.issued[2])
+      assert.deepStrictEqual(redemptions(provider), [1, 1])
     }).pipe(Effect.provide(layer)))
 })
 

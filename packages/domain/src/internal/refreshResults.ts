@@ -1,7 +1,7 @@
 import { Duration, Effect, Redacted, Schedule } from "effect"
 import { type AccessToken, type AccessTokenError, destinationOf, isBound, TokenError } from "../AccessToken.ts"
 import * as Checkpoint from "../Checkpoint.ts"
-import { Cipher } from "../Cipher.ts"
+import { Cipher, type CipherError } from "../Cipher.ts"
 import { type Connection, Generation } from "../Connection.ts"
 import { ConnectionStore } from "../ConnectionStore.ts"
 import { type Credentials, mergeRefreshed } from "../Credentials.ts"
@@ -78,6 +78,17 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
       Effect.retry(Schedule.spaced(keepPace))
     ).pipe(Effect.catchCause((cause) => Effect.logError("refreshed credentials lost", cause)))
 
+  /** What could not be sealed in time is in this process alone as well: nothing else takes it before the key is back. */
+  const keepUnsealed = Effect.fnUntraced(function*(sealed: Effect.Effect<SpoolEntry, CipherError>) {
+    yield* Effect.logError("refreshed credentials cannot be sealed; they are kept in memory until the key is back")
+    yield* fork(
+      Effect.retry(sealed, Schedule.spaced(keepPace)).pipe(
+        Effect.flatMap(keep),
+        Effect.catchCause((cause) => Effect.logError("refreshed credentials lost", cause))
+      )
+    )
+  })
+
   /** Says where credentials are that the store did not take. */
   const leave = Effect.fnUntraced(function*(entry: SpoolEntry, spooled: boolean) {
     if (spooled) return yield* Effect.logError("refreshed credentials not settled; they stay in the spool")
@@ -115,8 +126,16 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
       ? mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
       : { ...answer, refreshToken: undefined, scopes: answer.scopes ?? grant.unattended.scopes }
     const { proofKey } = secrets
-    const credentials = yield* sealCredentials(cipher, { key, epoch, generation: next }, { ...merged, proofKey })
-    const entry = { id: yield* entropy.id, key, epoch, redeemed: generation, credentials, grant, clientSecret }
+    const id = yield* entropy.id
+    const sealed = Effect.map(
+      sealCredentials(cipher, { key, epoch, generation: next }, { ...merged, proofKey }),
+      (credentials): SpoolEntry => ({ id, key, epoch, redeemed: generation, credentials, grant, clientSecret })
+    )
+    // A key that is away for a moment costs a moment; whoever asks hears of one that stays away.
+    const entry = yield* sealed.pipe(
+      Effect.catch(() => Effect.catchTag(insist(sealed), "TimeoutError", () => sealed)),
+      Effect.tapError(() => keepUnsealed(sealed))
+    )
     const spooled = yield* append(entry)
     yield* Checkpoint.reach("refresh.before_commit")
     const committed = yield* commit(entry)
