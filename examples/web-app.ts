@@ -45,25 +45,54 @@ const ask = async (user: string, path: string, body: object): Promise<Readonly<R
   return await response.json() as Readonly<Record<string, unknown>>
 }
 
+/**
+ * Whether a page of this application sent the form. A link or a form of somebody else must neither sign a person in, which would
+ * have them connect their account for another user, nor begin a flow in their name.
+ */
+const isOwn = ({ headers }: IncomingMessage): boolean =>
+  headers.origin === origin && (headers["sec-fetch-site"] ?? "same-origin") === "same-origin"
+
+const fieldsOf = async (request: IncomingMessage): Promise<URLSearchParams> => {
+  let text = ""
+  for await (const chunk of request) if ((text += String(chunk)).length > 1024) break
+  return new URLSearchParams(text)
+}
+
 const answer = (response: ServerResponse, text: string, status = 200): void =>
   void response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }).end(
     text
   )
+
+const form = (response: ServerResponse, action: string, fields: string, before = ""): void =>
+  void response.writeHead(200, {
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'"
+  }).end(`<!doctype html><title>Notes</title>${before}<form method="post" action="${action}">${fields}</form>`)
 
 const redirect = (response: ServerResponse, location: string, cookie?: string): void =>
   void response.writeHead(303, { location, ...(cookie === undefined ? {} : { "set-cookie": cookie }) }).end()
 
 const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
   const url = new URL(request.url ?? "/", origin)
-  if (url.pathname === "/login") {
-    const session = randomBytes(32).toString("base64url")
-    sessions.set(session, url.searchParams.get("user") ?? "nobody")
-    return redirect(response, "/connect", `session=${session}; HttpOnly; SameSite=Lax; Path=/`)
-  }
   const user = userOf(request)
-  if (user === undefined) return answer(response, "Sign in first: /login?user=ada", 401)
-  switch (url.pathname) {
-    case "/connect": {
+  switch (`${request.method} ${url.pathname}`) {
+    case "GET /":
+      return user === undefined
+        ? form(response, "/login", "<input name=\"user\"><button>Sign in</button>")
+        : form(response, "/connect", "<button>Connect notes</button>", `<p>Signed in as ${user}`)
+    case "POST /login": {
+      if (!isOwn(request)) return answer(response, "Sign in on the page of this application", 403)
+      const name = (await fieldsOf(request)).get("user") ?? ""
+      if (!/^[a-z]{1,32}$/.test(name)) return answer(response, "A name is 1 to 32 letters of a-z", 400)
+      const session = randomBytes(32).toString("base64url")
+      sessions.set(session, name)
+      // Back to the page: a person decides to connect where they see who they are.
+      return redirect(response, "/", `session=${session}; HttpOnly; SameSite=Lax; Path=/`)
+    }
+    case "POST /connect": {
+      if (!isOwn(request)) return answer(response, "Connect on the page of this application", 403)
+      if (user === undefined) return redirect(response, "/")
       const started = await ask(user, "/v1/flows", {
         server: "notes",
         confirmation: "finalize",
@@ -75,7 +104,8 @@ const serve = async (request: IncomingMessage, response: ServerResponse): Promis
         ? redirect(response, started["authorizationUrl"])
         : answer(response, `Not connected: ${String(started["code"])}`, 502)
     }
-    case "/connected": {
+    case "GET /connected": {
+      if (user === undefined) return answer(response, "Sign in first", 401)
       const { completion_code: completionCode, error, flow_id: flowId } = Object.fromEntries(url.searchParams)
       if (completionCode === undefined || flowId === undefined) return answer(response, `Not connected: ${error}`, 400)
       // The user is whoever is signed in in the browser that came back, whoever began the flow.
@@ -91,4 +121,4 @@ const serve = async (request: IncomingMessage, response: ServerResponse): Promis
 
 createServer((request, response) => {
   serve(request, response).catch(() => answer(response, "Not now", 502))
-}).listen(Number(new URL(origin).port), "127.0.0.1", () => console.log(`Open ${origin}/login?user=ada`))
+}).listen(Number(new URL(origin).port), "127.0.0.1", () => console.log(`Open ${origin}/`))

@@ -16,8 +16,12 @@ const connect = Effect.fn("connect")(function*(server: string) {
   if ("connectUrl" in started) {
     console.error(`Open ${Redacted.value(started.connectUrl)}\nThe page must show ${started.compareCode}`)
   }
-  yield* valetkey.flow(started.flowId, { wait: "30 seconds" })
+  // One answer takes 30 seconds at most, a person as long as the flow lives.
+  yield* valetkey.flow(started.flowId, { wait: "30 seconds" }).pipe(Effect.repeat({ until: isSettled }))
 })
+
+const isSettled = ({ status }: { readonly status: string }) =>
+  status !== "pending" && status !== "exchanging" && status !== "awaiting_finalize"
 
 const layer = Layer.unwrap(Effect.gen(function*() {
   const url = yield* Config.String("VALETKEY_SERVER")
@@ -29,10 +33,18 @@ const server = process.argv[2] ?? "notes"
 
 program(server).pipe(
   Effect.catchIf(
-    (error) => error._tag === "ApiProblem" && error.code === "reauthorization_required",
+    (error) =>
+      error._tag === "ApiProblem" &&
+      (error.code === "connection_not_found" || error.code === "reauthorization_required"),
     () => Effect.andThen(connect(server), program(server))
   ),
   Effect.tap((expiry) => Effect.sync(() => console.log(expiry))),
+  Effect.catch((error) =>
+    Effect.sync(() => {
+      console.error(error.message)
+      process.exitCode = 1
+    })
+  ),
   Effect.provide(layer),
   Effect.runPromise
 )
