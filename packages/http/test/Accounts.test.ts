@@ -5,7 +5,10 @@ import * as AgeFile from "@valetkey/keyring/AgeFile"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
-import { type Caller, caller, connect, deposit, issue, layer, Script } from "./Harness.ts"
+import { type Caller, caller, deposit } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { issue, Script } from "./Script.ts"
 
 const ada: Account = { issuer: "https://as.example", id: "1001", label: "ada@example.org" }
 const bob: Account = { issuer: "https://as.example", id: "1002", label: "bob@example.org" }

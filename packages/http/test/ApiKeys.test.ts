@@ -10,7 +10,10 @@ import { TestClock } from "effect/testing"
 import * as ApiKeyAuthenticator from "../src/ApiKeyAuthenticator.ts"
 import { Authenticator } from "../src/Authenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
-import { allScopes, caller, deposit, jwt, layer, Script, send } from "./Harness.ts"
+import { allScopes, caller, deposit, jwt } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 /** Makes a key over HTTP and gives its id and credential. */
 const make = Effect.fnUntraced(function*(

@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Effect } from "effect"
-import { caller, connect, layer } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
 
 interface Event {
   readonly seq: number

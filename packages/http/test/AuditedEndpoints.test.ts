@@ -8,7 +8,11 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
-import { type Caller, caller, connect, deposit, type Http, layer, type Script } from "./Harness.ts"
+import { type Caller, caller, deposit } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import type { Http } from "./Http.ts"
+import type { Script } from "./Script.ts"
 
 type Calls = (ada: Caller) => Effect.Effect<unknown, never, AuditTrail | Http | MemoryWorld | Script>
 

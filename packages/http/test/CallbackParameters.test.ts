@@ -2,7 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
-import { callbackPath, caller, layer, publicOrigin, Script, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { callbackPath } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { publicOrigin, Script } from "./Script.ts"
 
 /** A started flow, the address that its browser comes back to, and what became of it. */
 const started = Effect.fnUntraced(function*(transport: "gateway" | "loopback") {

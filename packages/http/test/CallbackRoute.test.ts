@@ -8,19 +8,11 @@ import { TestClock } from "effect/testing"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import {
-  callbackPath,
-  caller,
-  connect,
-  issue,
-  jwt,
-  layer,
-  layerHttp,
-  layerWorld,
-  publicOrigin,
-  Script,
-  send
-} from "./Harness.ts"
+import { caller, jwt } from "./Caller.ts"
+import { callbackPath, connect } from "./Consent.ts"
+import { layer, layerWorld } from "./Harness.ts"
+import { layerHttp, send } from "./Http.ts"
+import { issue, publicOrigin, Script } from "./Script.ts"
 
 const start = Effect.fnUntraced(function*() {
   const ada = yield* caller()

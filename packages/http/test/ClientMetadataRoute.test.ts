@@ -5,7 +5,10 @@ import { ServerSlug } from "@valetkey/domain/Server"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect } from "effect"
 import { generateKeyPairSync } from "node:crypto"
-import { caller, deposit, layer, publicOrigin, send } from "./Harness.ts"
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { publicOrigin } from "./Script.ts"
 
 /** A key as a path writes it. */
 const newPoint = (): string => {

@@ -2,7 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { type Answer, answerPath, caller, Http, layer, leave, publicOrigin, Script, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { answerPath, leave } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { type Answer, Http, send } from "./Http.ts"
+import { publicOrigin, Script } from "./Script.ts"
 
 const started = Effect.fnUntraced(function*(claims: Readonly<Record<string, unknown>> = {}, server = "notes") {
   const ada = yield* caller(claims)

@@ -3,7 +3,10 @@ import { AuditTrail } from "@valetkey/domain/AuditTrail"
 import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { Effect, Redacted } from "effect"
 import { TestClock } from "effect/testing"
-import { type Caller, caller, connect, issue, layer, Script } from "./Harness.ts"
+import { type Caller, caller } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { issue, Script } from "./Script.ts"
 
 const path = "/v1/connections/notes/history"
 

@@ -5,9 +5,11 @@ import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
-import { caller, connect, deposit, layer, Script, send } from "./Harness.ts"
-
-const writes = (calls: ReadonlyArray<string>) => calls.filter((call) => call === "ConnectionStore.deposit")
+import { caller, deposit } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script, writes } from "./Script.ts"
 
 describe("PUT /v1/connections/{server}", () => {
   it.effect("S3.5 S3.28 stores one row for the caller of the credential; 201 when new, 200 when replaced", () =>

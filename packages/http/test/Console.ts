@@ -1,6 +1,8 @@
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Answer, type Caller, Http, publicOrigin, send } from "./Harness.ts"
+import type { Caller } from "./Caller.ts"
+import { type Answer, Http, send } from "./Http.ts"
+import { publicOrigin } from "./Script.ts"
 
 /** Headers of a form that a page of ours sends. */
 export const fromHere = {

@@ -8,21 +8,12 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Context, Duration, Effect } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import { TestClock } from "effect/testing"
+import { caller, deposit } from "./Caller.ts"
+import { answerPath, connect, leave } from "./Consent.ts"
 import { fromHere, link, otherBrowser, signIn, submit, tokenOf } from "./Console.ts"
-import {
-  type Answer,
-  answerPath,
-  caller,
-  connect,
-  deposit,
-  Http,
-  issue,
-  layer,
-  leave,
-  publicOrigin,
-  Script,
-  send
-} from "./Harness.ts"
+import { layer } from "./Harness.ts"
+import { type Answer, Http, send } from "./Http.ts"
+import { issue, publicOrigin, Script } from "./Script.ts"
 
 const title = ({ text }: Answer) => /<h1>(.*?)<\/h1>/.exec(text)?.[1]
 const refusedTitle = "Not sent from here"

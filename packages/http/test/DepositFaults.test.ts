@@ -2,9 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
-import { caller, deposit, layer, Script, send } from "./Harness.ts"
-
-const writes = (calls: ReadonlyArray<string>) => calls.filter((call) => call === "ConnectionStore.deposit")
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script, writes } from "./Script.ts"
 
 describe("PUT /v1/connections/{server}", () => {
   it.effect("refuses a body that names a property twice, however it is written, and one of another type", () =>

@@ -2,7 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { DiscoveryError, RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Deferred, Effect, Fiber } from "effect"
-import { caller, deposit, Http, issue, layer, Script } from "./Harness.ts"
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { Http } from "./Http.ts"
+import { issue, Script } from "./Script.ts"
 
 describe("a deposit", () => {
   it.effect("asks the resource for its authorization server when it names nothing else, and repeats it as it spells itself", () =>

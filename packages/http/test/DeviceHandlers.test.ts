@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DiscoveryError } from "@valetkey/domain/AuthorizationServer"
 import { Effect } from "effect"
-import { callbackPath, caller, layer, returnTo, Script, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { callbackPath } from "./Consent.ts"
+import { layer, returnTo } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 const device = { server: "notes", transport: "device" }
 

@@ -5,7 +5,11 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import * as CanaryScan from "@valetkey/testing/CanaryScan"
 import { Deferred, Effect, Fiber, Redacted } from "effect"
-import { type Answer, type Caller, caller, connect, deposit, issue, layer, proofKey, Script } from "./Harness.ts"
+import { type Caller, caller, deposit, proofKey } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import type { Answer } from "./Http.ts"
+import { issue, Script } from "./Script.ts"
 
 const passphrase = () => Redacted.value(Canary.make("passphrase"))
 

@@ -7,7 +7,9 @@ import { Effect, Layer } from "effect"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { caller, jwt, layerHttp, layerWorld } from "./Harness.ts"
+import { caller, jwt } from "./Caller.ts"
+import { layerWorld } from "./Harness.ts"
+import { layerHttp } from "./Http.ts"
 
 describe("a store that fails", () => {
   const broken = Layer.effect(

@@ -4,7 +4,11 @@ import { failureSentence } from "@valetkey/domain/Flow"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { callbackPath, caller, connect, issue, layer, returnTo, Script, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { callbackPath, connect } from "./Consent.ts"
+import { layer, returnTo } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { issue, Script } from "./Script.ts"
 
 const unknownFlow = "/v1/flows/018f0000-0000-7000-8000-000000000000"
 

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { caller, deposit, layer } from "./Harness.ts"
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
 
 const notes = "/v1/connections/notes"
 const described = { resource: "https://notes.example/mcp" }

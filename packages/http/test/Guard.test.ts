@@ -13,7 +13,10 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Guard from "../src/Guard.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import * as ProblemBoundary from "../src/ProblemBoundary.ts"
-import { allScopes, caller, freshKeys, jwt, layer, layerHttp, Script, send, sign } from "./Harness.ts"
+import { allScopes, caller, jwt, sign } from "./Caller.ts"
+import { freshKeys, layer } from "./Harness.ts"
+import { layerHttp, send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 const endpoints = Object.values(ValetkeyApi.groups).flatMap((group) =>
   Object.values(group.endpoints as Record<string, HttpApiEndpoint.Top>)

@@ -16,7 +16,9 @@ import * as HotToken from "../src/HotToken.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { deposit, jwt, layerWorld, proofKey, Script, sign } from "./Harness.ts"
+import { deposit, jwt, proofKey, sign } from "./Caller.ts"
+import { layerWorld } from "./Harness.ts"
+import { Script } from "./Script.ts"
 
 /** Two listeners over one world: one with the short way, one without, and what the short way did with each request. */
 class Pair extends Context.Service<Pair, {

@@ -8,17 +8,11 @@ import * as PostgresStore from "@valetkey/store-postgres/PostgresStore"
 import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import { Context, Effect, Layer } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
-import {
-  type Answer,
-  callbackPath,
-  type Caller,
-  caller,
-  deposit,
-  type Http,
-  layer,
-  type Script,
-  send
-} from "./Harness.ts"
+import { type Caller, caller, deposit } from "./Caller.ts"
+import { callbackPath } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { type Answer, type Http, send } from "./Http.ts"
+import type { Script } from "./Script.ts"
 
 /** Every guarded endpoint of the contract, as `group.endpoint`. */
 const endpoints = Object.entries(ValetkeyApi.groups).flatMap(([group, { endpoints }]) =>

@@ -5,7 +5,10 @@ import * as EmbeddedPostgres from "@valetkey/testing/EmbeddedPostgres"
 import * as TcpProxy from "@valetkey/testing/TcpProxy"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { randomBytes } from "node:crypto"
-import { callbackPath, caller, layer, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { callbackPath } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
 
 /** The way to the database, which counts what is asked of it. */
 class Wire extends Context.Service<Wire, TcpProxy.TcpProxy>()("test/Wire") {}

@@ -8,7 +8,9 @@ import { createHmac } from "node:crypto"
 import { Authenticator } from "../src/Authenticator.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import * as LocalAuthenticator from "../src/LocalAuthenticator.ts"
-import { jwt, layer as layerServer, send, sign } from "./Harness.ts"
+import { jwt, sign } from "./Caller.ts"
+import { layer as layerServer } from "./Harness.ts"
+import { send } from "./Http.ts"
 
 const layer = JwtAuthenticator.layerSecret(jwt)
 const authenticate = (token: string) =>

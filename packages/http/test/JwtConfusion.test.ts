@@ -7,7 +7,10 @@ import { createHmac, generateKeyPairSync, sign as signBytes } from "node:crypto"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { jwt, layer as layerSecret, layerHttp, layerWorld, Script, send } from "./Harness.ts"
+import { jwt } from "./Caller.ts"
+import { layer as layerSecret, layerWorld } from "./Harness.ts"
+import { layerHttp, send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 const now = Math.floor(Date.now() / 1000)
 const claims = {

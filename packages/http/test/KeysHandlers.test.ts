@@ -9,18 +9,20 @@ import * as Canary from "@valetkey/testing/Canary"
 import { Effect, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import { randomBytes } from "node:crypto"
-import * as Harness from "./Harness.ts"
+import { allScopes, type Caller, caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import type { Answer } from "./Http.ts"
 
 const entry = (id: number) => `${id}:${randomBytes(32).toString("base64")}`
 const twoKeys = () => Redacted.make(`${entry(1)},${entry(2)}`)
 
-const keysOf = (answer: Harness.Answer) => answer.json["keys"] as ReadonlyArray<Readonly<Record<string, unknown>>>
+const keysOf = (answer: Answer) => answer.json["keys"] as ReadonlyArray<Readonly<Record<string, unknown>>>
 
-const described = (answer: Harness.Answer) =>
+const described = (answer: Answer) =>
   keysOf(answer).map(({ envelopes, held, id, state }) => [id, state, held, envelopes])
 
 /** Connections, a server with a secret and an open flow: envelopes in three tables, and one owed revocation. */
-const filled = Effect.fnUntraced(function*(ada: Harness.Caller) {
+const filled = Effect.fnUntraced(function*(ada: Caller) {
   yield* ada.put("/v1/servers/registered", {
     resource: "https://registered.example/mcp",
     client: { clientId: "by-hand", authMethod: "client_secret_basic", clientSecret: Canary.makeText("client") }
@@ -28,7 +30,7 @@ const filled = Effect.fnUntraced(function*(ada: Harness.Caller) {
   for (const name of ["one", "two", "gone"]) {
     yield* ada.put(
       `/v1/connections/${name}`,
-      Harness.deposit({ accessToken: Canary.makeText("access"), expiresAt: "1970-01-01T06:00:00Z" })
+      deposit({ accessToken: Canary.makeText("access"), expiresAt: "1970-01-01T06:00:00Z" })
     )
   }
   yield* ada.delete("/v1/connections/gone")
@@ -38,7 +40,7 @@ const filled = Effect.fnUntraced(function*(ada: Harness.Caller) {
 describe("the root keys", () => {
   it.effect("I26 belong to the installation: a tenant's admin may neither see nor turn them", () =>
     Effect.gen(function*() {
-      const admin = yield* Harness.caller({ scope: Harness.allScopes.replace(" operator", "") })
+      const admin = yield* caller({ scope: allScopes.replace(" operator", "") })
       for (const path of ["/v1/keys", "/v1/instance"]) assert.strictEqual((yield* admin.get(path)).status, 403, path)
       for (
         const path of [
@@ -53,11 +55,11 @@ describe("the root keys", () => {
         assert.strictEqual(refused.status, 403, path)
         assert.deepStrictEqual(refused.json["requiredScopes"], ["operator"], path)
       }
-    }).pipe(Effect.provide(Harness.layer())))
+    }).pipe(Effect.provide(layer())))
 
   it.effect("S3.15 CRY-15 rotate while tokens are handed out: promote, rewrap, retire", () =>
     Effect.gen(function*() {
-      const ada = yield* Harness.caller()
+      const ada = yield* caller()
       yield* filled(ada)
       const before = yield* ada.get("/v1/keys")
       assert.strictEqual(before.status, 200)
@@ -97,13 +99,13 @@ describe("the root keys", () => {
       assert.strictEqual((yield* ada.post("/v1/keys/1/retire")).status, 204)
       assert.strictEqual((yield* ada.post("/v1/keys/1/promote")).json["code"], "key_retired")
       assert.strictEqual((yield* ada.post("/v1/connections/two/token", {})).status, 200)
-    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+    }).pipe(Effect.provide(layer({ keys: twoKeys() }))))
 
   it.effect("CRY-15 rotate under what waits in the spool: every secret of an entry opens as itself afterwards", () =>
     Effect.gen(function*() {
-      const ada = yield* Harness.caller()
+      const ada = yield* caller()
       const [cipher, spool] = [yield* Cipher, yield* Spool]
-      yield* ada.put("/v1/connections/one", Harness.deposit())
+      yield* ada.put("/v1/connections/one", deposit())
       const { connection } = [...(yield* MemoryWorld).connections.values()][0]!
       const { epoch, grant, key } = connection
       const fields = ["access_token", "refresh_token", "client_secret"] as const
@@ -151,11 +153,11 @@ describe("the root keys", () => {
           assert.strictEqual(Redacted.value(yield* cipher.open(contextOf(field), one)), Redacted.value(secrets[field]))
         }
       }
-    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+    }).pipe(Effect.provide(layer({ keys: twoKeys() }))))
 
   it.effect("CRY-06 leaves a secret that does not open as it is and refuses to retire its key", () =>
     Effect.gen(function*() {
-      const ada = yield* Harness.caller()
+      const ada = yield* caller()
       yield* filled(ada)
       const world = yield* MemoryWorld
       const [path, row] = [...world.connections].find(([, { connection }]) => connection.key.server === "one")!
@@ -170,11 +172,11 @@ describe("the root keys", () => {
       assert.strictEqual(keyIdOf(damaged), 1)
       yield* TestClock.adjust(quiet)
       assert.strictEqual((yield* ada.post("/v1/keys/1/retire")).json["code"], "key_in_use")
-    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+    }).pipe(Effect.provide(layer({ keys: twoKeys() }))))
 
   it.effect("CRY-15 says what is wrong with a step that cannot be taken", () =>
     Effect.gen(function*() {
-      const ada = yield* Harness.caller()
+      const ada = yield* caller()
       yield* filled(ada)
       for (
         const [path, status, code] of [
@@ -190,25 +192,25 @@ describe("the root keys", () => {
         assert.strictEqual(answer.status, status, path)
         assert.strictEqual(answer.json["code"], code, path)
       }
-    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+    }).pipe(Effect.provide(layer({ keys: twoKeys() }))))
 
   it.effect("I26 are the operator's alone, and never shown", () =>
     Effect.gen(function*() {
-      const bob = yield* Harness.caller({ scope: "connections:read connections:write tokens:read flows:write" })
+      const bob = yield* caller({ scope: "connections:read connections:write tokens:read flows:write" })
       for (const path of ["/v1/keys", "/v1/keys/rewrap", "/v1/keys/1/promote", "/v1/keys/1/retire"]) {
         assert.strictEqual((yield* bob.post(path)).status, 403, path)
       }
       assert.strictEqual((yield* bob.get("/v1/keys")).status, 403)
       const keys = twoKeys()
-      const shown = (yield* (yield* Harness.caller()).get("/v1/keys")).text
+      const shown = (yield* (yield* caller()).get("/v1/keys")).text
       for (const part of Redacted.value(keys).split(/[:,]/)) if (part.length > 9) assert.notInclude(shown, part)
-    }).pipe(Effect.provide(Harness.layer({ keys: twoKeys() }))))
+    }).pipe(Effect.provide(layer({ keys: twoKeys() }))))
 
   it.effect("S3.20 without a key the status says so", () =>
     Effect.gen(function*() {
-      const ada = yield* Harness.caller()
+      const ada = yield* caller()
       const answer = yield* ada.get("/v1/keys")
       assert.strictEqual(answer.status, 503)
       assert.strictEqual(answer.json["code"], "encryption_key_missing")
-    }).pipe(Effect.provide(Harness.layer({ keys: null }))))
+    }).pipe(Effect.provide(layer({ keys: null }))))
 })

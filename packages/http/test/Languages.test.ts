@@ -4,7 +4,11 @@ import { FlowLanguages } from "@valetkey/domain/FlowTexts"
 import { Cause, Effect, Exit, Layer } from "effect"
 import * as Languages from "../src/Languages.ts"
 import { misplaced, type PageTexts } from "../src/PageTexts.ts"
-import { type Answer, answerPath, caller, Http, layer, leave, Script, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { answerPath, leave } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { type Answer, Http, send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 const [english, german] = Languages.builtIn
 

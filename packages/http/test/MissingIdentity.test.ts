@@ -5,7 +5,10 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import { Context, Effect, Redacted } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import { createHmac } from "node:crypto"
-import { allScopes, caller, deposit, jwt, layer, Script, send } from "./Harness.ts"
+import { allScopes, caller, deposit, jwt } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 const guarded = Object.values(ValetkeyApi.groups).flatMap((group) =>
   Object.values(group.endpoints as Record<string, HttpApiEndpoint.Top>)

@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { caller } from "./Caller.ts"
+import { answerPath, leave } from "./Consent.ts"
 import { fromHere, link, submit } from "./Console.ts"
-import { type Answer, answerPath, caller, Http, layer, leave, Script, send } from "./Harness.ts"
+import { layer } from "./Harness.ts"
+import { type Answer, Http, send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 /** Every page that a browser is shown by this server, by what leads to it. */
 const pages = Effect.gen(function*() {

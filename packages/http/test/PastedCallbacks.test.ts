@@ -4,7 +4,10 @@ import * as Emitted from "@valetkey/testing/Emitted"
 import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { SpanRecorder } from "@valetkey/testing/SpanRecorder"
 import { Effect, Layer } from "effect"
-import { answerPath, caller, layer, publicOrigin, Script } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { answerPath } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { publicOrigin, Script } from "./Script.ts"
 
 /** A flow over loopback, and the address where its browser ends. */
 const started = Effect.gen(function*() {

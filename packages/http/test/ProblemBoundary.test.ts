@@ -4,7 +4,9 @@ import { ValetkeyApi } from "@valetkey/api/ValetkeyApi"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect, Schema } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
-import { caller, layer, send } from "./Harness.ts"
+import { caller } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
 
 const decodeProblem = Schema.decodeUnknownSync(ApiProblem)
 const endpoints = Object.values(ValetkeyApi.groups).flatMap((group) =>

@@ -10,7 +10,8 @@ import * as HotToken from "../src/HotToken.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { deposit, jwt, layerWorld, sign } from "./Harness.ts"
+import { deposit, jwt, sign } from "./Caller.ts"
+import { layerWorld } from "./Harness.ts"
 
 /** A request as a resource saw it. */
 export interface Arrived {

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import { connect as dial } from "node:net"
-import { Script } from "./Harness.ts"
 import { ask, caller, connectTo, layer, Listening, post, put, upstream } from "./ProxyHarness.ts"
+import { Script } from "./Script.ts"
 
 const count = Effect.map(Script, ({ calls }) => calls.filter((call) => call === "server.refresh").length)
 const bearer = (token: string) => `Bearer ${token}`

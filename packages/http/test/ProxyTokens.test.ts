@@ -3,8 +3,8 @@ import * as Canary from "@valetkey/testing/Canary"
 import { Deferred, Effect, Fiber } from "effect"
 import { type IncomingMessage, request, type ServerResponse } from "node:http"
 import type { Writable } from "node:stream"
-import { Script } from "./Harness.ts"
 import { ask, caller, connectTo, layer, Listening, open, post, put, upstream } from "./ProxyHarness.ts"
+import { Script } from "./Script.ts"
 
 const count = Effect.map(Script, ({ calls }) => calls.filter((call) => call === "server.refresh").length)
 

@@ -16,7 +16,10 @@ import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Redaction from "../src/Redaction.ts"
 import * as Routes from "../src/Routes.ts"
-import { answerPath, deposit, jwt, layerWorld, publicOrigin, Script, sign } from "./Harness.ts"
+import { deposit, jwt, sign } from "./Caller.ts"
+import { answerPath } from "./Consent.ts"
+import { layerWorld } from "./Harness.ts"
+import { publicOrigin, Script } from "./Script.ts"
 
 /** The server on a real port, every header recorded, so that only redaction stands between a secret and a span. */
 const server = HttpRouter.serve(Layer.mergeAll(Routes.layerApi(), Routes.layerPublic({ origin: publicOrigin }))).pipe(

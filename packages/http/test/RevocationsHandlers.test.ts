@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { caller, deposit, layer } from "./Harness.ts"
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
 
 type Receipt = Readonly<Record<string, unknown>> & { readonly id: string }
 

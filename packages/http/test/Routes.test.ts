@@ -3,7 +3,9 @@ import { Effect, Layer } from "effect"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { caller, jwt, layer, layerHttp, layerWorld, send } from "./Harness.ts"
+import { caller, jwt } from "./Caller.ts"
+import { layer, layerWorld } from "./Harness.ts"
+import { layerHttp, send } from "./Http.ts"
 
 const guarded = layerHttp(
   Routes.layerApi({ hosts: ["127.0.0.1:8414", "localhost:8414"], origins: ["https://console.example"] })

@@ -3,7 +3,8 @@ import { MemoryWorld } from "@valetkey/store-memory/MemoryWorld"
 import * as Canary from "@valetkey/testing/Canary"
 import { Effect } from "effect"
 import { generateKeyPairSync } from "node:crypto"
-import { caller, deposit, layer } from "./Harness.ts"
+import { caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
 
 describe("servers", () => {
   it.effect("are created, replaced, read and removed, and never show a secret", () =>

@@ -5,7 +5,9 @@ import { Housekeeping } from "@valetkey/domain/Housekeeping"
 import { Tenants } from "@valetkey/domain/Tenants"
 import { Context, Effect } from "effect"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
-import { allScopes, caller, deposit, layer, send } from "./Harness.ts"
+import { allScopes, caller, deposit } from "./Caller.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
 
 /** Every endpoint that acts for its caller's tenant. */
 const endpoints = Object.values(ValetkeyApi.groups).flatMap((group) =>

@@ -3,7 +3,11 @@ import { RedemptionError } from "@valetkey/domain/AuthorizationServer"
 import * as Canary from "@valetkey/testing/Canary"
 import { DateTime, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { caller, connect, deposit, layer, proofKey, Script, send } from "./Harness.ts"
+import { caller, deposit, proofKey } from "./Caller.ts"
+import { connect } from "./Consent.ts"
+import { layer } from "./Harness.ts"
+import { send } from "./Http.ts"
+import { Script } from "./Script.ts"
 
 describe("the token of a connection", () => {
   it.effect("API-15 is handed out with no-store, and refreshed when the caller saw it refused", () =>

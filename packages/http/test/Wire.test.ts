@@ -8,7 +8,8 @@ import * as HotToken from "../src/HotToken.ts"
 import * as JwtAuthenticator from "../src/JwtAuthenticator.ts"
 import { Readiness } from "../src/Readiness.ts"
 import * as Routes from "../src/Routes.ts"
-import { deposit, jwt, layerWorld, sign } from "./Harness.ts"
+import { deposit, jwt, sign } from "./Caller.ts"
+import { layerWorld } from "./Harness.ts"
 
 /** Writes bytes to the server and reads what comes back until it closes the connection. */
 class Wire extends Context.Service<Wire, {
