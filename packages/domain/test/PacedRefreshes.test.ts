@@ -74,6 +74,39 @@ describe("an endpoint that asks for a pause", () => {
     }).pipe(Effect.scoped, Effect.provide(layer)))
 })
 
+describe("an endpoint that answers what nobody understands", () => {
+  it.effect("says that to one user at a time, and is asked for everybody else of the tenant as before", () =>
+    Effect.gen(function*() {
+      const { provider, seen } = yield* observed
+      const honest = provider.refresh
+      const tokens = yield* AccessTokens
+      const keys = yield* many(threshold * 2, "user")
+      provider.refresh = () => refuse({ _tag: "Transient", unclear: true })
+      for (const key of keys.slice(0, threshold)) {
+        assert.strictEqual(yield* settled(tokens, key), "authorization_server_unavailable")
+      }
+      provider.refresh = honest
+      for (const key of keys.slice(threshold)) assert.strictEqual(yield* settled(tokens, key), "token")
+      assert.strictEqual(seen.total, threshold)
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+
+  it.effect("has come back by that where it was down, for everybody", () =>
+    Effect.gen(function*() {
+      const { provider } = yield* observed
+      const honest = provider.refresh
+      const tokens = yield* AccessTokens
+      const keys = yield* many(threshold + 3, "user")
+      provider.refresh = () => refuse({ _tag: "Transient" })
+      for (const key of keys.slice(0, threshold)) yield* settled(tokens, key)
+      assert.strictEqual(yield* settled(tokens, keys[threshold]!), "authorization_server_unavailable")
+      yield* TestClock.adjust("4 seconds")
+      provider.refresh = () => refuse({ _tag: "Transient", unclear: true })
+      assert.strictEqual(yield* settled(tokens, keys[threshold + 1]!), "authorization_server_unavailable")
+      provider.refresh = honest
+      assert.strictEqual(yield* settled(tokens, keys[threshold + 2]!), "token")
+    }).pipe(Effect.scoped, Effect.provide(layer)))
+})
+
 describe("an endpoint that does not answer", () => {
   it.effect("REF-14 slows nobody down who asks another one, and is left alone after a few requests", () =>
     Effect.gen(function*() {

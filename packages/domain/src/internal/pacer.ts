@@ -199,7 +199,9 @@ export const shownBy = (answer: Result.Result<unknown, RedemptionError>): Endpoi
     case "Configuration":
       return { _tag: "Answered" }
     case "Transient":
-      return reason.retryAfter === undefined ? { _tag: "Silent" } : { _tag: "Asked", delay: reason.retryAfter }
+      if (reason.retryAfter !== undefined) return { _tag: "Asked", delay: reason.retryAfter }
+      // What nobody understands is a word to one user all the same: it closes the endpoint for nobody else.
+      return { _tag: reason.unclear === true ? "Answered" : "Silent" }
     case "UnknownOutcome":
       return { _tag: "Silent" }
   }
