@@ -4,8 +4,10 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Browser from "./Browser.ts"
 import { failure, reworded } from "./CliFailure.ts"
+import { opensBrowser } from "./Consent.ts"
 import { Output, plain } from "./Output.ts"
-import { reach } from "./Target.ts"
+import * as Ssh from "./Ssh.ts"
+import { reach, resolve } from "./Target.ts"
 import { operations } from "./Wire.ts"
 
 /** `valetkey console`: the person's own connections in a browser. */
@@ -18,13 +20,22 @@ export const Console = Command.make("console", {
 }, ({ noBrowser }) =>
   Effect.gen(function*() {
     const output = yield* Output
+    const { _tag: place } = yield* resolve
+    const ssh = place === "local" ? Ssh.sessionOf(process.env) : undefined
     const remote = yield* reach({ start: true })
     const link = yield* remote.call(operations.openConsole, undefined).pipe(
       Effect.mapError((told) => told.code === "public_url_missing" ? reworded(told, withoutPages) : told)
     )
     yield* output.say(`The page must show this code: ${plain(link.compareCode)}`)
     yield* output.say("The link lets one browser in, within ten minutes; it is a secret until then")
-    if (output.json || noBrowser) return yield* output.result({ ok: true, ...link }, plain(link.consoleUrl))
+    const url = URL.parse(link.consoleUrl)
+    if (ssh !== undefined && url !== null && Ssh.isLoopback(url)) {
+      yield* output.say("The link leads to this machine. On yours, keep this running for as long as the page is open:")
+      yield* output.say(`  ${Ssh.forwardLine(ssh, url)}`)
+    }
+    if (output.json || !opensBrowser({ noBrowser, ssh })) {
+      return yield* output.result({ ok: true, ...link }, plain(link.consoleUrl))
+    }
     yield* output.say("Opening the browser; if no page comes, valetkey console --no-browser prints the link")
     yield* Effect.scoped(Effect.gen(function*() {
       const refused = yield* Browser.openUnseen(link.consoleUrl, locate(process.env).run)

@@ -37,6 +37,26 @@ describe("console", () => {
       assert.deepStrictEqual((yield* valetkey.json(["console"])).document, { ok: true, ...link })
     })))
 
+  it.live("prints over SSH the exact line that forwards its port, and opens nothing that was not chosen", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const local = { ...link, consoleUrl: "http://127.0.0.1:4711/console/ticket" }
+      let answer = local
+      yield* StubServer.make(valetkey, () => ({ status: 201, body: answer }))
+      const session = { SSH_CONNECTION: "192.0.2.1 50000 192.0.2.7 22", BROWSER: "", DISPLAY: "", WAYLAND_DISPLAY: "" }
+      const there = yield* valetkey.run(["console"], session)
+      assert.deepStrictEqual([there.code, there.stdout], [0, `${local.consoleUrl}\n`], there.stderr)
+      assert.match(there.stderr, /\n {2}ssh -L 4711:127\.0\.0\.1:4711 \S+@192\.0\.2\.7\n/)
+      assert.notInclude(there.stderr, "Opening the browser")
+      const told = yield* valetkey.json(["console"], session)
+      assert.deepStrictEqual(told.document, { ok: true, ...local })
+      assert.include(told.stderr, "ssh -L 4711:")
+      const { stderr: here } = yield* valetkey.run(["console"], { ...session, DISPLAY: ":0", BROWSER: "/bin/false" })
+      assert.notInclude(here, "ssh ")
+      answer = link
+      assert.notInclude((yield* valetkey.run(["console"], session)).stderr, "ssh ")
+    })))
+
   it.live("LOOP-15 prints the link when the opener is there and finds no browser", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

@@ -98,6 +98,9 @@ describe("the console in Chromium", () => {
           await press(`Continue to ${new URL(provider.origin).host}`)
           await page.waitForURL((at) => at.pathname.startsWith("/done/"), { waitUntil: "load" })
           await page.locator("h1", { hasText: "Connected" }).waitFor()
+          await press("Go on to your connections")
+          assert.strictEqual(page.url(), `${origin}/connections`)
+          await page.locator("dd", { hasText: "works" }).waitFor()
           // The other replica knows the session, and what the first one did.
           await page.goto(`${elsewhere}/connections`)
           await page.locator("dd", { hasText: "works" }).waitFor()

@@ -21,6 +21,20 @@ describe("the pages of the listener", () => {
     }
   })
 
+  it("LOOP-16 lead back to where the person began, when that is a page of ours, and nowhere else", () => {
+    const back = "http://127.0.0.1:1/connections?\"><script>"
+    for (const texts of [english, german]) {
+      for (const state of FlowState.literals) {
+        const { html } = Page.settled(texts, { state, snapshot: { back } } as never)
+        assert.deepStrictEqual([...html.matchAll(/<(?:a|script)\b[^>]*>/g)].map(([tag]) => tag), [
+          `<a href="http://127.0.0.1:1/connections?&quot;&gt;&lt;script&gt;">`
+        ])
+        assert.include(html, `>${texts.back}</a>`)
+        assert.notMatch(Page.settled(texts, { state, snapshot: {} } as never).html, /<a\b/)
+      }
+    }
+  })
+
   it("LOOP-16 come with a policy that allows no request, and no header that invites other origins", () => {
     const policy = Page.headers["content-security-policy"] ?? ""
     const sources = policy.split(";").map((part) => part.trim()).filter((part) => /^[\w-]+-src /.test(part))

@@ -134,6 +134,8 @@ export const AuthorizationSnapshot = Schema.Struct({
   resource: Schema.optionalKey(HttpUrl),
   /** Where a browser goes on when the embedding application has to confirm. One of the registered return URLs. */
   returnTo: Schema.optionalKey(HttpUrl),
+  /** The page of ours where the person began, to which the page that tells the outcome leads back. */
+  back: Schema.optionalKey(HttpUrl),
   /** Whether an ID token was asked for, with a nonce, of an issuer that was named and not guessed. Otherwise one is dropped unread. */
   openid: Schema.optionalKey(Schema.Boolean),
   /** What becomes of a consent of another account. Default `refuse`. */

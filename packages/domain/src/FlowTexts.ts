@@ -17,6 +17,8 @@ export interface FlowTexts {
   readonly stray: FlowOutcome
   /** An answer that arrived, while what became of it cannot be told. */
   readonly untold: FlowOutcome
+  /** The link from how a flow ended to the person's connections, where they began. */
+  readonly back: string
 }
 
 /** English, which every other language is complete against. */
@@ -51,7 +53,8 @@ export const english: FlowTexts = {
   untold: {
     title: "Not known",
     sentence: "What became of the connection could not be read. Look at the program."
-  }
+  },
+  back: "Go on to your connections"
 }
 
 /** German. */
@@ -128,7 +131,8 @@ export const german: FlowTexts = {
   untold: {
     title: "Unbekannt",
     sentence: "Was aus der Verbindung wurde, war nicht zu lesen. Sehen Sie im Programm nach."
-  }
+  },
+  back: "Weiter zu Ihren Verbindungen"
 }
 
 /** The languages of pages about flows, the one for everybody else first. An application provides more or others. */

@@ -48,6 +48,8 @@ export interface StartOptions {
   readonly reauthorize?: boolean | undefined
   /** With confirmation `finalize`: where the browser brings the completion code. One of the registered return URLs, to the letter. */
   readonly returnTo?: string | undefined
+  /** The page of ours where the person began: where the browser tells the outcome, it leads back there. Never a caller's choice. */
+  readonly back?: string | undefined
 }
 
 /**

@@ -107,8 +107,16 @@ const notNow = (texts: PageTexts) =>
 
 const resultOf = (texts: PageTexts, flow: Flow): HttpServerResponse.HttpServerResponse => {
   const { sentence, title } = outcomeOf(flow, texts.flow)
-  const isOnItsWay = flow.state === "pending" || flow.state === "exchanging"
-  return Page.sentence(title, sentence, { texts, ...(isOnItsWay ? { headers: { refresh: "1" } } : {}) })
+  if (flow.state === "pending" || flow.state === "exchanging") {
+    return Page.sentence(title, sentence, { texts, headers: { refresh: "1" } })
+  }
+  const back = flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
+  return Page.page(
+    title,
+    `<p>${Page.escape(sentence)}</p>` +
+      (back === undefined ? "" : `<p><a href="${Page.escape(back)}">${Page.escape(texts.flow.back)}</a></p>`),
+    { texts }
+  )
 }
 
 /** Layer of where a browser arrives when it comes back. */

@@ -177,7 +177,10 @@ export const layer = ({ basePath, origin, transport = "gateway" }: ConsoleOption
       // Whoever presses the button again has left the attempt before.
       const started = yield* call(
         FlowsApi.endpoints.start,
-        operations.start({ server, transport, reauthorize: true, onConflict: "supersede" })
+        operations.start(
+          { server, transport, reauthorize: true, onConflict: "supersede" },
+          `${origin}${basePath}/connections`
+        )
       )
       switch (started._tag) {
         case "Offered":

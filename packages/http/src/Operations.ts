@@ -28,7 +28,8 @@ export interface Operations {
     query: { readonly limit?: number | undefined; readonly before?: Digest | undefined }
   ): Called<HistoryView>
   disconnect(server: ServerSlug): Called<void>
-  start(payload: StartPayload): Called<Started>
+  /** `back` is the page of ours where the person began, if it was one. */
+  start(payload: StartPayload, back?: string): Called<Started>
   servers(query: PageQuery): Called<{ readonly servers: Array<ServerView>; readonly next?: ServerSlug }>
   /** Servers that the caller has no connection to. A page may hold none and have a next one: two reads make it, never more. */
   unconnected(query: PageQuery): Called<{ readonly servers: Array<ServerView>; readonly next?: ServerSlug }>
@@ -90,9 +91,9 @@ export const make = Effect.gen(function*() {
     disconnect: Effect.fnUntraced(function*(server) {
       yield* orProblem(connections.disconnect(yield* keyOf(server)))
     }),
-    start: Effect.fnUntraced(function*({ server, ...choice }) {
+    start: Effect.fnUntraced(function*({ server, ...choice }, back) {
       const key = yield* keyOf(server)
-      const started = yield* orProblem(flows.start(key, choice))
+      const started = yield* orProblem(flows.start(key, { ...choice, back }))
       // Where nobody consents nothing was asked yet: whoever connects learns whether the client is taken.
       if (started._tag !== "AlreadyConnected" || started.connection.grant.unattended === undefined) return started
       yield* orProblem(tokens.get(key))

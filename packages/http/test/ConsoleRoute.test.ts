@@ -283,7 +283,8 @@ describe("the pages of the console", () => {
     Effect.gen(function*() {
       const ada = yield* caller()
       const script = yield* Script
-      yield* connect(ada)
+      const { done: elsewhere } = yield* connect(ada)
+      assert.notInclude((yield* send("GET", elsewhere)).text, "/connections")
       yield* TestClock.adjust("2 hours")
       script.refresh = () => Effect.fail(new RedemptionError({ reason: { _tag: "Terminal", error: "invalid_grant" } }))
       yield* ada.post("/v1/connections/notes/token", {})
@@ -323,7 +324,9 @@ describe("the pages of the console", () => {
       assert.include(offer.text, "<bdi>ada of acme</bdi>")
       yield* leave(offer, connectPath)
       const landed = yield* send("GET", yield* answerPath)
-      assert.strictEqual(title(yield* send("GET", landed.headers.get("location")!)), "Connected")
+      const done = yield* send("GET", landed.headers.get("location")!)
+      assert.strictEqual(title(done), "Connected")
+      assert.include(done.text, `<a href="${publicOrigin}/connections">Go on to your connections</a>`)
       assert.strictEqual(yield* statusOf(), "active")
       assert.notInclude((yield* send("GET", "/connections/notes")).text, "Why")
       // Pressed twice, the second attempt takes the place of the first.

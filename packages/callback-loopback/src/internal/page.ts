@@ -43,17 +43,25 @@ export const onward = (url: Redacted.Redacted): Page => ({
   headers: { location: Redacted.value(url) }
 })
 
-/** How the flow ended. */
-export const settled = (texts: FlowTexts, flow: Flow): Page => page(texts, 200, outcomeOf(flow, texts))
+/** How the flow ended, and the way back to where the person began. */
+export const settled = (texts: FlowTexts, flow: Flow): Page =>
+  page(
+    texts,
+    200,
+    outcomeOf(flow, texts),
+    flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
+  )
 
-function page({ direction, language }: FlowTexts, status: number, { sentence, title }: FlowOutcome): Page {
+function page(texts: FlowTexts, status: number, { sentence, title }: FlowOutcome, back?: string): Page {
+  const { direction, language } = texts
+  const link = back === undefined ? "" : `<p><a href="${escape(back)}">${escape(texts.back)}</a></p>`
   return {
     status,
     headers: { "content-language": language },
     html: `<!doctype html><html lang="${escape(language)}" dir="${direction}"><head><meta charset="utf-8">` +
       `<title>${escape(title)} · Valetkey</title>` +
       `<meta name="viewport" content="width=device-width"><style>${style}</style></head>` +
-      `<body><main><h1>${escape(title)}</h1><p>${escape(sentence)}</p></main></body></html>`
+      `<body><main><h1>${escape(title)}</h1><p>${escape(sentence)}</p>${link}</main></body></html>`
   }
 }
 

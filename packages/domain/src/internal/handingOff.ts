@@ -35,7 +35,9 @@ export const makeHandingOff = Effect.fnUntraced(function*(listeners: Listeners, 
           : yield* listeners.prepare(flow)
         const way = yield* restore(Effect.gen(function*() {
           // The person was told of these scopes: another way asks for nothing else.
-          const way = yield* ways.open({ ...flow, server: server.value, scopes, returnTo: undefined }, transport, scope)
+          const back = flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
+          const destination = { ...flow, server: server.value, scopes, returnTo: undefined, back }
+          const way = yield* ways.open(destination, transport, scope)
           yield* Checkpoint.reach("flow.handing_off")
           return way
         })).pipe(

@@ -46,9 +46,9 @@ export const makeStarter = Effect.fnUntraced(function*(options: {
     if (connected !== undefined) return connected
     const transport = yield* ways.transport(choice.transport, choice.confirmation ?? "none")
     const confirmation = choice.confirmation ?? "none"
-    const { returnTo, scopes } = choice
+    const { back, returnTo, scopes } = choice
     const id = FlowId.make(yield* entropy.id)
-    const destination: Destination = { id, key, server: server.value, confirmation, scopes, returnTo }
+    const destination: Destination = { id, key, server: server.value, confirmation, scopes, returnTo, back }
     const foreseen = yield* ways.foresee(destination, transport)
     return yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {

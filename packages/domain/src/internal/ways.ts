@@ -58,6 +58,7 @@ export interface Destination {
   /** Default those of the server, else those that discovery recommends. */
   readonly scopes: ReadonlyArray<string> | undefined
   readonly returnTo: string | undefined
+  readonly back: string | undefined
 }
 
 /** What starts and hand-offs share: everything between a slot that is held and what a person is given. */
@@ -188,7 +189,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
     readonly opened: OpenTransport
     readonly scopes: ReadonlyArray<string>
   }) {
-    const { confirmation, id, key, returnTo, server } = destination
+    const { back, confirmation, id, key, returnTo, server } = destination
     const { client, context, metadata, opened: { connectUrl, redirectUri }, scopes, signed } = found
     const { authorizationEndpoint } = metadata
     if (authorizationEndpoint === undefined) return yield* new DiscoveryError({ code: "metadata_invalid" })
@@ -233,6 +234,7 @@ export const makeWays = Effect.fnUntraced(function*(options: {
           scopes,
           resource: server.resource,
           ...(returnTo === undefined ? {} : { returnTo }),
+          ...(back === undefined ? {} : { back }),
           ...account
         },
         grant: grantOf(server, metadata, client, resource),
