@@ -2,7 +2,7 @@ import { type Home, versionHeader } from "@valetkey/client/Home"
 import * as LocalSocket from "@valetkey/client/LocalSocket"
 import { Effect, Schedule } from "effect"
 import type { ChildProcess } from "node:child_process"
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from "node:fs"
 import { CliFailure, failure } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
 import { version } from "./Version.ts"
@@ -76,7 +76,7 @@ const launch = (home: Home) =>
       Effect.try({
         try: () => {
           mkdirSync(home.run, { recursive: true, mode: 0o700 })
-          const log = openSync(home.log, "w", 0o600)
+          const log = openLog(home.log)
           try {
             const child = spawn(process.execPath, [process.argv[1] ?? "", "serve", "--json"], {
               cwd: home.data,
@@ -100,6 +100,19 @@ const launch = (home: Home) =>
       (child) => Effect.sync(() => child.stdout?.destroy())
     )
   })
+
+/** How long a log may be that the next server goes on with. */
+const longestLog = 1024 * 1024
+
+/** Opens the log at its end: why the server before this one ended stands in it. A long one is put aside, in place of the one before. */
+const openLog = (path: string): number => {
+  try {
+    if (statSync(path).size > longestLog) renameSync(path, `${path}.1`)
+  } catch {
+    // There was none, or it stays where it is.
+  }
+  return openSync(path, "a", 0o600)
+}
 
 /** Fails with what the child says went wrong. A locked data directory is no trouble: the one who holds it will answer. */
 const trouble = (child: ChildProcess): Effect.Effect<never, CliFailure> =>

@@ -53,6 +53,30 @@ describe("the local server", () => {
       assert.isFalse(existsSync(valetkey.home.data))
     })))
 
+  it.live("keeps what the one before wrote to its log, and puts a long log aside", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const { log } = valetkey.home
+      const aside = `${log}.1`
+      yield* valetkey.run(["servers", "add", "x", "https://x.example"])
+      yield* valetkey.stop("SIGKILL")
+      const first = readFileSync(log, "utf8")
+      assert.include(first, "ready")
+      yield* valetkey.run(["connect", "x", "--no-browser"])
+      yield* valetkey.stop()
+      const both = readFileSync(log, "utf8")
+      assert.isTrue(both.startsWith(first), both)
+      assert.include(both.slice(first.length), "draining")
+      assert.isFalse(existsSync(aside))
+
+      const long = `${both}${"a line of a long life\n".repeat(60_000)}`
+      writeFileSync(log, long)
+      yield* valetkey.run(["connect", "x", "--no-browser"])
+      assert.strictEqual(readFileSync(aside, "utf8"), long)
+      assert.notInclude(readFileSync(log, "utf8"), "long life")
+      for (const path of [log, aside]) assert.strictEqual(lstatSync(path).mode & 0o077, 0)
+    })))
+
   it.live("DAEM-01 DAEM-15 is made with files that nobody else can open", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

@@ -268,5 +268,5 @@ const collect = (home: Home): void => {
   for (const name of readdirSync(home.data)) {
     if (name.startsWith("valetkey.db")) Emitted.recordFile(join(home.data, name))
   }
-  Emitted.recordFile(home.log)
+  for (const log of [home.log, `${home.log}.1`]) Emitted.recordFile(log)
 }
