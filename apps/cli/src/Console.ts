@@ -33,6 +33,11 @@ export const Console = Command.make("console", {
       yield* output.say("The link leads to this machine. On yours, keep this running for as long as the page is open:")
       yield* output.say(`  ${Ssh.forwardLine(ssh, url)}`)
     }
+    if (process.platform === "darwin" && url?.protocol === "http:") {
+      yield* output.say(
+        "Safari keeps no cookie of a page over http and is not let in: open the link in another browser"
+      )
+    }
     if (output.json || !opensBrowser({ noBrowser, ssh })) {
       return yield* output.result({ ok: true, ...link }, plain(link.consoleUrl))
     }

@@ -57,6 +57,22 @@ describe("console", () => {
       assert.notInclude((yield* valetkey.run(["console"], session)).stderr, "ssh ")
     })))
 
+  it.live("says on a Mac that Safari is not let in over http", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      let consoleUrl = "http://127.0.0.1:4711/console/ticket"
+      yield* StubServer.make(valetkey, () => ({ status: 201, body: { ...link, consoleUrl } }))
+      const script = "Object.defineProperty(process, 'platform', { value: 'darwin' })"
+      const mac = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}` }
+      const args = ["console", "--no-browser"]
+      const warned = yield* valetkey.run(args, mac)
+      assert.deepStrictEqual([warned.code, warned.stdout], [0, `${consoleUrl}\n`], warned.stderr)
+      assert.match(warned.stderr, /Safari keeps no cookie .* another browser/)
+      assert.notInclude((yield* valetkey.run(args)).stderr, "Safari")
+      consoleUrl = link.consoleUrl
+      assert.notInclude((yield* valetkey.run(args, mac)).stderr, "Safari")
+    })))
+
   it.live("LOOP-15 prints the link when the opener is there and finds no browser", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

@@ -12,7 +12,7 @@ const most = 10
 
 /**
  * Not `Strict`: the browser comes back from the provider's site. Chromium takes `Secure` over http from a loopback host,
- * which is the one place where the public URL may be http.
+ * which is the one place where the public URL may be http; Safari does not.
  */
 const attributes = { path: "/", secure: true, httpOnly: true, sameSite: "lax" } as const
 
@@ -24,6 +24,10 @@ export const secretsOf = ({ cookies }: HttpServerRequest.HttpServerRequest): Bro
   const value = cookies[nameOf(receipt)]
   return value !== undefined && /^[\w-]{43}$/.test(value) ? Redacted.make(value) : undefined
 }
+
+/** Whether the browser sent no cookie at all that it can only have from pages like these: then it keeps none. */
+export const keepsNone = ({ cookies }: HttpServerRequest.HttpServerRequest): boolean =>
+  !Object.keys(cookies).some((name) => name.startsWith("__Host-"))
 
 /** The response that has the browser hold a secret for a flow for so long, and forget what it holds of too many others. */
 export const keep = (

@@ -167,6 +167,10 @@ export const problem = (frame: Frame, { code, detail, status }: ApiProblem): Res
   )
 }
 
+/** A browser that sends nothing back which it was given, as Safari does over http. */
+export const noCookie = ({ texts }: Frame): Response =>
+  Page.sentence(texts.console.refused, texts.console.noCookieText, { texts, status: 403 })
+
 /** The pages of one sentence. */
 export const sentence = (
   { texts }: Frame,

@@ -87,6 +87,7 @@ export const layer = ({ basePath, origin, transport = "gateway" }: ConsoleOption
         const page = ConsolePage.invitation(frame, found.value, tokenOf(secret))
         return BrowserCookie.keep(page, request, { receipt, secret, maxAge })
       }
+      if (held === undefined && BrowserCookie.keepsNone(request)) return ConsolePage.noCookie(frame)
       if (held === undefined || !(yield* Forms.holdsToken(request, tokenOf(held)))) {
         return ConsolePage.sentence(frame, "refused")
       }

@@ -44,6 +44,29 @@ describe("the link into the console", () => {
       assert.include((yield* send("GET", "/connections")).text, "Signed in as <bdi>ada of acme</bdi>.")
     }).pipe(Effect.provide(layer())))
 
+  it.effect("says to a browser that keeps no cookie what to do, in place of trying again for ever, and stays good", () =>
+    Effect.gen(function*() {
+      const { path } = yield* link(yield* caller())
+      const { cookies } = yield* Http
+      const page = yield* send("GET", path)
+      const held = [...cookies]
+      const post = (headers: Readonly<Record<string, string>> = {}) =>
+        send("POST", path, { body: `token=${tokenOf(page)}`, headers: { ...fromHere, ...headers } })
+      cookies.clear()
+      // What another server of the same host set, on another port.
+      cookies.set("theirs", "x")
+      const english = yield* post()
+      assert.deepStrictEqual([english.status, title(english)], [403, refusedTitle])
+      assert.match(english.text, /Safari keeps none for pages over http.*another browser.*https/)
+      assert.notInclude(english.text, "reload")
+      assert.match((yield* post({ "accept-language": "de" })).text, /Safari behält keine von Seiten über http/)
+      // A browser that keeps cookies, and not that of this link, has an older page.
+      cookies.set("__Host-vk_0000000000000000", "x")
+      assert.include((yield* post()).text, "reload the page")
+      for (const [name, value] of held) cookies.set(name, value)
+      assert.strictEqual((yield* post()).status, 303)
+    }).pipe(Effect.provide(layer())))
+
   it.effect("is of no use a second time, in the same browser or in another one", () =>
     Effect.gen(function*() {
       const ada = yield* caller()

@@ -65,6 +65,8 @@ export const english = {
     refused: "Not sent from here",
     refusedText:
       "The browser did not say that it comes from this page, or the page is older than your session. Nothing was changed: go back, reload the page and try again.",
+    noCookieText:
+      "The browser sent none of the cookies of these pages back, and without one it cannot be let in. Nothing was changed, and the link is still good. Allow cookies. Safari keeps none for pages over http, even on its own machine: open the link in another browser, or have the server reached over https.",
     forbidden: "Not allowed",
     failed: "That did not work",
     notNow: "Not now",

@@ -64,6 +64,8 @@ export const german: PageTexts = {
     refused: "Nicht von hier gesendet",
     refusedText:
       "Der Browser hat nicht gesagt, dass er von dieser Seite kommt, oder die Seite ist älter als Ihre Anmeldung. Es wurde nichts geändert: Gehen Sie zurück, laden Sie die Seite neu und versuchen Sie es noch einmal.",
+    noCookieText:
+      "Der Browser hat keines der Cookies dieser Seiten zurückgeschickt, und ohne eines kann er nicht eingelassen werden. Es wurde nichts geändert, und der Link gilt noch. Erlauben Sie Cookies. Safari behält keine von Seiten über http, auch nicht auf dem eigenen Rechner: Öffnen Sie den Link in einem anderen Browser, oder lassen Sie den Server über https erreichen.",
     forbidden: "Nicht erlaubt",
     failed: "Das hat nicht geklappt",
     notNow: "Jetzt nicht",
