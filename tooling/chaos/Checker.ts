@@ -4,6 +4,7 @@ import { healed } from "./HealingChecks.ts"
 import type { History } from "./History.ts"
 import { asIfOne, lineage, obedient } from "./LineageChecks.ts"
 import { nobodyAskedInVain, nothingLost, redeemedOnce } from "./RedemptionChecks.ts"
+import { refusedTruly } from "./RefusalChecks.ts"
 
 /** What is checked, by the guarantees that it belongs to. */
 const checks: Readonly<Record<string, (evidence: Evidence) => ReadonlyArray<Violation>>> = {
@@ -12,6 +13,7 @@ const checks: Readonly<Record<string, (evidence: Evidence) => ReadonlyArray<Viol
   "I4 generations and lives": lineage,
   "I4 I23 obedient to the person": obedient,
   "I5 nobody asked in vain": nobodyAskedInVain,
+  "I5 I20 refused truly": refusedTruly,
   "I6 fresh": fresh,
   "I7 in time": inTime,
   "I10 isolated": isolated,
