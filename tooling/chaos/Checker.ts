@@ -2,6 +2,7 @@ import { answered, fresh, inTime, isolated } from "./AnswerChecks.ts"
 import { type Evidence, gather, type Violation } from "./Evidence.ts"
 import { healed } from "./HealingChecks.ts"
 import type { History } from "./History.ts"
+import { keptThroughFaults } from "./KeepingChecks.ts"
 import { asIfOne, lineage, obedient } from "./LineageChecks.ts"
 import { nobodyAskedInVain, nothingLost, redeemedOnce } from "./RedemptionChecks.ts"
 import { refusedTruly } from "./RefusalChecks.ts"
@@ -10,6 +11,7 @@ import { refusedTruly } from "./RefusalChecks.ts"
 const checks: Readonly<Record<string, (evidence: Evidence) => ReadonlyArray<Violation>>> = {
   "I1 redeemed as often as the policy says": redeemedOnce,
   "I3 nothing lost": nothingLost,
+  "I3 kept through faults": keptThroughFaults,
   "I4 generations and lives": lineage,
   "I4 I23 obedient to the person": obedient,
   "I5 nobody asked in vain": nobodyAskedInVain,

@@ -43,7 +43,10 @@ export interface Evidence {
 }
 
 /** How long storing a result may take, and with it how long a fault after the answer can still undo it. */
-const storing = timing.refresh - timing.http + slack
+export const storing = timing.refresh - timing.http + slack
+
+/** Plans that end with the whole answer. */
+export const wholePlans: ReadonlySet<string> = new Set(["honest", "slow"])
 
 /** Prepares a history for the checks. */
 export const gather = (history: History): Evidence => {
@@ -70,7 +73,6 @@ export const gather = (history: History): Evidence => {
     marksOf(connectionOf(redemption)).findLast(({ at, replica }) =>
       replica === redemption.replica && at <= redemption.at
     )
-  const clean = new Set(["honest", "slow"])
   return {
     history,
     faults,
@@ -87,7 +89,7 @@ export const gather = (history: History): Evidence => {
     issues,
     uncertain: (redemption) => {
       const { answered, at, outcome, plan, replica } = redemption
-      if (!clean.has(plan) || answered === undefined) return true
+      if (!wholePlans.has(plan) || answered === undefined) return true
       // The sender's patience begins with its mark: on a busy machine a request may be under way for long.
       if (answered - (markOf(redemption)?.at ?? at) > timing.http / 2) return true
       const stored = outcome === "issued"

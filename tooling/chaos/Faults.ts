@@ -1,4 +1,5 @@
 import type { Fault } from "./History.ts"
+import { aftermath } from "./Timing.ts"
 
 /** Looks up whether something was done to a replica within a time. */
 export interface Faults {
@@ -6,9 +7,6 @@ export interface Faults {
   during(replica: number | undefined, from: number, to: number): ReadonlyArray<Fault>
   any(replica: number | undefined, from: number, to: number, what?: (fault: Fault) => boolean): boolean
 }
-
-/** What a fault leaves behind after its end: sockets that still have to fail, a queue that still has to drain. */
-const aftermath = 1500
 
 /** Indexes faults by the seconds that they touch. */
 export const index = (faults: ReadonlyArray<Fault>): Faults => {

@@ -1,15 +1,12 @@
 import type { Evidence, Violation } from "./Evidence.ts"
 import type { Fault } from "./History.ts"
-import { circuit, slack, timing } from "./Timing.ts"
+import { aftermath, circuit, slack, timing } from "./Timing.ts"
 
 /** How long a replica may serve nobody while nothing is done to it or its store: as long as one caller may wait. */
 const recovery = timing.waiter
 
 /** What is served: a token, or the reason why there is none that only a person can change. */
 const serving = new Set([200, 404, 409])
-
-/** How long a fault is felt after its end: sockets that still have to fail, a queue that still has to drain. */
-const aftermath = 1500
 
 /** I21: whatever happened, a replica that is left alone serves again, and in the end every connection is answered. */
 export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {

@@ -1,6 +1,6 @@
 import { commitsOf, type Evidence, type Violation } from "./Evidence.ts"
 import type { Change, Grant, Redemption, Subject } from "./History.ts"
-import { timing } from "./Timing.ts"
+import { settled, timing } from "./Timing.ts"
 
 /** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
 export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
@@ -54,9 +54,6 @@ export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
       return [{ id: "I3", what: "a refresh token that was received is never redeemed", connection: id, at }]
     })
   })
-
-/** How long it takes until a result is stored or settled: by who received it, or out of its spool. */
-const settled = timing.lease + timing.waiter
 
 /** I5, I3′: a person is asked only when the provider withdrew the grant, or the policy's attempts have no known outcome. */
 export const nobodyAskedInVain = (evidence: Evidence): ReadonlyArray<Violation> =>

@@ -7,6 +7,12 @@ import { Result } from "effect"
  */
 export const timing = { http: 3000, refresh: 6000, lease: 8000, waiter: 10_000, claim: 500 } as const
 
+/** How long it takes until a result is stored or settled: by who received it, or out of its spool. */
+export const settled = timing.lease + timing.waiter
+
+/** What a fault leaves behind after its end: sockets that still have to fail, a queue that still has to drain. */
+export const aftermath = 1500
+
 /** How long an operation of the store may take. */
 export const storeDeadline = 4000
 
