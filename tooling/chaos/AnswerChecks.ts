@@ -91,10 +91,11 @@ export const answered: Check = (evidence) => [
 ]
 
 const wellAnswered: Check = each("I19", ({ faults }, call) => {
-  const { code, missed, phase, replica, retryAfter, status, taken } = call
+  const { accepted, code, missed, phase, read, replica, retryAfter, status } = call
   if (status === 0) {
-    const how = `${missed}; ${phase}; replica ${replica} ${taken === false ? "had not read it" : "had read it"}`
-    return excuseOf(faults, call) === undefined ? `an accepted call was not answered (${how})` : undefined
+    if (excuseOf(faults, call) !== undefined) return undefined
+    const seen = `replica ${replica} accepted: ${accepted ?? "unknown"}, read: ${read ?? "unknown"}`
+    return `an accepted call was not answered (${missed}; ${phase}; ${seen})`
   }
   if (status === 503) return retryAfter ? undefined : `a 503 (${code}) did not say when to come back`
   return status === 200 || status === 404 || status === 409 ? undefined : `a call was answered ${status} (${code})`

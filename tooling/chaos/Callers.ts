@@ -1,6 +1,6 @@
 import { Agent, request } from "node:http"
 import type { Phase } from "./History.ts"
-import { callHeader } from "./Taken.ts"
+import { callHeader, nameOf } from "./Witness.ts"
 
 /** An answer of the API as a caller sees it; status 0 when there was none. */
 export interface Answer {
@@ -11,8 +11,9 @@ export interface Answer {
   readonly missed?: string
   /** How far it was then. */
   readonly phase?: Phase
-  /** What the request was called on its way. */
+  /** What the request was called on its way, and its connection. */
   readonly number: number
+  readonly connection?: string | undefined
 }
 
 /** Many callers behind one pool of connections. */
@@ -39,7 +40,9 @@ export const make = (): Callers => {
     new Promise<Answer>((resolve) => {
       const number = ++numbers
       let phase: Phase = "connect"
-      const nobody = (missed: string) => resolve({ status: 0, retryAfter: false, body: {}, missed, phase, number })
+      let connection: string | undefined
+      const nobody = (missed: string) =>
+        resolve({ status: 0, retryAfter: false, body: {}, missed, phase, number, connection })
       const outgoing = request(new URL(path, origin), {
         method,
         agent: agentOf(origin),
@@ -54,7 +57,12 @@ export const make = (): Callers => {
       })
       outgoing.on("socket", (socket) => {
         if (outgoing.reusedSocket) phase = "kept"
-        else socket.once("connect", () => phase = "new")
+        else {
+          socket.once("connect", () => {
+            phase = "new"
+            connection = nameOf(socket.remotePort, socket.localPort)
+          })
+        }
       })
       outgoing.on("response", (response) => {
         phase = "answer"

@@ -12,6 +12,7 @@ import * as Log from "./Log.ts"
 import * as Providers from "./Providers.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Replicas from "./Replicas.ts"
+import * as Witness from "./Witness.ts"
 
 /** What a deployment is made of. */
 export interface DeploymentOptions {
@@ -32,8 +33,7 @@ export interface Deployment {
   readonly replicas: ReadonlyArray<Replicas.Replica>
   readonly callers: Callers.Callers
   readonly log: Log.Log
-  /** Whether a replica has told that it read a request. */
-  hasTaken(call: number): boolean
+  readonly witness: Witness.Witness
   /** The credential of the person to whom a connection belongs. */
   bearerOf(subject: Subject): string
 }
@@ -51,7 +51,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
     )
     const jwtSecret = randomBytes(48).toString("base64url")
     const log = Log.make()
-    const taken = new Set<number>()
+    const witness = Witness.make()
     const compiled = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "vk-chaos-compiled-"))),
       (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
@@ -63,7 +63,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       ports: providers.ports,
       broken: options.broken,
       onMeasured: options.onMeasured ?? (() => {}),
-      onTaken: (call) => void taken.add(call),
+      witness,
       env: {
         VALETKEY_KEYS: `1:${randomBytes(32).toString("base64")}`,
         VALETKEY_INSTANCE_ID: "chaos",
@@ -91,7 +91,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
       replicas,
       callers,
       log,
-      hasTaken: (call) => taken.has(call),
+      witness,
       bearerOf: ({ subject, tenant }) =>
         Redacted.value(Api.jwt(jwtSecret, {
           iss: issuer,

@@ -63,14 +63,16 @@ export interface Call {
   readonly retryAfter: boolean
   readonly token?: string | undefined
   readonly generation?: number | undefined
-  /** What it was called on its way. */
+  /** What it was called on its way, and its connection, where that was a new one. */
   readonly number?: number | undefined
+  readonly socket?: string | undefined
   /** What happened instead of an answer. */
   readonly missed?: string | undefined
   /** How far it was then. */
   readonly phase?: Phase | undefined
-  /** Whether the replica's process had read the request then. */
-  readonly taken?: boolean | undefined
+  /** Whether the replica's process had accepted the new connection then, and read the request. */
+  readonly accepted?: boolean | undefined
+  readonly read?: boolean | undefined
   /** Under which id the log has the cause. */
   readonly correlation?: string | undefined
 }

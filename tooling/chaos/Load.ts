@@ -67,7 +67,7 @@ export const make = (options: LoadOptions): Load => {
   const ask = async (person: Person, rejected?: string, replica = someReplica()): Promise<Call> => {
     countAsked(replica, 1)
     const at = Date.now()
-    const { body, missed, number, phase, retryAfter, status } = await callers.call(
+    const { body, connection: socket, missed, number, phase, retryAfter, status } = await callers.call(
       replica.api(),
       "POST",
       `${person.path}/token`,
@@ -90,6 +90,7 @@ export const make = (options: LoadOptions): Load => {
       token,
       generation: status === 200 ? Number(body["generation"]) : undefined,
       number,
+      socket,
       missed,
       phase,
       correlation: body["correlationId"] === undefined ? undefined : String(body["correlationId"])

@@ -7,12 +7,12 @@ import * as ProcessInjection from "@valetkey/testing/ProcessInjection"
 import { Clock, Effect, Layer } from "effect"
 import { flushCompileCache } from "node:module"
 import { Pulse } from "./Pulse.ts"
-import * as Taken from "./Taken.ts"
 import { deadlines } from "./Timing.ts"
+import * as Witness from "./Witness.ts"
 
 process.on("disconnect", () => process.exit(1))
 
-Taken.tell()
+Witness.tell()
 
 const offset = Number(process.env["CHAOS_CLOCK_OFFSET"] ?? 0)
 

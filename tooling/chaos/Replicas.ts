@@ -10,6 +10,7 @@ import * as Child from "./Child.ts"
 import { type Mode, modes } from "./History.ts"
 import type { Log } from "./Log.ts"
 import type { Measured } from "./Pulse.ts"
+import type { Witness } from "./Witness.ts"
 
 /** The name under which every replica knows the providers; each has a line of its own to them. */
 export const providerHost = "provider.example"
@@ -51,8 +52,7 @@ export interface Installation {
   readonly ports: Readonly<Record<Mode, number>>
   readonly broken?: Name | undefined
   readonly onMeasured: (measured: Measured) => void
-  /** Told of every request that a replica has read, by its number. */
-  readonly onTaken: (call: number) => void
+  readonly witness: Witness
   readonly log: Log
   /** Where compiled code is kept for the next start. */
   readonly compiled: string
@@ -119,7 +119,7 @@ export const make = (index: number, installation: Installation): Effect.Effect<R
         })
         started.onComplaint((line) => installation.log.add(index, line))
         started.on("measured", installation.onMeasured as (value: never) => void)
-        started.on("taken", installation.onTaken as (value: never) => void)
+        started.on("seen", installation.witness.hear as (value: never) => void)
         void started.ended.then(() => {
           if (child === started) up = false
         })

@@ -5,12 +5,13 @@ import type { Name } from "./Breakage.ts"
 import * as Changes from "./Changes.ts"
 import { type Finding, judge } from "./Checker.ts"
 import * as Deployment from "./Deployment.ts"
-import type { Fault, History, Mode, Subject } from "./History.ts"
+import type { Call, Fault, History, Mode, Subject } from "./History.ts"
 import * as Incidents from "./Incidents.ts"
 import * as Load from "./Load.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Random from "./Random.ts"
 import { circuit, timing } from "./Timing.ts"
+import type { Witness } from "./Witness.ts"
 
 /** What a run is made of. The seed decides what is chosen, not when the machine gets to it. */
 export interface RunOptions {
@@ -61,7 +62,7 @@ const program = (options: RunOptions) =>
   Effect.gen(function*() {
     const random = Random.make(options.seed)
     const measured = { sentToDurable: new Array<number>(), receivedToDurable: new Array<number>() }
-    const { bearerOf, callers, hasTaken, log, postgres, providers, replicas } = yield* Deployment.make({
+    const { bearerOf, callers, log, postgres, providers, replicas, witness } = yield* Deployment.make({
       seed: random.below(2 ** 31),
       replicas: options.replicas,
       share: options.share ?? 0.08,
@@ -122,8 +123,7 @@ const program = (options: RunOptions) =>
       const history: History = {
         subjects,
         ...await providers.collect(),
-        // Of who was answered nobody asks whether the request was read.
-        calls: load.calls.map((call) => call.status === 0 ? { ...call, taken: hasTaken(call.number ?? 0) } : call),
+        calls: load.calls.map((call) => witnessed(witness, call)),
         deeds: load.deeds,
         changes: await Changes.read(postgres.url, subjects),
         marks: await Changes.marks(postgres.url, subjects),
@@ -137,6 +137,14 @@ const program = (options: RunOptions) =>
       return { seconds, history, findings: judge(history), incidents: incidents.counts, measured }
     })
   })
+
+/** A call with what its replica saw of it. Of who was answered nobody asks that. */
+const witnessed = (witness: Witness, call: Call): Call =>
+  call.status !== 0 ? call : {
+    ...call,
+    accepted: call.socket === undefined ? undefined : witness.hasAccepted(call.socket),
+    read: call.number === undefined ? undefined : witness.hasRead(call.number)
+  }
 
 const subjectsOf = ({ connections }: RunOptions, random: Random.Random): ReadonlyArray<Subject> =>
   Array.from({ length: connections }, (_, id): Subject => {
