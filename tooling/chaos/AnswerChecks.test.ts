@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { judge } from "./Checker.ts"
 import type { Call } from "./History.ts"
-import { add, broken, call, type Draft, kill, redemption, sound } from "./PlantedHistory.ts"
+import { add, broken, call, type Draft, redemption, sound } from "./PlantedHistory.ts"
 
 // The ids of guarantees stand in no title here: what these tests prove is the checker.
 describe("the checker of answers", () => {

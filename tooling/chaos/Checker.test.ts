@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Fault, Mark } from "./History.ts"
-import { add, broken, call, change, deposit, type Draft, kill, redemption, sound } from "./PlantedHistory.ts"
+import { add, broken, call, change, deposit, type Draft, kill, redemption } from "./PlantedHistory.ts"
 
 // The ids of guarantees stand in no title here: what these tests prove is the checker.
 describe("the checker of chaos histories", () => {

@@ -1,5 +1,5 @@
 import { judge } from "./Checker.ts"
-import type { Call, Change, Deed, Fault, History, Mark, Redemption } from "./History.ts"
+import type { Call, Change, Deed, Fault, History, Redemption } from "./History.ts"
 
 /** A history that a test changes. */
 export type Draft = { -readonly [Key in keyof History]: History[Key] }
