@@ -119,7 +119,8 @@ export const RedemptionFailure = Schema.TaggedUnion({
   Configuration: { error: Schema.String },
   /**
    * Nothing was redeemed: not sent, or answered with 408, 425, 429, 5xx or a refusal in front of the server. `unclear` where
-   * an answer names no error that is known: it may as well refuse what an earlier request has used up.
+   * an answer names no error that is known: it may as well refuse what an earlier request has used up, and after some in a
+   * row it is a refusal for good.
    */
   Transient: { retryAfter: Schema.optionalKey(Schema.Duration), unclear: Schema.optionalKey(Schema.Literal(true)) },
   /** The request was written and no usable answer came: timeout, reset, short or unreadable body. */

@@ -113,6 +113,20 @@ describe("a server whose tokens need no person", () => {
       assert.strictEqual(yield* value, provider.issued[0])
     }).pipe(Effect.provide(layer)))
 
+  it.effect("asks again, at growing pauses, however often it is refused by what nobody understands", () =>
+    Effect.gen(function*() {
+      const { key, provider, stored, tokens, value } = yield* connected
+      provider.obtain = () => refuse({ _tag: "Transient", unclear: true })
+      for (let call = 0; call < 8; call++) {
+        assert.strictEqual((yield* Effect.flip(tokens.get(key))).code, "authorization_server_unavailable")
+        yield* TestClock.adjust("15 minutes")
+      }
+      assert.deepStrictEqual((yield* stored).status, { _tag: "active" })
+      assert.lengthOf(provider.obtained, 8)
+      provider.obtain = (issue) => issue
+      assert.strictEqual(yield* value, provider.issued[0])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("asks again after any number of requests of unknown outcome", () =>
     Effect.gen(function*() {
       const { provider, stored, value } = yield* connected

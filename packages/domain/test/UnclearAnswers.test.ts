@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
-import { Effect } from "effect"
+import { Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { expired, inTime, redemptions } from "./Expired.ts"
 import { layer, refuse } from "./World.ts"
@@ -19,6 +19,80 @@ describe("an answer that names no error that is known", () => {
       provider.refresh = honest
       yield* tokens.get(key)
       assert.deepStrictEqual(redemptions(provider), [2])
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("answers in a row that name no error that is known", () => {
+  const unclear = { _tag: "Transient", unclear: true } as const
+
+  /** A connection that is refreshed as soon as that is allowed, and what comes of each refusal in turn. */
+  const asking = Effect.gen(function*() {
+    const { connection, key, provider, tokens } = yield* expired("strict")
+    const honest = provider.refresh
+    /** The status after each of these answers, and the minutes that are waited after it. */
+    const after = Effect.fnUntraced(function*(reasons: ReadonlyArray<RedemptionFailure>) {
+      const heard: Array<readonly [status: string, minutes: number]> = []
+      for (const reason of reasons) {
+        provider.refresh = () => refuse(reason)
+        const error = yield* Effect.flip(tokens.get(key))
+        const wait = error._tag === "TokenError" ? error.retryAfter ?? Duration.zero : Duration.zero
+        const { status } = yield* connection
+        heard.push([status._tag === "needs_reauth" ? status.reason : status._tag, Duration.toMinutes(wait)])
+        yield* TestClock.adjust(Duration.max(wait, Duration.minutes(1)))
+      }
+      provider.refresh = honest
+      return heard
+    })
+    return { after, key, provider, tokens }
+  })
+
+  it.effect("TOK-19 ask the person when there were five of them, after twenty minutes at least", () =>
+    Effect.gen(function*() {
+      const { after, key, provider, tokens } = yield* asking
+      assert.deepStrictEqual(yield* after(Array.from({ length: 5 }, () => unclear)), [
+        ["active", 2 / 60],
+        ["active", 1],
+        ["active", 5],
+        ["active", 15],
+        ["refresh_token_rejected", 0]
+      ])
+      const error = yield* Effect.flip(tokens.get(key))
+      assert.deepStrictEqual([error.code, error._tag === "TokenError" && error.reason], [
+        "reauthorization_required",
+        "refresh_token_rejected"
+      ])
+      assert.deepStrictEqual(redemptions(provider), [5])
+    }).pipe(Effect.provide(layer)))
+
+  const four = Array.from({ length: 4 }, () => unclear)
+  const others: ReadonlyArray<RedemptionFailure> = [
+    { _tag: "Transient" },
+    { _tag: "Transient", retryAfter: Duration.minutes(2) },
+    { _tag: "Configuration", error: "invalid_client" }
+  ]
+  for (const other of others) {
+    it.effect(`TOK-19 I5 are counted anew after another answer: ${JSON.stringify(other)}`, () =>
+      Effect.gen(function*() {
+        const { after } = yield* asking
+        for (const [status] of yield* after([...four, other, ...four, other])) assert.strictEqual(status, "active")
+      }).pipe(Effect.provide(layer)))
+  }
+
+  it.effect("TOK-19 I5 are counted anew after a success", () =>
+    Effect.gen(function*() {
+      const { after, key, tokens } = yield* asking
+      for (const round of [1, 2, 3]) {
+        for (const [status] of yield* after(four)) assert.strictEqual(status, "active")
+        assert.strictEqual((yield* tokens.get(key)).generation, round + 1)
+        yield* TestClock.adjust("2 hours")
+      }
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("TOK-19 TOK-20 I5 ask nobody, however many, where the endpoint is down or asks for patience", () =>
+    Effect.gen(function*() {
+      const { after } = yield* asking
+      const down: ReadonlyArray<RedemptionFailure> = Array.from({ length: 12 }, (_, index) => others[index % 2]!)
+      for (const [status] of yield* after(down)) assert.strictEqual(status, "active")
     }).pipe(Effect.provide(layer)))
 })
 

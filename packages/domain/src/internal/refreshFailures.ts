@@ -9,6 +9,7 @@ import { RegistrationStore } from "../RegistrationStore.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeInsisting } from "./insisting.ts"
+import { makeOddRefusals } from "./oddRefusals.ts"
 import { makeOwnRows } from "./ownRow.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
@@ -32,6 +33,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
   const forgetRefused = makeRefusedClients(yield* RegistrationStore)
   const reasonOf = yield* makeRefusalReasons
   const insist = makeInsisting(deadlines)
+  const oddRefusals = makeOddRefusals()
 
   /** One try to write a failure; false when the claim is lost. */
   const write = (
@@ -103,6 +105,14 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     })
     const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
       Effect.andThen(unredeemed(delay), new TokenError({ code }))
+    const lost = Effect.gen(function*() {
+      const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
+      yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Terminal", reason }))
+      // The row says why the person is asked, or what a new consent has stored meanwhile.
+      return again
+    })
+    const isOdd = error.reason._tag === "Transient" && error.reason.unclear === true
+    if (!isOdd) oddRefusals.forget(connection)
     yield* Effect.logWarning("refresh failed", error)
     switch (error.reason._tag) {
       case "Terminal": {
@@ -114,10 +124,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
           case "workload_assertion":
             return yield* refused("client_misconfigured", misconfiguredDelay)
         }
-        const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
-        yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Terminal", reason }))
-        // The row says why the person is asked, or what a new consent has stored meanwhile.
-        return again
+        return yield* lost
       }
       case "Configuration":
         return yield* Effect.ensuring(
@@ -125,7 +132,10 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
           forgetRefused(grant, key, error)
         )
       case "Transient": {
-        const { retryAfter: delay = transientDelay } = error.reason
+        const { retryAfter: asked = transientDelay } = error.reason
+        const odd = isOdd ? oddRefusals.count(connection) : undefined
+        if (odd?.isEnough === true && grant.unattended === undefined) return yield* lost
+        const delay = odd === undefined ? asked : Duration.max(asked, odd.pause)
         yield* unredeemed(delay)
         return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
       }
