@@ -1,14 +1,17 @@
 import { Clock, Effect, FiberSet, Latch, Redacted, type Scope } from "effect"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import * as Canary from "./Canary.ts"
+import type { Behaviour, Endpoint, Incoming } from "./internal/fakeBehaviour.ts"
+import type { FakeClient } from "./internal/fakeClients.ts"
 import type { Family } from "./internal/fakeGrants.ts"
-import { type Behaviour, type Endpoint, type FakeClient, FakeServer, type Incoming } from "./internal/fakeServer.ts"
+import { FakeServer } from "./internal/fakeServer.ts"
 import { listen } from "./LoopbackServer.ts"
 import * as Reply from "./Reply.ts"
 
+export type { Behaviour, Endpoint } from "./internal/fakeBehaviour.ts"
+export type { FakeClient } from "./internal/fakeClients.ts"
 export type { Family, Rotation } from "./internal/fakeGrants.ts"
 export type { Quirk } from "./internal/fakeQuirks.ts"
-export type { Behaviour, Endpoint, FakeClient } from "./internal/fakeServer.ts"
 
 /** Options of {@link make}: how it behaves, and where it stands. */
 export interface Options extends Partial<Behaviour> {
@@ -104,8 +107,8 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
       behaviour,
       () => clock.currentTimeMillisUnsafe()
     )
-    server.clients.set("fake-client", { clientId: "fake-client", secrets: [] })
-    for (const client of options.clients ?? []) server.clients.set(client.clientId, client)
+    server.clients.byId.set("fake-client", { clientId: "fake-client", secrets: [] })
+    for (const client of options.clients ?? []) server.clients.byId.set(client.clientId, client)
     if (options.issuedBy !== undefined) {
       server.authorizationServers = [options.issuedBy.issuer]
       server.tokensOf = (servers.get(options.issuedBy) ?? server).grants
@@ -162,7 +165,7 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
       issuer: server.issuer,
       resource: server.resource,
       behaviour,
-      clients: server.clients,
+      clients: server.clients.byId,
       log,
       families: server.grants.families,
       script: (endpoint, replies) => void scripts.set(endpoint, [...scripts.get(endpoint) ?? [], ...replies]),
@@ -207,7 +210,7 @@ export const make = (options: Options = {}): Effect.Effect<FakeProvider, never, 
         for (const family of server.grants.families) family.revoked = true
       },
       answerDevices: (answer) => {
-        for (const device of server.devices.values()) device.state = answer
+        for (const device of server.devices.byCode.values()) device.state = answer
       }
     }
     servers.set(provider, server)

@@ -58,6 +58,10 @@ export const parametersOf = (
     : undefined
 }
 
+/** Whether this provider refuses a request for naming a resource. */
+export const refusesResource = (parameters: URLSearchParams, quirks: Quirks): boolean =>
+  quirks.includes("refuses_resource") && parameters.has("resource")
+
 /** What this provider makes of the tokens that it issues; `again` at a refresh. */
 export const issued = (
   tokens: Readonly<Record<string, unknown>>,

@@ -1,98 +1,18 @@
-import { createHash } from "node:crypto"
-import * as Canary from "../Canary.ts"
 import type { Answer } from "../Reply.ts"
-import { FakeGrants, type Issued, type Rotation } from "./fakeGrants.ts"
+import { json, refuse } from "./fakeAnswers.ts"
+import { type Authorized, FakeAuthorizations } from "./fakeAuthorizations.ts"
+import type { Behaviour, Endpoint, Incoming } from "./fakeBehaviour.ts"
+import { FakeClients } from "./fakeClients.ts"
+import { FakeDevices } from "./fakeDevices.ts"
+import { FakeGrants, type Issued } from "./fakeGrants.ts"
 import * as FakeQuirks from "./fakeQuirks.ts"
-
-/** Endpoints of the fake provider by the name under which they are scripted. */
-export type Endpoint =
-  | "serverMetadata"
-  | "resourceMetadata"
-  | "registration"
-  | "pushedAuthorization"
-  | "authorization"
-  | "device"
-  | "token"
-  | "revocation"
-  | "introspection"
-  | "resource"
-  | "elsewhere"
-
-/** How the honest server behaves; every member may change while it runs. */
-export interface Behaviour {
-  rotation: Rotation
-  accessTokenTtlSeconds: number
-  /** How long a refresh token may lie unused, which every answer says; undefined for as long as anybody likes. */
-  refreshTokenIdleSeconds: number | undefined
-  /** Issues refresh tokens. */
-  refreshTokens: boolean
-  /** Refuses a request without PKCE S256. */
-  requirePkce: boolean
-  /** The `iss` of authorization responses: the issuer, none, or another one. */
-  iss: "on" | "off" | { readonly wrong: string }
-  /** What the person, who answers at once, says; an error code refuses with that code. */
-  consent: "approve" | { readonly error: string }
-  subject: string
-  /** Scopes granted instead of those requested. */
-  grantedScopes: ReadonlyArray<string> | undefined
-  /** Scopes the resource demands. */
-  requiredScopes: ReadonlyArray<string>
-  registration: boolean
-  /** Accepts an `https` URL as a client id (CIMD) without fetching it. */
-  clientIdDocuments: boolean
-  /** How it departs from the standards. */
-  quirks: ReadonlyArray<FakeQuirks.Quirk>
-}
-
-/** A client of the fake provider; without redirect URIs any is accepted. */
-export interface FakeClient {
-  readonly clientId: string
-  /** Current secret and, during an overlap, older ones; a public client has none. */
-  readonly secrets: ReadonlyArray<string>
-  readonly redirectUris?: ReadonlyArray<string>
-}
-
-/** A request as it arrived. */
-export interface Incoming {
-  readonly method: string
-  readonly url: URL
-  readonly headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
-  readonly body: string
-  readonly form: URLSearchParams
-}
-
-interface Authorized {
-  readonly clientId: string
-  readonly redirectUri: string
-  readonly challenge: string | undefined
-  readonly scopes: ReadonlyArray<string>
-  readonly resource: string | undefined
-  readonly subject: string
-  readonly expiresAt: number
-  issued?: Issued
-}
-
-interface Device {
-  readonly clientId: string
-  readonly scopes: ReadonlyArray<string>
-  readonly resource: string | undefined
-  state: "pending" | "approved" | "denied"
-}
-
-const json = (status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Answer => ({
-  status,
-  headers: { "content-type": "application/json", "cache-control": "no-store", ...headers },
-  body: JSON.stringify(body)
-})
-const refuse = (error: string, status = 400): Answer => json(status, { error })
 
 /** The honest half of the fake provider: one request in, one answer out, at once. */
 export class FakeServer {
-  readonly clients = new Map<string, FakeClient>()
-  readonly devices = new Map<string, Device>()
+  readonly clients: FakeClients
+  readonly devices: FakeDevices
   readonly grants: FakeGrants
-  private readonly codes = new Map<string, Authorized>()
-  private readonly pushed = new Map<string, URLSearchParams>()
+  private readonly authorizations: FakeAuthorizations
   readonly issuer: string
   readonly resource: string
   /** Issuers that the resource names; this server alone unless told otherwise. */
@@ -100,14 +20,15 @@ export class FakeServer {
   /** Whose tokens the resource accepts. */
   tokensOf: FakeGrants
   readonly behaviour: Behaviour
-  private readonly now: () => number
 
   constructor(issuer: string, resource: string, behaviour: Behaviour, now: () => number) {
     this.issuer = issuer
     this.resource = resource
     this.authorizationServers = [issuer]
     this.behaviour = behaviour
-    this.now = now
+    this.clients = new FakeClients(behaviour)
+    this.devices = new FakeDevices(issuer, behaviour, this.clients)
+    this.authorizations = new FakeAuthorizations(issuer, behaviour, this.clients, now)
     this.grants = new FakeGrants(now)
     this.tokensOf = this.grants
   }
@@ -124,13 +45,13 @@ export class FakeServer {
           bearer_methods_supported: ["header"]
         })
       case "registration":
-        return this.register(request)
+        return this.clients.register(request)
       case "pushedAuthorization":
-        return this.push(request)
+        return this.authorizations.push(request)
       case "authorization":
-        return this.authorize(request)
+        return this.authorizations.authorize(request)
       case "device":
-        return this.device(request)
+        return this.devices.begin(request)
       case "token":
         return FakeQuirks.written(this.token(request), this.behaviour.quirks)
       case "revocation":
@@ -170,104 +91,16 @@ export class FakeServer {
     }
   }
 
-  /** RFC 7591 section 3. */
-  private register(request: Incoming): Answer {
-    if (!this.behaviour.registration) return refuse("not_found", 404)
-    const metadata = parseObject(request.body)
-    const redirectUris = metadata?.["redirect_uris"]
-    if (metadata === undefined || !Array.isArray(redirectUris)) return refuse("invalid_client_metadata")
-    const clientId = `client-${this.clients.size + 1}`
-    const method = metadata["token_endpoint_auth_method"] ?? "client_secret_basic"
-    const secret = method === "none" ? undefined : Canary.makeText("client_secret")
-    this.clients.set(clientId, {
-      clientId,
-      secrets: secret === undefined ? [] : [secret],
-      redirectUris: redirectUris.map(String)
-    })
-    return json(201, {
-      ...metadata,
-      client_id: clientId,
-      ...(secret === undefined ? {} : { client_secret: secret, client_secret_expires_at: 0 }),
-      token_endpoint_auth_method: method
-    })
-  }
-
-  /** RFC 9126 section 2. */
-  private push(request: Incoming): Answer {
-    const client = this.authenticate(request)
-    if (client === undefined) return refuse("invalid_client", 401)
-    const uri = `urn:ietf:params:oauth:request_uri:${Canary.makeText("request_uri")}`
-    this.pushed.set(uri, request.form)
-    return json(201, { request_uri: uri, expires_in: 60 })
-  }
-
-  private authorize(request: Incoming): Answer {
-    const direct = request.url.searchParams
-    const parameters = this.pushed.get(direct.get("request_uri") ?? "") ?? direct
-    const client = this.client(direct.get("client_id") ?? parameters.get("client_id") ?? "")
-    const redirectUri = parameters.get("redirect_uri") ?? client?.redirectUris?.[0]
-    // Before both are known to belong together nothing may be redirected anywhere.
-    if (client === undefined || redirectUri === undefined || !allows(client, redirectUri)) {
-      return { status: 400, headers: { "content-type": "text/html" }, body: "<h1>Unknown client or redirect URI</h1>" }
-    }
-    const back = (answers: Readonly<Record<string, string>>): Answer => {
-      const url = new URL(redirectUri)
-      const { iss } = this.behaviour
-      const state = parameters.get("state")
-      for (const [name, value] of Object.entries(answers)) url.searchParams.set(name, value)
-      if (state !== null) url.searchParams.set("state", state)
-      if (iss !== "off") url.searchParams.set("iss", iss === "on" ? this.issuer : iss.wrong)
-      return { status: 302, headers: { location: url.href, "cache-control": "no-store" }, body: "" }
-    }
-    if (this.behaviour.consent !== "approve") return back({ error: this.behaviour.consent.error })
-    if (parameters.get("response_type") !== "code") return back({ error: "unsupported_response_type" })
-    if (this.refusesResourceOf(parameters)) return back({ error: "invalid_target" })
-    const challenge = parameters.get("code_challenge") ?? undefined
-    if (this.behaviour.requirePkce && (challenge === undefined || parameters.get("code_challenge_method") !== "S256")) {
-      return back({ error: "invalid_request" })
-    }
-    const code = Canary.makeText("code")
-    this.codes.set(code, {
-      clientId: client.clientId,
-      redirectUri,
-      challenge,
-      scopes: this.behaviour.grantedScopes ?? FakeQuirks.requestedScopes(parameters, this.behaviour.quirks),
-      resource: parameters.get("resource") ?? undefined,
-      // OpenID Connect Core section 3.1.2.1: here the person is whom the hint says.
-      subject: parameters.get("login_hint") ?? this.behaviour.subject,
-      expiresAt: this.now() + 60_000
-    })
-    return back({ code })
-  }
-
-  /** RFC 8628 section 3.2. */
-  private device(request: Incoming): Answer {
-    const client = this.authenticate(request)
-    if (client === undefined) return refuse("invalid_client", 401)
-    const deviceCode = Canary.makeText("device_code")
-    this.devices.set(deviceCode, {
-      clientId: client.clientId,
-      scopes: this.behaviour.grantedScopes ?? scopesOf(request.form.get("scope")),
-      resource: request.form.get("resource") ?? undefined,
-      state: "pending"
-    })
-    return json(200, {
-      device_code: deviceCode,
-      user_code: "WDJB-MJHT",
-      verification_uri: `${this.issuer}/activate`,
-      expires_in: 600,
-      interval: 5
-    })
-  }
-
   private token(request: Incoming): Answer {
     const form = FakeQuirks.parametersOf(request, this.behaviour.quirks)
-    if (form === undefined || this.refusesResourceOf(form)) return refuse("invalid_request")
-    const client = this.authenticate({ ...request, form })
+    if (form === undefined || FakeQuirks.refusesResource(form, this.behaviour.quirks)) return refuse("invalid_request")
+    const client = this.clients.authenticate({ ...request, form })
     if (client === undefined) return refuse("invalid_client", 401)
     switch (form.get("grant_type")) {
-      case "authorization_code":
-        return this.redeemCode(client, form)
+      case "authorization_code": {
+        const issued = this.authorizations.redeem(client, form, (authorized) => this.open(authorized))
+        return issued === undefined ? refuse("invalid_grant") : this.issued(issued)
+      }
       case "refresh_token": {
         const { accessTokenTtlSeconds, quirks, refreshTokenIdleSeconds, rotation } = this.behaviour
         const issued = this.grants.redeem(
@@ -283,37 +116,13 @@ export class FakeServer {
         }
         return this.issued(issued, true)
       }
-      case "urn:ietf:params:oauth:grant-type:device_code":
-        return this.redeemDevice(client, form)
+      case "urn:ietf:params:oauth:grant-type:device_code": {
+        const redeemed = this.devices.redeem(client, form)
+        return typeof redeemed === "string" ? refuse(redeemed) : this.issued(this.open(redeemed))
+      }
       default:
         return refuse("unsupported_grant_type")
     }
-  }
-
-  private redeemCode(client: FakeClient, form: URLSearchParams): Answer {
-    const row = this.codes.get(form.get("code") ?? "")
-    if (row === undefined || row.clientId !== client.clientId) return refuse("invalid_grant")
-    if (row.issued !== undefined) {
-      // RFC 6749 section 4.1.2: a code that comes back takes its tokens with it.
-      row.issued.family.revoked = true
-      return refuse("invalid_grant")
-    }
-    const verifier = form.get("code_verifier") ?? ""
-    const challenge = createHash("sha256").update(verifier).digest("base64url")
-    const proven = row.challenge === undefined ? verifier === "" : row.challenge === challenge
-    const matches = row.redirectUri === form.get("redirect_uri") && row.expiresAt > this.now()
-    if (!proven || !matches) return refuse("invalid_grant")
-    row.issued = this.open(row)
-    return this.issued(row.issued)
-  }
-
-  private redeemDevice(client: FakeClient, form: URLSearchParams): Answer {
-    const code = form.get("device_code") ?? ""
-    const row = this.devices.get(code)
-    if (row === undefined || row.clientId !== client.clientId) return refuse("invalid_grant")
-    if (row.state === "pending") return refuse("authorization_pending")
-    this.devices.delete(code)
-    return row.state === "denied" ? refuse("access_denied") : this.issued(this.open(row))
   }
 
   open({ clientId, resource, scopes, subject = this.behaviour.subject }:
@@ -338,16 +147,12 @@ export class FakeServer {
     return json(200, FakeQuirks.issued(tokens, again, this.behaviour.quirks))
   }
 
-  private refusesResourceOf(parameters: URLSearchParams): boolean {
-    return this.behaviour.quirks.includes("refuses_resource") && parameters.has("resource")
-  }
-
   /** RFC 7009 section 2.1: an unknown token is revoked already. */
   private revoke(request: Incoming): Answer {
     if (this.behaviour.quirks.includes("bearer_revocation")) return this.revokeByItself(request)
     const form = FakeQuirks.parametersOf(request, this.behaviour.quirks)
     if (form === undefined) return refuse("invalid_request")
-    if (this.authenticate({ ...request, form }) === undefined) return refuse("invalid_client", 401)
+    if (this.clients.authenticate({ ...request, form }) === undefined) return refuse("invalid_client", 401)
     const family = this.grants.familyOf(form.get("token") ?? "")
     if (family !== undefined) family.revoked = true
     return { status: 200, headers: {}, body: "" }
@@ -392,48 +197,4 @@ export class FakeServer {
     }
     return json(200, { sub: row.family.subject, scopes: row.family.scopes, path: request.url.pathname })
   }
-
-  private client(clientId: string): FakeClient | undefined {
-    const document = this.behaviour.clientIdDocuments && clientId.startsWith("https://")
-    return this.clients.get(clientId) ?? (document ? { clientId, secrets: [] } : undefined)
-  }
-
-  /** RFC 6749 section 2.3.1. */
-  private authenticate({ form, headers }: Incoming): FakeClient | undefined {
-    const [scheme, encoded = ""] = String(headers["authorization"] ?? "").split(" ")
-    const basic = scheme?.toLowerCase() === "basic"
-      ? Buffer.from(encoded, "base64").toString().split(":").map((part) =>
-        decodeURIComponent(part.replaceAll("+", " "))
-      )
-      : undefined
-    const client = this.client(basic?.[0] ?? form.get("client_id") ?? "")
-    if (client === undefined || client.secrets.length === 0) return client
-    return client.secrets.includes(basic?.[1] ?? form.get("client_secret") ?? "") ? client : undefined
-  }
-}
-
-const scopesOf = (scope: string | null): ReadonlyArray<string> => (scope ?? "").split(" ").filter((one) => one !== "")
-
-const parseObject = (body: string): Record<string, unknown> | undefined => {
-  try {
-    const value: unknown = JSON.parse(body)
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** RFC 8252 section 7.3: the port of a loopback redirect URI is free. */
-const allows = (client: FakeClient, redirectUri: string): boolean => {
-  if (!URL.canParse(redirectUri)) return false
-  return client.redirectUris === undefined ||
-    client.redirectUris.some((uri) =>
-      uri === redirectUri || withoutLoopbackPort(uri) === withoutLoopbackPort(redirectUri)
-    )
-}
-
-const withoutLoopbackPort = (uri: string): string => {
-  const url = new URL(uri)
-  if (url.hostname === "127.0.0.1" || url.hostname === "[::1]") url.port = ""
-  return url.href
 }
