@@ -36,7 +36,7 @@ export const Doctor = Command.make("doctor", raceFlags, (input) =>
       node(),
       ...(target._tag === "local" ? local(target.home) : []),
       ...(yield* reachable(target)),
-      publicUrl(process.env["VALETKEY_PUBLIC_URL"]),
+      publicUrl(process.env["VALETKEY_PUBLIC_URL"], target),
       egress(process.env["VALETKEY_ALLOW_EGRESS"])
     ]
     const failed = findings.filter(({ state }) => state === "fail").length
@@ -179,9 +179,18 @@ const reachable = (target: Target) =>
     )
   )
 
-const publicUrl = (value: string | undefined): Finding => {
+const publicUrl = (value: string | undefined, target: Target): Finding => {
   if (value === undefined || value === "") {
     return finding("public URL", "ok", "not set; the loopback transport needs none")
+  }
+  const listens = ["VALETKEY_LISTEN", "VALETKEY_PUBLIC_LISTEN", "DATABASE_URL"]
+  if (target._tag === "local" && listens.every((name) => (process.env[name] ?? "") === "")) {
+    return finding(
+      "public URL",
+      "fail",
+      "VALETKEY_PUBLIC_URL leads nowhere: a local server listens to its socket alone, and does not start so",
+      "set VALETKEY_PUBLIC_LISTEN for the pages of browsers, or VALETKEY_LISTEN for these and the API"
+    )
   }
   const url = URL.parse(value)
   return url !== null && url.search === "" && url.hash === "" &&

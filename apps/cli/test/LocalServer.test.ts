@@ -53,6 +53,21 @@ describe("the local server", () => {
       assert.isFalse(existsSync(valetkey.home.data))
     })))
 
+  it.live("S2x.7 does not start with a public URL that nothing listens for, and doctor says so too", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const env = { VALETKEY_PUBLIC_URL: "https://valetkey.example" }
+      const { code, error } = yield* valetkey.json(["connect", "https://x.example", "--transport", "gateway"], env)
+      assert.deepStrictEqual([code, error.code], [1, "listener_missing"])
+      assert.match(error.message, /VALETKEY_PUBLIC_URL leads nowhere.+VALETKEY_PUBLIC_LISTEN.+VALETKEY_LISTEN/)
+      assert.isUndefined(valetkey.serverPid)
+      const found = /public URL: set VALETKEY_PUBLIC_LISTEN.+ VALETKEY_LISTEN/
+      assert.match((yield* valetkey.run(["doctor"], env)).stdout, found)
+      for (const name of ["VALETKEY_LISTEN", "VALETKEY_PUBLIC_LISTEN"]) {
+        assert.notMatch((yield* valetkey.run(["doctor"], { ...env, [name]: "127.0.0.1:1" })).stdout, found)
+      }
+    })))
+
   it.live("keeps what the one before wrote to its log, and puts a long log aside", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

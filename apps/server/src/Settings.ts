@@ -11,12 +11,14 @@ import type { WorkloadFile } from "./WorkloadFiles.ts"
 
 /** Error of the configuration. It names the variable and what was expected, never the value. */
 export class SettingsError extends Schema.TaggedError<SettingsError>("valetkey/server/SettingsError")("SettingsError", {
-  code: Schema.Literals(["setting_conflict", "setting_invalid", "setting_missing"]),
+  code: Schema.Literals(["listener_missing", "setting_conflict", "setting_invalid", "setting_missing"]),
   variable: Schema.String
 }) {
   override get message() {
     const expected = variables.find(({ name }) => name === this.variable)?.expected ?? "another value"
     switch (this.code) {
+      case "listener_missing":
+        return `${this.variable} leads nowhere, because this server listens to its socket alone: set VALETKEY_PUBLIC_LISTEN for the pages of browsers, or VALETKEY_LISTEN for these and the API`
       case "setting_conflict":
         return `${this.variable} is one source of the root keys and another one is set as well: set one of ${
           keySources.join(", ")
@@ -142,7 +144,13 @@ export const load = (env: Environment): Effect.Effect<Settings, SettingsError> =
     }
     const listen = yield* optional("VALETKEY_LISTEN", parsed(parseAddress))
     const databaseUrl = yield* optional("DATABASE_URL", parsed(parseDatabaseUrl))
-    if (databaseUrl === undefined) return { ...common, profile: "local", listen } as const
+    if (databaseUrl === undefined) {
+      // Every link for a browser would begin with it.
+      if (common.publicUrl !== undefined && listen === undefined && common.publicListen === undefined) {
+        return yield* new SettingsError({ code: "listener_missing", variable: "VALETKEY_PUBLIC_URL" })
+      }
+      return { ...common, profile: "local", listen } as const
+    }
     return {
       ...common,
       profile: "server",

@@ -118,7 +118,7 @@ export const variables = [
     "VALETKEY_PUBLIC_URL",
     "none: the gateway transport refuses to start flows",
     "an https URL without query; http for a loopback host",
-    "How browsers reach VALETKEY_PUBLIC_LISTEN."
+    "How browsers reach VALETKEY_PUBLIC_LISTEN or, without it, VALETKEY_LISTEN; local: one of these must be set."
   ),
   define(
     "VALETKEY_CLIENT_METADATA_URL",

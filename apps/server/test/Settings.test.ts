@@ -72,6 +72,21 @@ describe("settings", () => {
       assert.strictEqual(settings.home.keys, "/home/nobody/.config/valetkey/keys")
     }))
 
+  it.effect("S2x.7 of a local server have a listener for the browsers that a public URL leads here", () =>
+    Effect.gen(function*() {
+      const local = { HOME: "/home/nobody", VALETKEY_PUBLIC_URL: "https://hunter2.example" }
+      for (const more of [{}, { VALETKEY_ADMIN_LISTEN: "127.0.0.1:1" }, { VALETKEY_LISTEN: "" }]) {
+        const error = yield* Effect.flip(load({ ...local, ...more }))
+        assert.deepStrictEqual([error.code, error.variable], ["listener_missing", "VALETKEY_PUBLIC_URL"])
+        assert.match(error.message, /VALETKEY_PUBLIC_LISTEN.+VALETKEY_LISTEN/)
+        assert.notInclude(error.message, "hunter2")
+      }
+      for (const name of ["VALETKEY_LISTEN", "VALETKEY_PUBLIC_LISTEN"]) {
+        assert.strictEqual((yield* load({ ...local, [name]: "127.0.0.1:1" })).profile, "local")
+      }
+      assert.strictEqual((yield* load({ ...server, ...local })).profile, "server")
+    }))
+
   it.effect("choose the server profile when a database is set", () =>
     Effect.gen(function*() {
       const settings = yield* load({

@@ -20,7 +20,7 @@ export class TransportError extends Schema.TaggedError<TransportError>("valetkey
     switch (this.code) {
       case "transport_unavailable":
         return this.transport === "gateway"
-          ? "This server does not offer the gateway transport; start it with VALETKEY_PUBLIC_URL, or choose another with --transport"
+          ? "This server does not offer the gateway transport; start it with VALETKEY_PUBLIC_URL and a listener, or choose another with --transport"
           : `This server does not offer the ${this.transport} transport; choose another with --transport`
       case "callback_port_unavailable":
         return "No loopback port could be opened for the callback; free the port or let the system choose one"
