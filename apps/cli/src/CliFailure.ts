@@ -41,6 +41,7 @@ export const CliCode = Schema.Literals([
   "service_foreign",
   "service_manager_failed",
   "service_not_written",
+  "service_server_running",
   "service_unsupported",
   "simulator_not_started",
   "simulator_unreachable",

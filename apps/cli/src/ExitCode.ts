@@ -150,6 +150,7 @@ export const exitCode = {
   service_foreign: ExitCode.failure,
   service_manager_failed: ExitCode.failure,
   service_not_written: ExitCode.failure,
+  service_server_running: ExitCode.failure,
   service_unsupported: ExitCode.failure,
   simulator_not_started: ExitCode.failure,
   simulator_unreachable: ExitCode.failure,

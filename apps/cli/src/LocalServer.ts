@@ -44,11 +44,20 @@ export const ensureRunning = (home: Home): Effect.Effect<void, CliFailure, Outpu
 
 /** What somebody learns whose server was started by another version of the program, as one that lived through an upgrade was. */
 const otherVersion = (home: Home, other: string): string => {
-  const pid = existsSync(home.pid) ? readFileSync(home.pid, "utf8").trim() : ""
-  const how = /^\d+$/.test(pid) ? `end it with \`kill ${pid}\`` : "end it"
+  const pid = pidOf(home)
+  const how = pid === undefined ? "end it" : `end it with \`kill ${pid}\``
   return `The Valetkey server of this user is of version ${
     plain(other.slice(0, 40))
   }, this command of ${version}; ${how}, or restart its service, and the next command finds the new one`
+}
+
+/** The server of this user that answers, with the number of its process where it left one; undefined where none answers. */
+export const answering = (home: Home): Effect.Effect<{ readonly pid: string | undefined } | undefined> =>
+  Effect.map(probe(home), ({ state }) => state === "running" ? { pid: pidOf(home) } : undefined)
+
+const pidOf = (home: Home): string | undefined => {
+  const pid = existsSync(home.pid) ? readFileSync(home.pid, "utf8").trim() : ""
+  return /^\d+$/.test(pid) ? pid : undefined
 }
 
 interface Probed {

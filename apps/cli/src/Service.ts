@@ -1,3 +1,4 @@
+import { locate } from "@valetkey/client/Home"
 import { Effect } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -5,6 +6,7 @@ import { lstatSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, w
 import { homedir } from "node:os"
 import { basename, dirname } from "node:path"
 import { failure } from "./CliFailure.ts"
+import { answering } from "./LocalServer.ts"
 import { Output, plain } from "./Output.ts"
 import { launchd, mark, type ServiceUnit, systemd } from "./ServiceUnit.ts"
 
@@ -27,10 +29,17 @@ const Install = Command.make("install", { ...flags, now }, ({ now, system }) =>
     const output = yield* Output
     const unit = yield* unitOf(system)
     const before = yield* ours(unit)
+    const state = yield* stateOf(unit)
+    const other = system ? undefined : yield* otherServer(state)
+    // Its service would fail, and be started anew for ever, while the manager calls it started.
+    if (now && other !== undefined) {
+      return yield* failure("service_server_running", `${other.sentence}, then run this again; nothing was changed`)
+    }
     const changed = before !== unit.text
     if (changed) yield* write(unit)
     const verified = yield* verify(unit)
-    const commands = changed && before !== undefined ? unit.restart : unit.start
+    const commands = startingOf(unit, state, before)
+    if (other !== undefined) yield* output.say(`${other.sentence} before its service is started`)
     if (now) yield* runAll(commands)
     else yield* suggest("To start it, now and at every login or boot, run:", commands)
     yield* output.result(
@@ -50,7 +59,9 @@ const Uninstall = Command.make("uninstall", { ...flags, now }, ({ now, system })
     const output = yield* Output
     const unit = yield* unitOf(system)
     const removed = (yield* ours(unit)) !== undefined
-    if (removed && now) yield* runAll(unit.stop)
+    // What is not loaded cannot be unloaded, and need not be.
+    const stops = unit.wake === undefined || (yield* stateOf(unit)).loaded
+    if (removed && now && stops) yield* runAll(unit.stop)
     if (removed) yield* attempt(unit.path, () => rmSync(unit.path))
     if (removed && !now) yield* suggest("If it runs, it still does; to end it, run:", unit.stop)
     yield* output.result(
@@ -153,6 +164,31 @@ const runAll = (commands: ReadonlyArray<ReadonlyArray<string>>) =>
           failure("service_manager_failed", `${line(command)} failed; run it yourself, and then what follows it`)
         )), { discard: true })
 
+/** What the manager says of the unit: whether it is loaded, and which process serves. */
+const stateOf = Effect.fnUntraced(function*(unit: ServiceUnit) {
+  const ran = yield* run(unit.state)
+  const [, pid] = /^\s*(?:MainPID=|pid = )([1-9]\d*)$/m.exec(ran?.told ?? "") ?? []
+  return { loaded: ran?.code === 0, pid }
+})
+
+/** A server of this user that runs and is not the service: it holds the data directory. */
+const otherServer = Effect.fnUntraced(function*({ pid: own }: { readonly pid: string | undefined }) {
+  const found = yield* answering(locate(process.env))
+  if (found === undefined || found.pid !== undefined && found.pid === own) return undefined
+  const { pid } = found
+  return {
+    sentence: pid === undefined
+      ? "A Valetkey server of this user runs already and holds the data directory: end it"
+      : `A Valetkey server of this user runs already, as process ${pid}, and holds the data directory: end it with \`kill ${pid}\``
+  }
+})
+
+/** The commands that bring the unit into force. launchd refuses to load what it has loaded, and to unload what it has not. */
+const startingOf = (unit: ServiceUnit, { loaded }: { readonly loaded: boolean }, before: string | undefined) => {
+  if (unit.wake === undefined) return before !== undefined && before !== unit.text ? unit.restart : unit.start
+  return !loaded ? unit.start : before === unit.text ? unit.wake : unit.restart
+}
+
 const suggest = Effect.fnUntraced(function*(why: string, commands: ReadonlyArray<ReadonlyArray<string>>) {
   const output = yield* Output
   yield* output.say(why)
@@ -167,18 +203,22 @@ const run = ([file = "", ...args]: ReadonlyArray<string>) =>
   Effect.flatMap(
     Effect.promise(() => import("node:child_process")),
     ({ spawn }) =>
-      Effect.callback<{ readonly code: number | null; readonly talk: string } | undefined>((resume) => {
-        const env = Object.fromEntries(
-          ["PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS"].map((name) => [
-            name,
-            process.env[name]
-          ])
-        )
-        const child = spawn(file, args, { env, stdio: ["ignore", "ignore", "pipe"], timeout: 60_000 })
-        let talk = ""
-        child.stderr.on("data", (chunk) => talk += String(chunk))
-        child.on("error", () => resume(Effect.succeed(undefined)))
-        child.on("close", (code) => resume(Effect.succeed({ code, talk })))
-        return Effect.sync(() => void child.kill())
-      })
+      Effect.callback<{ readonly code: number | null; readonly talk: string; readonly told: string } | undefined>(
+        (resume) => {
+          const env = Object.fromEntries(
+            ["PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS"].map((name) => [
+              name,
+              process.env[name]
+            ])
+          )
+          const child = spawn(file, args, { env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 })
+          let talk = ""
+          let told = ""
+          child.stdout.on("data", (chunk) => told += String(chunk))
+          child.stderr.on("data", (chunk) => talk += String(chunk))
+          child.on("error", () => resume(Effect.succeed(undefined)))
+          child.on("close", (code) => resume(Effect.succeed({ code, talk, told })))
+          return Effect.sync(() => void child.kill())
+        }
+      )
   )

@@ -20,8 +20,12 @@ export interface ServiceUnit {
   readonly start: ReadonlyArray<ReadonlyArray<string>>
   /** The commands that start it anew, after its file was replaced. */
   readonly restart: ReadonlyArray<ReadonlyArray<string>>
+  /** The commands that start what a manager has loaded as it is; undefined where `start` does. */
+  readonly wake: ReadonlyArray<ReadonlyArray<string>> | undefined
   /** The commands that end it, before the file is removed. */
   readonly stop: ReadonlyArray<ReadonlyArray<string>>
+  /** The command that succeeds for what the manager has loaded, and tells the number of its process. */
+  readonly state: ReadonlyArray<string>
   /** The command that tells what is wrong with the file. */
   readonly verify: ReadonlyArray<string> | undefined
 }
@@ -79,7 +83,9 @@ export const systemd = (service: Service): ServiceUnit => {
       "restart",
       "valetkey.service"
     ]],
+    wake: undefined,
     stop: [["systemctl", ...user, "disable", "--now", "valetkey.service"]],
+    state: ["systemctl", ...user, "show", "--property=MainPID", "valetkey.service"],
     verify: ["systemd-analyze", ...user, "verify", path]
   }
 }
@@ -110,15 +116,18 @@ ${
   }
 </plist>
 `
+  const target = `gui/${service.uid}/dev.valetkey.server`
   const start = ["launchctl", "bootstrap", `gui/${service.uid}`, path]
-  const stop = ["launchctl", "bootout", `gui/${service.uid}/dev.valetkey.server`]
+  const stop = ["launchctl", "bootout", target]
   return {
     kind: "launchd",
     path,
     text,
     start: [start],
     restart: [stop, start],
+    wake: [["launchctl", "kickstart", target]],
     stop: [stop],
+    state: ["launchctl", "print", target],
     verify: ["plutil", "-lint", path]
   }
 }

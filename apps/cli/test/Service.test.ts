@@ -60,7 +60,9 @@ WantedBy=default.target
         ["systemctl", "--user", "enable", "valetkey.service"],
         ["systemctl", "--user", "restart", "valetkey.service"]
       ],
+      wake: undefined,
       stop: [["systemctl", "--user", "disable", "--now", "valetkey.service"]],
+      state: ["systemctl", "--user", "show", "--property=MainPID", "valetkey.service"],
       verify: ["systemd-analyze", "--user", "verify", "/srv/ada/.config/systemd/user/valetkey.service"]
     })
   })
@@ -192,7 +194,7 @@ const played = Effect.gen(function*() {
   const directory = join(dirname(valetkey.home.data), "bin")
   const log = join(directory, "calls")
   mkdirSync(directory)
-  const play = (name: string, code: number, talk = "") => {
+  const play = (name: string, code: number, talk = "", state: readonly [code: number, told: string] = [0, ""]) => {
     const path = join(directory, name)
     writeFileSync(
       path,
@@ -200,13 +202,18 @@ const played = Effect.gen(function*() {
         `JSON.stringify([${
           JSON.stringify(name)
         }, ...process.argv.slice(2), Object.keys(process.env).sort().join()]) + "\\n")\n` +
-        `process.stderr.write(${JSON.stringify(talk)})\nprocess.exitCode = ${code}\n`
+        `if (["show", "print"].some((word) => process.argv.includes(word))) {\n` +
+        `process.stdout.write(${JSON.stringify(state[1])})\nprocess.exitCode = ${state[0]}\n} else {\n` +
+        `process.stderr.write(${JSON.stringify(talk)})\nprocess.exitCode = ${code}\n}\n`
     )
     chmodSync(path, 0o755)
   }
   play("systemctl", 0)
   play("systemd-analyze", 0)
+  /** What was asked of the manager, besides how things stand. */
   const calls = (): ReadonlyArray<ReadonlyArray<string>> =>
+    all().filter((call) => !["show", "print"].some((word) => call.includes(word)))
+  const all = (): ReadonlyArray<ReadonlyArray<string>> =>
     existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(0, -1).map((line) => JSON.parse(line)) : []
   const env = { PATH: directory, VALETKEY_TOKEN: "not-for-others" }
   const path = join(dirname(valetkey.home.data), ".config/systemd/user/valetkey.service")
@@ -265,6 +272,59 @@ describe("valetkey service", () => {
         ["--user", "disable", "--now", unit]
       ])
       for (const call of calls()) assert.notInclude(call.at(-1) ?? "", "VALETKEY")
+    })))
+
+  it.live("starts no service beside a server that runs, and names the process to end", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { calls, env, path, play, valetkey } = yield* played
+      yield* valetkey.serve()
+      const pid = valetkey.serverPid
+      const refused = yield* valetkey.json(["service", "install", "--now"], env)
+      assert.deepStrictEqual([refused.code, refused.error.code], [1, "service_server_running"])
+      assert.include(refused.error.message, `\`kill ${pid}\``)
+      assert.isFalse(existsSync(path))
+      assert.deepStrictEqual(calls(), [])
+      assert.include((yield* valetkey.run(["service", "install"], env)).stderr, `\`kill ${pid}\``)
+      // Another process of the manager, then the service itself.
+      play("systemctl", 0, "", [0, "MainPID=1\n"])
+      assert.strictEqual(
+        (yield* valetkey.json(["service", "install", "--now"], env)).error.code,
+        "service_server_running"
+      )
+      play("systemctl", 0, "", [0, `MainPID=${pid}\n`])
+      assert.propertyVal((yield* valetkey.json(["service", "install", "--now"], env)).document, "started", true)
+      yield* valetkey.stop()
+      play("systemctl", 0, "", [0, "MainPID=0\n"])
+      assert.propertyVal((yield* valetkey.json(["service", "install", "--now"], env)).document, "started", true)
+    })))
+
+  it.live("asks launchd to load what it has not loaded, and to unload what it has, and for nothing that it would refuse", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { calls, env, play, valetkey } = yield* played
+      const path = join(dirname(valetkey.home.data), "Library/LaunchAgents/dev.valetkey.server.plist")
+      const script = "Object.defineProperty(process, 'platform', { value: 'darwin' })"
+      const mac = { ...env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}` }
+      play("plutil", 0)
+      const [there, missing] = [[0, "\tpid = 7\n"], [113, ""]] as const
+      const asked = Effect.fnUntraced(
+        function*(what: "install" | "uninstall", state: readonly [number, string], changed = false) {
+          play("launchctl", 0, "", state)
+          if (changed) writeFileSync(path, readFileSync(path, "utf8").replace("Background", "Adaptive"))
+          const before = calls().length
+          const ended = yield* valetkey.run(["service", what, "--now"], mac)
+          assert.strictEqual(ended.code, 0, ended.stderr)
+          return calls().slice(before).filter(([name]) => name === "launchctl").map(([, verb]) => verb)
+        }
+      )
+      assert.deepStrictEqual(yield* asked("install", missing), ["bootstrap"])
+      assert.deepStrictEqual(yield* asked("install", there), ["kickstart"])
+      assert.deepStrictEqual(yield* asked("install", missing), ["bootstrap"])
+      assert.deepStrictEqual(yield* asked("install", there, true), ["bootout", "bootstrap"])
+      assert.deepStrictEqual(yield* asked("install", missing, true), ["bootstrap"])
+      assert.deepStrictEqual(yield* asked("uninstall", missing), [])
+      // Its file was removed while it ran on.
+      assert.deepStrictEqual(yield* asked("install", there), ["bootout", "bootstrap"])
+      assert.deepStrictEqual(yield* asked("uninstall", there), ["bootout"])
     })))
 
   it.live("tells what the manager finds, and when it fails", () =>
