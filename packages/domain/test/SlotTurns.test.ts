@@ -70,8 +70,8 @@ describe("a slot that comes free", () => {
   it.effect("is no longer waited for when the caller's longest wait is over", () =>
     Effect.gen(function*() {
       const [pacing, tokens] = [yield* PacingStore, yield* AccessTokens]
-      const taken = { provider: shared, holder: "test", cap: 1, count: 1 }
-      const [slot] = yield* pacing.acquire({ ...taken, lease: Duration.minutes(10) })
+      const taken = { provider: shared, holder: "test", cap: 1, count: 1, lease: Duration.minutes(1) }
+      const [slot] = yield* pacing.acquire(taken)
       const key = yield* expired("k")
       const patient = yield* Effect.forkChild(Effect.flip(tokens.get(key, { patience: "5 minutes" })), {
         startImmediately: true
@@ -79,6 +79,9 @@ describe("a slot that comes free", () => {
       for (let second = 0; second < 80; second++) {
         yield* TestClock.adjust("1 second")
         yield* quiet
+        // No lease is as long as the wait: the holder takes it again before anybody else can.
+        yield* pacing.release({ provider: shared, holder: "test", slot: slot! })
+        assert.deepStrictEqual(yield* pacing.acquire(taken), [slot!])
       }
       assert.strictEqual(patient.pollUnsafe()?._tag, "Success")
       assert.strictEqual((yield* Fiber.join(patient)).code, "refresh_in_progress")
