@@ -5,6 +5,7 @@ import { TransportError } from "@valetkey/domain/CallbackTransport"
 import type { ConnectionKey } from "@valetkey/domain/Connection"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import { Flows } from "@valetkey/domain/Flows"
+import { FlowStore } from "@valetkey/domain/FlowStore"
 import { RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { type ServerDescription, Servers } from "@valetkey/domain/Servers"
 import * as Canary from "@valetkey/testing/Canary"
@@ -32,6 +33,25 @@ describe("Flows.start", () => {
       assert.strictEqual(new Set([...states, ...provider.verifiers]).size, 4)
       yield* (yield* comeBack(one.flow.id, response(one.authorizationUrl))).settled
       assert.strictEqual(provider.exchanged[0]!.codeVerifier, provider.verifiers[0])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("FLOW-25 hands out nothing before the flow is stored, so that a callback may come at once", () =>
+    Effect.gen(function*() {
+      const store = yield* FlowStore
+      const { freeze, reserve } = store
+      // Stored half a second after it was asked for, both times.
+      Object.assign(store, {
+        reserve: (...input: Parameters<typeof reserve>) => Effect.delay(reserve(...input), "500 millis"),
+        freeze: (...input: Parameters<typeof freeze>) => Effect.delay(freeze(...input), "500 millis")
+      })
+      const starting = yield* Effect.forkChild(begin("mcp"), { startImmediately: true })
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(starting.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      const { authorizationUrl, flow, owner } = yield* Fiber.join(starting)
+      const delivery = yield* comeBack(flow.id, response(authorizationUrl))
+      yield* delivery.settled
+      assert.strictEqual((yield* (yield* Flows).status(owner)).state, "completed")
     }).pipe(Effect.provide(layer)))
 
   it.effect("S1.4 opens the transport first and uses its redirect URI in request, registration and exchange", () =>
