@@ -104,7 +104,7 @@ describe("AccessTokens.get", () => {
       assert.strictEqual(yield* value, provider.issued[1])
     }).pipe(Effect.provide(layer)))
 
-  it.effect("a refresh answer without refresh token or scope keeps the old ones", () =>
+  it.effect("TOK-08 a refresh answer without refresh token or scope keeps the old ones", () =>
     Effect.gen(function*() {
       const { key, provider, value } = yield* connected()
       provider.answer = ({ refreshToken: _, scopes: __, ...credentials }) => credentials

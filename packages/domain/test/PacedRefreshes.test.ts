@@ -45,7 +45,7 @@ const all = (tokens: AccessTokens["Service"], keys: ReadonlyArray<ConnectionKey>
   })
 
 describe("an endpoint that asks for a pause", () => {
-  it.effect("gets it from every replica and every connection of the tenant, and from no other tenant", () =>
+  it.effect("TOK-21 gets it from every replica and every connection of the tenant, and from no other tenant", () =>
     Effect.gen(function*() {
       const { provider, seen } = yield* observed
       const [one, second] = [yield* AccessTokens, yield* replica()]

@@ -61,7 +61,7 @@ describe("Classification", () => {
       }
     }))
 
-  it.effect("TOK-20 TOK-22 REF-05 tells what was certainly not sent from what may have been", () =>
+  it.effect("TOK-20 TOK-22 tells what was certainly not sent from what may have been", () =>
     Effect.sync(() => {
       const table: ReadonlyArray<readonly [typeof Reason.Type, string]> = [
         [new Refused({ rule: "address" }), "Transient"],
