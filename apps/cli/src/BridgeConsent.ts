@@ -1,5 +1,5 @@
 import type { Missing } from "@valetkey/mcp/ConsentingFetch"
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
 import * as Browser from "./Browser.ts"
 import { CliFailure } from "./CliFailure.ts"
 import { opensBrowser, poll, type Showing } from "./Consent.ts"
@@ -7,9 +7,6 @@ import { completed, linksOf } from "./FlowReport.ts"
 import { Output, plain } from "./Output.ts"
 import type { Remote } from "./Remote.ts"
 import { operations, type Ready } from "./Wire.ts"
-
-/** How long a flow that somebody else began is waited for; the server ends it before. */
-const patience = 3_600_000
 
 /**
  * Has a person give consent in the browser, and returns when the connection is there. Where no browser can be opened it
@@ -32,7 +29,7 @@ export const askPerson = (server: string, showing: Showing) => {
       if (shown?.flowId === started.flowId) return yield* missing(server, shown)
       if (!opensBrowser(showing)) return yield* waiting(server, started.flowId)
       yield* output.say(`valetkey: Waiting for the consent that another program asked for`)
-      return yield* completed(yield* poll(remote, started.flowId, (yield* Clock.currentTimeMillis) + patience))
+      return yield* completed(yield* poll(remote, started.flowId))
     }
     const url = "connectUrl" in started
       ? started.connectUrl
@@ -51,7 +48,7 @@ export const askPerson = (server: string, showing: Showing) => {
     }
     yield* output.say(`valetkey: Opened the browser to connect ${server}; waiting for the consent`)
     const flow = yield* Effect.raceFirst(
-      poll(remote, started.flowId, Date.parse(started.expiresAt)),
+      poll(remote, started.flowId),
       Effect.andThen(refused, () => {
         shown = started
         return missing(server, started)

@@ -112,9 +112,7 @@ export const Connect = Command.make(
         const ssh = place === "local" ? Ssh.sessionOf(process.env) : undefined
         const way = new ShownWay(started)
         const flow = yield* restore(accompany(remote, server, way, { noBrowser, ssh })).pipe(
-          Effect.onExit((exit) =>
-            Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? leave(remote, way) : Effect.void
-          )
+          Effect.onExit((exit) => Exit.isFailure(exit) && !isUnknown(exit.cause) ? leave(remote, way) : Effect.void)
         )
         yield* report(server, flow)
       })
@@ -149,8 +147,14 @@ const goOn = Effect.fnUntraced(function*(remote: Remote, told: CliFailure, trans
   return ready
 })
 
-const isConflict = (cause: Cause.Cause<CliFailure>): boolean =>
-  Option.exists(Cause.findErrorOption(cause), ({ code }) => code === "flow_conflict")
+const isConflict = failedWith("flow_conflict")
+
+/** Whether the flow is none that could be left open. */
+const isUnknown = failedWith("flow_not_found")
+
+function failedWith(wanted: string): (cause: Cause.Cause<CliFailure>) => boolean {
+  return (cause) => Option.exists(Cause.findErrorOption(cause), ({ code }) => code === wanted)
+}
 
 const explainStart = (told: CliFailure): CliFailure => {
   switch (told.code) {

@@ -28,7 +28,6 @@ export const accompany = Effect.fnUntraced(function*(remote: Remote, server: str
     poll(
       remote,
       ready.flowId,
-      deadline,
       (flow) => way.isGone(flow) ? Effect.asVoid(Deferred.succeed(moved, undefined)) : Effect.void
     ),
     Effect.andThen(Effect.raceFirst(meanwhile, Deferred.await(moved)), watchOn(deadline))
@@ -41,7 +40,9 @@ export const leave = Effect.fnUntraced(function*(remote: Remote, way: ShownWay) 
   const { flowId } = way.first
   const told = yield* remote.call(operations.flow, { flowId, wait: 0 }).pipe(
     Effect.flatMap((flow) =>
-      way.isGone(flow)
+      isSettled(flow)
+        ? Effect.succeed("The flow ended meanwhile")
+        : way.isGone(flow)
         ? Effect.succeed("Stopped waiting; the flow goes on where another command shows how")
         : Effect.as(remote.call(operations.cancel, flowId), "Cancelled")
     ),
@@ -172,24 +173,29 @@ const take = Effect.fnUntraced(function*(remote: Remote, way: ShownWay, line: Re
 export const opensBrowser = ({ noBrowser, ssh }: Showing): boolean =>
   !noBrowser && (ssh === undefined || (process.env["BROWSER"] ?? "") !== "")
 
-/** Asks until the flow is settled, and shows what it is till then. A broken way is asked again, a definite answer ends it at once. */
+/**
+ * Asks until the flow is settled, and shows what it is till then. A broken way is asked again, a definite answer ends it at
+ * once. Whether time is up is for the server to say, whose clock this one need not agree with; how long it is asked follows from
+ * what the flow's life lasts.
+ */
 export const poll = Effect.fnUntraced(function*(
   remote: Remote,
   flowId: string,
-  deadline: number,
   look: (flow: Flow) => Effect.Effect<void> = () => Effect.void
 ) {
+  const began = yield* monotonic
+  let life = longestLife
   let brokenSince: number | undefined
   let pause = 100
   while (true) {
-    const now = yield* Clock.currentTimeMillis
-    // The server settles an overdue flow; the extra seconds leave it the time to do so.
-    if (now > deadline + 10_000) return yield* failure("flow_expired", "Nobody gave consent in time; start again")
+    const now = yield* monotonic
+    if (now - began > life + slack) return yield* failure("flow_expired", "Nobody gave consent in time; start again")
     const answer = yield* Effect.result(remote.call(operations.flow, { flowId, wait: 25 }))
     if (answer._tag === "Success") {
       brokenSince = undefined
       pause = 100
       if (isSettled(answer.success)) return answer.success
+      life = lifeOf(answer.success)
       yield* look(answer.success)
       continue
     }
@@ -202,9 +208,23 @@ export const poll = Effect.fnUntraced(function*(
 }) as (
   remote: Remote,
   flowId: string,
-  deadline: number,
   look?: (flow: Flow) => Effect.Effect<void>
 ) => Effect.Effect<Flow, CliFailure>
+
+/** Milliseconds that no change of the clock moves. */
+const monotonic = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
+
+/** How long a flow lives, between two times of one clock. */
+const lifeOf = ({ createdAt, expiresAt }: Flow): number => {
+  const life = Date.parse(expiresAt) - Date.parse(createdAt)
+  return life >= 0 ? life : longestLife
+}
+
+/** What the life of a flow is taken for where the server has not told it. */
+const longestLife = 3_600_000
+
+/** The server settles an overdue flow; an exchange that began in time has this long to end. */
+const slack = 60_000
 
 const isSettled = ({ status }: Flow): boolean =>
   status !== "pending" && status !== "exchanging" && status !== "awaiting_finalize"
@@ -221,14 +241,15 @@ const progress = Effect.fnUntraced(function*(deadline: number, hint?: string) {
     yield* Effect.sleep(output.watched ? "120 millis" : "30 seconds")
     const now = yield* Clock.currentTimeMillis
     const elapsed = formatDuration(now - began)
-    const left = formatDuration(deadline - now)
+    // A clock that is ahead of the server's says nothing of what is left.
+    const left = now < deadline ? `, ${formatDuration(deadline - now)} left` : ""
     if (untold !== undefined && now - began > patience) {
       yield* output.say(untold)
       untold = undefined
     }
     yield* output.watched
-      ? output.status(`${spinner[frame % spinner.length] ?? ""} ${elapsed} elapsed, ${left} left`)
-      : output.say(`Still waiting: ${elapsed} elapsed, ${left} left`)
+      ? output.status(`${spinner[frame % spinner.length] ?? ""} ${elapsed} elapsed${left}`)
+      : output.say(`Still waiting: ${elapsed} elapsed${left}`)
   }
 }) as (deadline: number, hint?: string) => Effect.Effect<never, never, Output>
 

@@ -312,6 +312,24 @@ describe("connect", () => {
       assert.strictEqual(ended.error.code, "flow_expired")
     })))
 
+  it.live("S2.22 waits for as long as the server does, whatever the clock of the command says", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      yield* valetkey.serve()
+      const ahead = join(dirname(valetkey.home.data), "ahead.cjs")
+      writeFileSync(ahead, "const now = Date.now; Date.now = () => now() + 7_200_000")
+      const running = yield* valetkey.start(["connect", provider.resource, "--name", "fake", "--no-browser"], {
+        NODE_OPTIONS: `--require=${ahead}`
+      })
+      const [url] = yield* running.saw("stdout", /https?:\/\/\S+/)
+      yield* running.saw("stderr", /Ctrl\+C/)
+      yield* UserAgent.make().authorize(url)
+      const ended = yield* running.ended
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      assert.include(ended.stdout, "Connected to fake")
+    })))
+
   it.live("S1.9 S2.10 a second start says that one is open, and --replace takes over", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make

@@ -108,6 +108,20 @@ describe("polling", () => {
       assert.strictEqual((yield* json).error.code, "flow_not_found")
     })))
 
+  it.live("S2.26 cancels the flow that it stops waiting for, whatever the reason", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const broken = problem(500, "internal", "Something went wrong here")
+      const { ended, requests } = yield* connect(polled(broken, flow("pending")))
+      assert.strictEqual(ended.code, 1)
+      assert.include(ended.stderr, "Something went wrong here")
+      assert.include(ended.stderr, "Cancelled")
+      assert.deepStrictEqual(requests.slice(-2), [`GET /v1/flows/${flowId}?wait=0`, `DELETE /v1/flows/${flowId}`])
+
+      const { ended: late, requests: asked } = yield* connect(polled(broken, flow("completed")))
+      assert.include(late.stderr, "The flow ended meanwhile")
+      assert.isFalse(asked.some((request) => request.startsWith("DELETE")))
+    })))
+
   it.live("S2.28 calls a start without a URL an unexpected response", () =>
     Effect.scoped(Effect.gen(function*() {
       const { ended, json } = yield* connect(() => ({ status: 201, body: {} }))
