@@ -3,6 +3,7 @@ import type { RedemptionFailure } from "@valetkey/domain/AuthorizationServer"
 import { Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { expired, inTime, redemptions } from "./Expired.ts"
+import { replica } from "./Paced.ts"
 import { layer, refuse } from "./World.ts"
 
 describe("an answer that names no error that is known", () => {
@@ -87,6 +88,22 @@ describe("answers in a row that name no error that is known", () => {
         yield* TestClock.adjust("2 hours")
       }
     }).pipe(Effect.provide(layer)))
+
+  it.effect("TOK-19 I5 are counted by each replica for itself, so that none gives up too early", () =>
+    Effect.gen(function*() {
+      const { connection, key, provider, tokens } = yield* expired("strict")
+      provider.refresh = () => refuse(unclear)
+      for (const asked of [tokens, yield* replica()]) {
+        for (const _ of four) {
+          yield* Effect.flip(asked.get(key))
+          yield* TestClock.adjust("15 minutes")
+        }
+        assert.strictEqual((yield* connection).status._tag, "active")
+      }
+      yield* Effect.flip(tokens.get(key))
+      assert.strictEqual((yield* connection).status._tag, "needs_reauth")
+      assert.deepStrictEqual(redemptions(provider), [9])
+    }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.effect("TOK-19 TOK-20 I5 ask nobody, however many, where the endpoint is down or asks for patience", () =>
     Effect.gen(function*() {
