@@ -24,15 +24,16 @@ describe("Flows.start", () => {
   it.effect("S1.2 S1.3 FLOW-03 FLOW-28 makes a fresh state and verifier of 256 bits for every run", () =>
     Effect.gen(function*() {
       const provider = yield* Provider
-      const [one, two] = [yield* begin("a"), yield* begin("b")]
-      const states = [one, two].map(({ authorizationUrl }) =>
+      const runs = yield* Effect.forEach(Array.from({ length: 200 }), (_, index) => begin(`mcp-${index}`))
+      const states = runs.map(({ authorizationUrl }) =>
         new URL(Redacted.value(authorizationUrl)).searchParams.get("state")!
       )
       for (const state of states) assert.match(state, /^[\w-]{70}$/)
       for (const verifier of provider.verifiers) assert.match(verifier, /^[\w-]{43}$/)
-      assert.strictEqual(new Set([...states, ...provider.verifiers]).size, 4)
-      yield* (yield* comeBack(one.flow.id, response(one.authorizationUrl))).settled
-      assert.strictEqual(provider.exchanged[0]!.codeVerifier, provider.verifiers[0])
+      assert.strictEqual(new Set([...states, ...provider.verifiers]).size, 400)
+      const last = runs.at(-1)!
+      yield* (yield* comeBack(last.flow.id, response(last.authorizationUrl))).settled
+      assert.strictEqual(provider.exchanged[0]!.codeVerifier, provider.verifiers.at(-1))
     }).pipe(Effect.provide(layer)))
 
   it.effect("FLOW-25 hands out nothing before the flow is stored, so that a callback may come at once", () =>

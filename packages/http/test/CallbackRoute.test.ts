@@ -192,7 +192,7 @@ describe("GET /callback/{context}", () => {
       assert.strictEqual(yield* status, "expired")
     }).pipe(Effect.provide(layer())))
 
-  it.effect("S2x.3 lets the same response succeed after the store was away", () => {
+  it.effect("S2x.3 DB-02 lets the same response succeed after the store was away", () => {
     let away = true
     const flaky = Layer.effect(
       FlowStore,

@@ -19,7 +19,7 @@ const make = (changes: Partial<AuthorizationRequest> = {}): URL =>
   new URL(Redacted.value(AuthorizationUrl.make({ ...request, ...changes })))
 
 describe("AuthorizationUrl", () => {
-  it.effect("S1.2 DISC-16 carries code, PKCE S256, state, scope and resource, each once", () =>
+  it.effect("S1.2 FLOW-28 DISC-16 carries code, PKCE S256, state, scope and resource, each once", () =>
     Effect.sync(() => {
       assert.deepStrictEqual([...make().searchParams].sort(), [
         ["client_id", "client"],
