@@ -31,7 +31,7 @@ const request = (
   })
 
 describe("the local profile", () => {
-  it.live("DAEM-04 DAEM-05 DAEM-06 I17 takes requests by TCP with the boot token, its own Host and no Origin alone", () =>
+  it.live("DAEM-04 DAEM-05 DAEM-06 I17 takes requests by TCP with the boot token, its own Host and from no page of elsewhere", () =>
     Effect.scoped(Effect.gen(function*() {
       const home = join(yield* directory, "home")
       const server = yield* Replica.start({ VALETKEY_HOME: home, VALETKEY_LISTEN: "127.0.0.1:0" })
@@ -50,8 +50,25 @@ describe("the local profile", () => {
         status: 403,
         code: "origin_refused"
       })
-      const form = { authorization, "content-type": "application/x-www-form-urlencoded" }
-      assert.strictEqual((yield* request(`${server.api}/v1/flows`, form, "POST")).status, 415)
+      for (const type of ["application/x-www-form-urlencoded", "text/plain"]) {
+        const form = { authorization, "content-type": type }
+        assert.strictEqual((yield* request(`${server.api}/v1/flows`, form, "POST")).status, 415)
+      }
+      const image = { "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" }
+      const paths = [["GET", url], ["POST", `${url}/notes/token`], ["POST", `${server.api}/v1/flows`]] as const
+      for (const [method, path] of paths) {
+        for (const site of ["cross-site", "same-site"]) {
+          const headers = { authorization, "content-type": "application/json", "sec-fetch-site": site }
+          for (const more of [{}, image, { ...image, "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe" }]) {
+            const refused = yield* request(path, { ...headers, ...more }, method)
+            assert.deepStrictEqual(refused, { status: 403, code: "origin_refused" }, `${method} ${path}`)
+          }
+        }
+      }
+      const link = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" }
+      for (const asked of [link, { ...image, "sec-fetch-site": "same-origin" }, { "sec-fetch-site": "none" }]) {
+        assert.strictEqual((yield* request(`${server.api}/livez`, asked)).status, 200)
+      }
     })))
 
   it.live("I17 listens on its socket alone unless it is told otherwise", () =>

@@ -13,8 +13,8 @@ export interface OriginGuardOptions {
 }
 
 /**
- * Middleware that refuses what a web page may have sent: an `Origin` that is not named, or a `Host` that leads here
- * through somebody's DNS.
+ * Middleware that refuses what a web page may have sent: an `Origin` that is not named, what a page of elsewhere loads
+ * without one, or a `Host` that leads here through somebody's DNS.
  */
 export const make = (options: OriginGuardOptions) =>
   HttpRouter.middleware((httpEffect) =>
@@ -30,7 +30,7 @@ export const refuse = (
   headers: { readonly [name: string]: string | undefined }
 ): ApiProblem | undefined => {
   const { host, origin } = headers
-  if (origin !== undefined && origins?.includes(origin) !== true) {
+  if (origin === undefined ? isLoadedElsewhere(headers) : origins?.includes(origin) !== true) {
     return ApiProblem.of(
       "origin_refused",
       "Web pages may not call this API; name the origin in the configuration if one must"
@@ -40,4 +40,10 @@ export const refuse = (
     return ApiProblem.of("host_refused", "This server does not answer for that host; use the address it listens on")
   }
   return undefined
+}
+
+/** Whether a page of another origin had it loaded, as an image or a frame is. A link that a person follows is not. */
+const isLoadedElsewhere = (headers: { readonly [name: string]: string | undefined }): boolean => {
+  const { "sec-fetch-dest": dest, "sec-fetch-mode": mode, "sec-fetch-site": site } = headers
+  return (site === "cross-site" || site === "same-site") && !(mode === "navigate" && dest === "document")
 }
