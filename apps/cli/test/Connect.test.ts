@@ -271,6 +271,23 @@ describe("connect", () => {
       assert.strictEqual(next.document["deferred"], true, "the slot is free")
     })))
 
+  it.live("DAEM-12 cancels the flow when its terminal is closed", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      const provider = yield* FakeProvider.make()
+      const running = yield* valetkey.atTerminal(["connect", provider.resource, "--name", "fake", "--no-browser"])
+      yield* running.saw("stdout", /Ctrl\+C/)
+      assert.strictEqual((yield* valetkey.json(["connect", "fake", "--no-browser"])).error.code, "flow_conflict")
+      // Who holds the terminal is gone, and with it the terminal: the system tells those in it.
+      running.signal("SIGKILL")
+      yield* Valetkey.eventually(
+        Effect.map(
+          valetkey.json(["connect", "fake", "--no-browser"]),
+          ({ document }) => document["deferred"] === true
+        )
+      )
+    })))
+
   it.live("S2.38 I25 prints one document and exits with 130 when it is interrupted", () =>
     Effect.scoped(Effect.gen(function*() {
       const valetkey = yield* Valetkey.make
