@@ -102,6 +102,33 @@ describe("GET /connect/{ticket}", () => {
       assert.notStrictEqual(other.split("; ")[0], pair)
     }).pipe(Effect.provide(layer())))
 
+  it.effect("WEB-04 takes nothing that a sibling host can put into the browser", () =>
+    Effect.gen(function*() {
+      const { connectPath, status } = yield* started()
+      const { cookies } = yield* Http
+      // Somebody on a sibling host has opened the link, and has another browser bring their cookie and their form along.
+      const theirs = yield* elsewhere(Effect.gen(function*() {
+        const page = yield* send("GET", connectPath)
+        const [name = "", secret = ""] = cookiesOf(page)[0]!.split("; ")[0]!.split("=")
+        return { page, name, secret }
+      }))
+      const bare = theirs.name.slice("__Host-".length)
+      // No browser lets another host set the prefix itself.
+      const tossed = [bare, `__host-${bare}`, `__HOST-${bare}`, `__Secure-${bare}`, `__Secure-__Host-${bare}`]
+      const before = yield* rows
+      for (const name of tossed) cookies.set(name, theirs.secret)
+      assert.strictEqual((yield* leave(theirs.page, connectPath)).status, 403)
+      assert.strictEqual(yield* rows, before)
+      // The person's own way is as if nothing had been there.
+      const own = yield* send("GET", connectPath)
+      assert.notStrictEqual(cookies.get(theirs.name), theirs.secret)
+      assert.notStrictEqual(tokenOf(own), tokenOf(theirs.page))
+      assert.strictEqual((yield* leave(theirs.page, connectPath)).status, 403)
+      assert.strictEqual((yield* leave(own, connectPath)).status, 200)
+      yield* send("GET", yield* answerPath)
+      assert.strictEqual(yield* status, "completed")
+    }).pipe(Effect.provide(layer())))
+
   it.effect("WEB-01 answers every request with the headers of a page that nobody frames, caches or scripts", () =>
     Effect.gen(function*() {
       const { connectPath } = yield* started()
