@@ -4,7 +4,7 @@ import { Duration, Effect, FiberSet, Result, type Scope } from "effect"
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http"
 import { admit, type Expected } from "./internal/admission.ts"
 import { endpoints } from "./internal/endpoint.ts"
-import { bind, drain, type Listener, stop } from "./internal/listener.ts"
+import { bind, drain, hasNoAddress, type Listener, stop } from "./internal/listener.ts"
 import * as Page from "./internal/page.ts"
 
 /** Limits of the listener; each has a default. */
@@ -44,12 +44,21 @@ export const make = (options: LoopbackOptions = {}): Effect.Effect<CallbackTrans
     const languages = yield* FlowLanguages
 
     const open = Effect.fnUntraced(function*(request: OpenRequest) {
+      let lacksIpv4 = false
       for (const endpoint of endpoints(request.preferred)) {
+        if (endpoint.withoutIpv4 === true && !lacksIpv4) continue
         const uriAt = (port: number) => new URL(`http://${endpoint.host}:${port}${endpoint.path}`)
         const handlerOf = (port: number): RequestListener => (incoming, response) =>
           answer(request, { host: uriAt(port).host, path: endpoint.path }, incoming, response)
         const listener = yield* Effect.acquireRelease(bind(endpoint, limits, handlerOf), close).pipe(Effect.result)
         if (Result.isSuccess(listener)) return { redirectUri: uriAt(listener.success.port).href }
+        lacksIpv4 = hasNoAddress(listener.failure)
+        if (listener.failure.code === "EADDRINUSE") {
+          yield* Effect.logWarning("the port of the callback is held by another program; another port is tried", {
+            host: endpoint.host,
+            port: endpoint.port
+          })
+        }
       }
       return yield* new TransportError({ code: "callback_port_unavailable", transport: "loopback" })
     })

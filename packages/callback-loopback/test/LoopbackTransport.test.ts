@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LoopbackTransport } from "@valetkey/callback-loopback"
 import { failureSentence } from "@valetkey/domain/Flow"
+import { LogRecorder } from "@valetkey/testing/LogRecorder"
 import { Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { type AddressInfo, createServer, Server } from "node:net"
 import { networkInterfaces } from "node:os"
@@ -61,6 +62,30 @@ describe("LoopbackTransport", () => {
       const six = yield* Effect.result(visit(`http://[::1]:${opened.port}/favicon.ico`, { headers }))
       assert.oneOf(six._tag === "Success" ? six.success.status : six.failure.code, [404, "EADDRNOTAVAIL"])
       yield* completes(opened)
+    }).pipe(Effect.scoped))
+
+  it.live("LOOP-02 uses [::1] on a machine that has no 127.0.0.1, and on no other", () =>
+    Effect.gen(function*() {
+      const listen = Server.prototype.listen
+      const without = (code: string) =>
+        vi.spyOn(Server.prototype, "listen").mockImplementation(
+          function(this: Server, ...args: Array<unknown>) {
+            if ((args[0] as { readonly host?: string }).host !== "127.0.0.1") return Reflect.apply(listen, this, args)
+            queueMicrotask(() => this.emit("error", Object.assign(new Error("no address"), { code })))
+            return this
+          } as typeof listen
+        )
+      for (const code of ["EADDRNOTAVAIL", "EAFNOSUPPORT"]) {
+        for (const preferred of [undefined, "http://127.0.0.1:1/cb/x"]) {
+          const spy = without(code)
+          const opened = yield* Effect.ensuring(open(preferred), Effect.sync(() => spy.mockRestore()))
+          assert.match(opened.redirectUri, /^http:\/\/\[::1\]:\d+\/cb\//)
+          yield* completes(opened)
+        }
+      }
+      const spy = without("EMFILE")
+      const error = yield* Effect.flip(open()).pipe(Effect.ensuring(Effect.sync(() => spy.mockRestore())))
+      assert.strictEqual(error.code, "callback_port_unavailable")
     }).pipe(Effect.scoped))
 
   it.live("ignores a preferred redirect URI that is not on this machine", () =>
@@ -157,17 +182,31 @@ describe("LoopbackTransport", () => {
       yield* Fiber.join(ended)
     }))
 
-  it.live("LOOP-04 takes no port that another program holds", () =>
+  it.live("LOOP-04 takes no port that another program holds at either address, and says so", () =>
     Effect.gen(function*() {
-      const squatter = yield* Effect.acquireRelease(
-        Effect.callback<ReturnType<typeof createServer>>((resume) => {
-          const server = createServer()
-          server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
-        }),
-        (server) => Effect.sync(() => server.close())
-      )
-      const { port } = squatter.address() as AddressInfo
-      const opened = yield* open(`http://127.0.0.1:${port}/cb/x`)
-      assert.notStrictEqual(opened.port, port)
-    }).pipe(Effect.scoped))
+      const { lines } = yield* LogRecorder
+      const reached: Array<string> = []
+      for (const [at, name] of [["127.0.0.1", "127.0.0.1"], ["::1", "localhost"]] as const) {
+        const squatter = yield* Effect.acquireRelease(
+          Effect.callback<ReturnType<typeof createServer>>((resume) => {
+            const server = createServer((socket) => {
+              reached.push(at)
+              socket.destroy()
+            })
+            server.listen(0, at, () => resume(Effect.succeed(server)))
+          }),
+          (server) => Effect.sync(() => server.close())
+        )
+        const { port } = squatter.address() as AddressInfo
+        const opened = yield* open(`http://${name}:${port}/cb/x`)
+        assert.notStrictEqual(opened.port, port)
+        const warning = (yield* lines).find((line) => line.includes(`"port":${port}`))
+        assert.include(warning, "held by another program")
+        yield* completes(opened)
+      }
+      assert.deepStrictEqual(reached, [])
+      const warned = (yield* lines).length
+      yield* completes(yield* open())
+      assert.lengthOf(yield* lines, warned)
+    }).pipe(Effect.scoped, Effect.provide(LogRecorder.layer)))
 })

@@ -32,7 +32,7 @@ export const bind = (
     for (const address of rest) {
       const server = yield* listen(address, port, limits, handlerOf).pipe(
         // A machine without the second family needs no second listener; a port that somebody holds there is no good.
-        Effect.catchIf((error) => unavailable.has(error.code ?? ""), () => Effect.succeed(undefined)),
+        Effect.catchIf(hasNoAddress, () => Effect.succeed(undefined)),
         Effect.tapError(() => Effect.sync(() => stop({ port, servers })))
       )
       if (server !== undefined) servers.push(server)
@@ -59,6 +59,9 @@ export const drain = ({ servers }: Listener): Effect.Effect<void> =>
       }),
     { discard: true }
   ).pipe(Effect.ensuring(Effect.sync(() => servers.forEach((server) => server.closeAllConnections()))))
+
+/** Whether the machine has no such address at all, as one without IPv4 or without IPv6. */
+export const hasNoAddress = ({ code }: NodeJS.ErrnoException): boolean => unavailable.has(code ?? "")
 
 const unavailable = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT", "EPROTONOSUPPORT"])
 
