@@ -1,13 +1,13 @@
 /** One change of a source file, by the end of its path. It applies wherever `from` stands, which must be somewhere. */
 export interface Change {
-  /** Below `packages`. */
+  /** Below the root of the repository. */
   readonly file: string
   readonly from: string
   readonly to: string
 }
 
-const store = "store-postgres/src/PostgresConnectionStore.ts"
-const groups = "store-postgres/src/internal/connectionGroups.ts"
+const store = "packages/store-postgres/src/PostgresConnectionStore.ts"
+const groups = "packages/store-postgres/src/internal/connectionGroups.ts"
 
 /** Deliberately broken builds: replicas load the sources with these changes. The harness has to find each of them. */
 export const breakages = {
@@ -31,6 +31,14 @@ export const breakages = {
       from: "AND fence = ${input.fence} AND status = 'active' AND phase <> 'idle'\n            RETURNING fence",
       to:
         "AND fence = ${input.fence} AND status = 'active' AND phase <> 'idle' OR ${input.failure._tag} = 'Terminal' AND ${ofKey(sql, key)}\n            RETURNING fence"
+    }
+  ],
+  /** A replica that goes ends the connections of callers that still wait for an answer. */
+  "hasty-drain": [
+    {
+      file: "apps/server/src/Departure.ts",
+      from: "open.size === 0 && socket.bytesRead === read",
+      to: "true"
     }
   ]
 } satisfies Readonly<Record<string, ReadonlyArray<Change>>>

@@ -10,7 +10,8 @@ describe("chaos", () => {
   const broken: Readonly<Record<Name, ReadonlyArray<string>>> = {
     "no-fence": ["I3", "I4", "I5", "I19", "I20", "I21"],
     "no-sent-phase": ["I1", "I5"],
-    "loser-wipes": ["I5"]
+    "loser-wipes": ["I5"],
+    "hasty-drain": ["I19"]
   }
 
   for (const name of Object.keys(breakages) as ReadonlyArray<Name>) {
