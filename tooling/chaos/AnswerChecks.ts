@@ -1,12 +1,14 @@
-import type { Evidence, Violation } from "./Evidence.ts"
+import { type Evidence, isTurnedAway, type Violation } from "./Evidence.ts"
 import { excuseOf } from "./Excuses.ts"
-import type { Call } from "./History.ts"
+import type { Call, Redemption } from "./History.ts"
 import { slack, storeDeadline, timing } from "./Timing.ts"
 
 type Check = (evidence: Evidence) => ReadonlyArray<Violation>
 
 /** How long a provider that turned a refresh away is not asked again, as far as the plans of a run go. */
 const pacing = 5000
+
+const turnsAway = (redemption: Redemption): boolean => redemption.outcome === "turned_away" || isTurnedAway(redemption)
 
 /** One check per answer. */
 const each = (id: string, judge: (evidence: Evidence, call: Call) => string | undefined): Check => (evidence) =>
@@ -32,7 +34,7 @@ export const fresh: Check = (evidence) => [
       if (left >= half) return undefined
       if (left < 0) return "a token came when it was over"
       const unavailable = faults.any(replica, at - pacing, end) ||
-        redemptionsOf(connection).some((one) => one.outcome === "turned_away" && one.at > at - pacing && one.at < end)
+        redemptionsOf(connection).some((one) => turnsAway(one) && one.at > at - pacing && one.at < end)
       return unavailable ? undefined : "a token came with less than half of its lifetime"
     }
   )(evidence),

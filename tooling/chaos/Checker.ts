@@ -6,6 +6,7 @@ import { keptThroughFaults } from "./KeepingChecks.ts"
 import { asIfOne, lineage, obedient } from "./LineageChecks.ts"
 import { nobodyAskedInVain, nothingLost, redeemedOnce } from "./RedemptionChecks.ts"
 import { refusedTruly } from "./RefusalChecks.ts"
+import { leftAlone } from "./SilenceChecks.ts"
 
 /** What is checked, by the guarantees that it belongs to. */
 const checks: Readonly<Record<string, (evidence: Evidence) => ReadonlyArray<Violation>>> = {
@@ -17,6 +18,7 @@ const checks: Readonly<Record<string, (evidence: Evidence) => ReadonlyArray<Viol
   "I5 nobody asked in vain": nobodyAskedInVain,
   "I5 I20 refused truly": refusedTruly,
   "I6 fresh": fresh,
+  "I6 left alone": leftAlone,
   "I7 in time": inTime,
   "I10 isolated": isolated,
   "I19 answered": answered,

@@ -20,6 +20,8 @@ export interface DeploymentOptions {
   readonly replicas: number
   /** The share of redemptions that a provider answers in another way than honestly and at once. */
   readonly share: number
+  /** Until when a provider may do what a connection feels for a minute; never when absent. */
+  readonly lastingUntil?: number | undefined
   /** A deliberately broken build. */
   readonly broken?: Name | undefined
   readonly onMeasured?: ((measured: Measured) => void) | undefined
@@ -46,7 +48,7 @@ export const make = (options: DeploymentOptions): Effect.Effect<Deployment, neve
   Effect.gen(function*() {
     const postgres = yield* EmbeddedPostgres.make()
     const providers = yield* Effect.acquireRelease(
-      Effect.promise(() => Providers.start(options.seed, options.share)),
+      Effect.promise(() => Providers.start(options.seed, options.share, options.lastingUntil ?? 0)),
       (providers) => Effect.promise(() => providers.stop())
     )
     const jwtSecret = randomBytes(48).toString("base64url")

@@ -1,5 +1,6 @@
 import { type Faults, index } from "./Faults.ts"
 import type { Call, Change, Deed, Grant, History, Mark, Redemption, Subject } from "./History.ts"
+import { forgetful, gateway } from "./ProviderPlans.ts"
 import { slack, timing } from "./Timing.ts"
 
 /** One thing that must not have happened. */
@@ -45,8 +46,15 @@ export interface Evidence {
 /** How long storing a result may take, and with it how long a fault after the answer can still undo it. */
 export const storing = timing.refresh - timing.http + slack
 
-/** Plans that end with the whole answer. */
-export const wholePlans: ReadonlySet<string> = new Set(["honest", "slow"])
+/** Plans that end with an answer which says all that there is to know. */
+export const wholePlans: ReadonlySet<string> = new Set(["honest", "slow", forgetful])
+
+/**
+ * Whether the sender was told that nothing was redeemed. Behind a gateway that is not so, but a 502 or 504 is what a provider
+ * says that is down, so the refresh token may leave again (guarantees.md 4.5, TOK-20): what is lost then, the gateway lost.
+ */
+export const isTurnedAway = ({ answered, outcome, plan }: Redemption): boolean =>
+  answered !== undefined && (outcome === "turned_away" || plan === gateway)
 
 /** Prepares a history for the checks. */
 export const gather = (history: History): Evidence => {
@@ -55,7 +63,7 @@ export const gather = (history: History): Evidence => {
   const connectionOf = ({ grant }: Redemption) => grants.get(grant)?.connection ?? -1
   const redemptions = [...history.redemptions].sort((a, b) => a.at - b.at)
   const attempts = grouped(
-    redemptions.filter(({ answered, outcome }) => outcome !== "turned_away" || answered === undefined),
+    redemptions.filter((redemption) => !isTurnedAway(redemption)),
     ({ token }) => token
   )
   const issues = new Map<string, Issue>()

@@ -12,7 +12,8 @@ export interface Subject {
   readonly server: string
   readonly policy: RedemptionPolicy
   readonly mode: Mode
-  readonly lifetimeSeconds: number
+  /** Undefined where no answer of the authorization server names it. */
+  readonly lifetimeSeconds: number | undefined
 }
 
 /** One consent at the authorization server. Grants of a connection are numbered in the order in which they were given. */
@@ -33,7 +34,7 @@ export interface Redemption {
   readonly token: string
   /** Who sent it, by the address it came from. */
   readonly replica: number | undefined
-  /** What was planned for it; `honest` and `slow` end with the whole answer. */
+  /** What was planned for it (ProviderPlans.ts). */
   readonly plan: string
   /** `turned_away`: answered without looking at the token. `nothing`: neither processed nor answered. */
   readonly outcome: "issued" | "refused" | "turned_away" | "nothing"

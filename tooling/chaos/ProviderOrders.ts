@@ -13,7 +13,7 @@ export type Order =
     readonly grant: number
     readonly connection: number
     readonly mode: Mode
-    readonly lifetimeSeconds: number
+    readonly lifetimeSeconds: number | undefined
   }
   /** A person withdraws the consent at the provider, or gives a newer one that ends it. */
   | { readonly do: "revoke"; readonly grant: number }

@@ -8,7 +8,14 @@ export interface Plan {
   readonly reply: Reply.Reply
   /** Answers without looking at the token. */
   readonly turnsAway?: boolean
+  /** Leaves the access token out of the answer. */
+  readonly forgets?: boolean
 }
+
+/** A proxy that lost patience: the provider has redeemed, and nobody is told what. */
+export const gateway = "gateway"
+/** A rotation that is whole but for the access token. */
+export const forgetful = "no access token"
 
 const honest: Plan = { name: "honest", reply: Reply.normal }
 const pause = (milliseconds: number) => Effect.sleep(milliseconds)
@@ -25,9 +32,15 @@ const breakages: ReadonlyArray<readonly [weight: number, plan: Plan]> = [
   [2, { name: "garbage", reply: Reply.body("<html>", "text/html") }],
   [5, { name: "busy", reply: Reply.json(503, {}, { "retry-after": "1" }), turnsAway: true }],
   [3, { name: "throttled", reply: Reply.json(429, {}, { "retry-after": "1" }), turnsAway: true }],
+  [1, { name: gateway, reply: Reply.after(Effect.void, Reply.html(502)) }],
+  [1, { name: gateway, reply: Reply.after(Effect.void, Reply.html(504)) }],
   [12, { name: "slow", reply: Reply.before(pause(120)) }],
   [12, { name: "slow", reply: Reply.after(pause(120)) }]
 ]
 
+/** What costs the connection a minute. */
+const lasting: typeof breakages = [[1, { name: forgetful, reply: Reply.normal, forgets: true }]]
+
 /** Draws what happens to a redemption; a share of them meets something else than an honest answer. */
-export const draw = (random: Random, share: number): Plan => random.next() < share ? random.weighted(breakages) : honest
+export const draw = (random: Random, share: number, mayLast: boolean): Plan =>
+  random.next() < share ? random.weighted(mayLast ? [...breakages, ...lasting] : breakages) : honest

@@ -13,11 +13,13 @@ import { indexOf } from "./Replicas.ts"
 
 const random = Random.make(Number(process.argv[2]))
 let share = Number(process.argv[3])
+/** Until when a plan may be felt for a minute. */
+const lastingUntil = Number(process.argv[4])
 const grants = new Map<number, Grant>()
 /** The grant of every refresh token that was issued. */
 const lineage = new Map<string, number>()
 const families = new Map<number, FakeProvider.Family>()
-const lifetimes = new Map<number, number>()
+const lifetimes = new Map<number, number | undefined>()
 /** Grants whose next redemption takes its time. */
 const held = new Set<number>()
 const log: Array<Redemption> = []
@@ -28,7 +30,7 @@ const reply = (provider: FakeProvider.FakeProvider): Reply.Reply => (exchange) =
     const grant = lineage.get(token)
     if (grant === undefined) return Reply.normal(exchange)
     const at = Date.now()
-    const plan = held.delete(grant) ? ProviderPlans.late : ProviderPlans.draw(random, share)
+    const plan = held.delete(grant) ? ProviderPlans.late : ProviderPlans.draw(random, share, at < lastingUntil)
     const seen: { -readonly [Key in keyof Redemption]: Redemption[Key] } = {
       at,
       grant,
@@ -41,17 +43,19 @@ const reply = (provider: FakeProvider.FakeProvider): Reply.Reply => (exchange) =
     let answer: Reply.Answer | undefined
     const process = (): Reply.Answer => {
       if (answer !== undefined) return answer
-      const lifetime = lifetimes.get(grant) ?? 3600
-      provider.behaviour.accessTokenTtlSeconds = lifetime
+      const lifetime = lifetimes.get(grant)
+      provider.behaviour.accessTokenTtlSeconds = lifetime ?? 3600
       answer = exchange.process()
-      const body = JSON.parse(String(answer.body)) as Readonly<Record<string, string | undefined>>
+      const body = JSON.parse(String(answer.body)) as Record<string, string | undefined>
       seen.outcome = answer.status === 200 ? "issued" : "refused"
       if (answer.status !== 200) return answer
+      if (lifetime === undefined) delete body["expires_in"]
+      if (plan.forgets === true) delete body["access_token"]
       seen.accessToken = body["access_token"]
       seen.refreshToken = body["refresh_token"]
-      seen.expiresAt = Date.now() + lifetime * 1000
+      seen.expiresAt = lifetime === undefined ? undefined : Date.now() + lifetime * 1000
       if (seen.refreshToken !== undefined) lineage.set(seen.refreshToken, grant)
-      return answer
+      return answer = { ...answer, body: JSON.stringify(body) }
     }
     exchange.response.once("finish", () => {
       seen.answered = Date.now()

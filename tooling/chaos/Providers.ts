@@ -13,10 +13,13 @@ export interface Providers {
   stop(): Promise<void>
 }
 
-/** Starts them; `share` of the redemptions meet something else than an honest answer. */
-export const start = async (seed: number, share: number): Promise<Providers> => {
+/**
+ * Starts them; `share` of the redemptions meet something else than an honest answer. What is felt for a minute happens before
+ * `lastingUntil`.
+ */
+export const start = async (seed: number, share: number, lastingUntil: number): Promise<Providers> => {
   const child = Child.start(new URL("./ProviderProcess.ts", import.meta.url), {
-    args: [String(seed), String(share)],
+    args: [String(seed), String(share), String(lastingUntil)],
     env: { PATH: process.env["PATH"] }
   })
   const { ports } = await child.message<Ready>("ready")

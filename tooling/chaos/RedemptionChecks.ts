@@ -1,5 +1,6 @@
 import { commitsOf, type Evidence, type Violation } from "./Evidence.ts"
 import type { Change, Grant, Redemption, Subject } from "./History.ts"
+import { gateway } from "./ProviderPlans.ts"
 import { settled, timing } from "./Timing.ts"
 
 /** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
@@ -48,7 +49,7 @@ export const nothingLost = (evidence: Evidence): ReadonlyArray<Violation> =>
       else if (!deeds.some((deed) => deed.end >= at && deed.at <= until)) {
         return [{ id: "I3", what: "a refresh token that was received was not stored", connection: id, at }]
       }
-      if (evidence.attempts.has(refreshToken) || inTheEnd.has(accessToken)) return []
+      if (evidence.attempts.has(refreshToken) || accessToken !== undefined && inTheEnd.has(accessToken)) return []
       if (deeds.some(({ end }) => end >= at) || evidence.grants.get(grant)?.revokedAt !== undefined) return []
       if (evidence.changesOf(id).some((change) => change.status === "needs_reauth" && change.at >= at)) return []
       return [{ id: "I3", what: "a refresh token that was received is never redeemed", connection: id, at }]
@@ -81,9 +82,14 @@ const explains = (evidence: Evidence, { id, mode, policy }: Subject, grant: Gran
   // Where a reuse ends the whole consent, the attempt after one of unknown outcome may be that reuse.
   const reused = (mode === "revoke" || mode === "real") &&
     arrivals.some(({ at, token }) => evidence.attempts.get(token)?.some((other) => other.at < at) === true)
+  // A 502 or 504 in place of a rotation lets the refresh token leave again, and that one is refused.
+  const misled = arrivals.some(({ at, outcome, token }) =>
+    outcome === "refused" &&
+    arrivals.some((other) => other.plan === gateway && other.token === token && other.at < at)
+  )
   const withdrawn = grant.revokedAt !== undefined && grant.revokedAt <= change.at || reused
   if (change.reason === "refresh_token_rejected") {
-    return withdrawn && arrivals.some(({ outcome }) => outcome === "refused")
+    return (withdrawn || misled) && arrivals.some(({ outcome }) => outcome === "refused")
   }
   if (change.reason !== "unknown_outcome") return false
   const last = arrivals.at(-1)

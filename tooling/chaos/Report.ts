@@ -9,11 +9,12 @@ export const render = (ran: Ran): string => {
   const { history, incidents, measured, seconds } = ran
   const { calls, changes, deeds, faults, redemptions } = history
   const refreshes = refreshesOf(ran)
+  const silent = history.subjects.filter(({ lifetimeSeconds }) => lifetimeSeconds === undefined).length
   const unanswered = Object.entries(unansweredOf(ran))
   const lines = [
     `${seconds.toFixed(0)} s, ${refreshes.toLocaleString("en")} refreshes (${(refreshes / seconds).toFixed(0)}/s), ` +
     `${redemptions.length.toLocaleString("en")} redemptions, ${calls.length.toLocaleString("en")} calls, ` +
-    `${history.subjects.length} connections`,
+    `${history.subjects.length} connections, ${silent} of them with tokens of no known end`,
     `answers: ${counted(calls.map(({ status }) => status === 0 ? "none" : String(status)))}`,
     `unanswered: ${unanswered.map(([why, count]) => `${why} ${count}`).join(", ") || "none"}`,
     `people: ${counted(deeds.map(({ done, what }) => done ? what : `${what} without an answer`))}`,

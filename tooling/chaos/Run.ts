@@ -10,7 +10,7 @@ import * as Incidents from "./Incidents.ts"
 import * as Load from "./Load.ts"
 import type { Measured } from "./Pulse.ts"
 import * as Random from "./Random.ts"
-import { circuit, timing } from "./Timing.ts"
+import { circuit, misconfigured, timing } from "./Timing.ts"
 import type { Witness } from "./Witness.ts"
 
 /** What a run is made of. The seed decides what is chosen, not when the machine gets to it. */
@@ -66,6 +66,7 @@ const program = (options: RunOptions) =>
       seed: random.below(2 ** 31),
       replicas: options.replicas,
       share: options.share ?? 0.08,
+      lastingUntil: Date.now() + options.seconds * 1000 - misconfigured,
       broken: options.broken,
       onMeasured: (some) => {
         measured.sentToDurable.push(...some.sentToDurable)
@@ -158,7 +159,7 @@ const subjectsOf = ({ connections }: RunOptions, random: Random.Random): Readonl
       subject: `subject-${id % 4}`,
       server: `server-${id}`,
       policy: random.next() < 0.25 ? "strict" : "retry-once",
-      lifetimeSeconds: mode === "real" ? 3 : random.pick([1, 1, 2, 4, 3600])
+      lifetimeSeconds: id % 20 === 3 ? undefined : mode === "real" ? 3 : random.pick([1, 1, 2, 4, 3600])
     }
   })
 
