@@ -139,7 +139,10 @@ const layerPresenter = (output: Output["Service"]) => {
           const message = plain(explain(event.errors, event.commandPath))
           const help = `${event.commandPath.join(" ")} --help`
           return output.json
-            ? output.result({ ok: false, error: { code: "usage", message: `${message}; see ${help}` } }, "")
+            ? output.result({
+              ok: false,
+              error: { code: "usage", message: `${message}${message.endsWith("?") ? " See" : "; see"} ${help}` }
+            }, "")
             : output.say(`valetkey: ${message}\nSee: ${help}`)
         }
       }

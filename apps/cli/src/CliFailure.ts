@@ -1,4 +1,5 @@
 import { Schema } from "effect"
+import { plain } from "./Output.ts"
 
 /** Codes of what only the command itself can find wrong. */
 export const CliCode = Schema.Literals([
@@ -77,3 +78,13 @@ export const failure = (code: CliCode, sentence: string, details?: Readonly<Reco
 /** The same error with another sentence. */
 export const reworded = ({ code, details }: CliFailure, sentence: string): CliFailure =>
   new CliFailure({ code, sentence, ...(details === undefined ? {} : { details }) })
+
+/** What a person reads: the sentence, and a line for each fault that a server found in a request. What was sent is no part of it. */
+export const textOf = ({ details, message }: CliFailure): string =>
+  [plain(message), ...faultsOf(details?.["errors"])].join("\n")
+
+const faultsOf = (errors: unknown): ReadonlyArray<string> =>
+  (Array.isArray(errors) ? errors : []).flatMap((fault) => {
+    const { message, path } = (fault ?? {}) as { readonly message?: unknown; readonly path?: unknown }
+    return typeof message === "string" && Array.isArray(path) ? [`  ${plain(`${path.join(".")}: ${message}`)}`] : []
+  })

@@ -1,8 +1,8 @@
 import { Cause, Effect } from "effect"
 import { ChildExit } from "./ChildExit.ts"
-import { CliFailure, failure } from "./CliFailure.ts"
+import { CliFailure, failure, textOf } from "./CliFailure.ts"
 import { exitCodeOf } from "./ExitCode.ts"
-import { type Output, plain } from "./Output.ts"
+import type { Output } from "./Output.ts"
 
 /** Says how a command failed, in the form that was asked for, and gives its exit code. */
 export const conclude = Effect.fnUntraced(function*(output: Output["Service"], cause: Cause.Cause<unknown>) {
@@ -11,16 +11,9 @@ export const conclude = Effect.fnUntraced(function*(output: Output["Service"], c
   if (error instanceof ChildExit) return error.exitCode
   const { code, details, message } = error
   if (output.json) yield* output.result({ ok: false, error: { code, message, ...details } }, "")
-  else yield* output.say([`valetkey: ${plain(message)}`, ...faultsOf(details?.["errors"])].join("\n"))
+  else yield* output.say(`valetkey: ${textOf(error)}`)
   return exitCodeOf(code)
 })
-
-/** What a server found wrong where, a line for each. What was sent is no part of it. */
-const faultsOf = (errors: unknown): ReadonlyArray<string> =>
-  (Array.isArray(errors) ? errors : []).flatMap((fault) => {
-    const { message, path } = (fault ?? {}) as { readonly message?: unknown; readonly path?: unknown }
-    return typeof message === "string" && Array.isArray(path) ? [`  ${plain(`${path.join(".")}: ${message}`)}`] : []
-  })
 
 /** The error of a cause in the command's words. */
 const errorOf = (cause: Cause.Cause<unknown>): CliFailure | ChildExit => {

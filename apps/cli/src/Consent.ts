@@ -1,6 +1,6 @@
 import { Clock, Deferred, Duration, Effect, Option, Redacted } from "effect"
 import * as Browser from "./Browser.ts"
-import { type CliFailure, failure } from "./CliFailure.ts"
+import { type CliFailure, failure, textOf } from "./CliFailure.ts"
 import { Output, plain } from "./Output.ts"
 import * as PastedUrl from "./PastedUrl.ts"
 import type { Remote } from "./Remote.ts"
@@ -166,7 +166,7 @@ const take = Effect.fnUntraced(function*(remote: Remote, way: ShownWay, line: Re
     )
     // What becomes of the flow is for whoever asks for it.
     : remote.call(operations.paste, { flowId, address: line })
-  yield* taken.pipe(Effect.catch((error) => output.say(plain(error.message))))
+  yield* taken.pipe(Effect.catch((error) => output.say(textOf(error))))
 })
 
 /** Whether a browser is to be opened here. Over SSH only a chosen one is. */

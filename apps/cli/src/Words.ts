@@ -2,8 +2,10 @@ import * as Argument from "effect/cli/Argument"
 import { plain } from "./Output.ts"
 import type { Connection } from "./Wire.ts"
 
+const spelling = "1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+
 /** What a server's name is. */
-export const nameRule = "a name is 1 to 63 characters of a-z, 0-9, '.', '_' or '-', beginning with a letter or digit"
+export const nameRule = `a name is ${spelling}`
 
 /** Whether a text may be a server's name. */
 export const isName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,62}$/.test(text)
@@ -11,7 +13,7 @@ export const isName = (text: string): boolean => /^[a-z0-9][a-z0-9._-]{0,62}$/.t
 /** Argument of a server's name. */
 export const Name = Argument.String("name").pipe(
   Argument.withDescription("Name of the server, as `valetkey list` shows it"),
-  Argument.filter(isName, () => nameRule)
+  Argument.filter(isName, () => spelling)
 )
 
 /** Derives a server's name from its URL: host and path in the letters that a name may have. */

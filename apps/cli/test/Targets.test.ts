@@ -4,6 +4,27 @@ import * as FakeProvider from "@valetkey/testing/FakeProvider"
 import { Effect } from "effect"
 import * as Valetkey from "./support/Valetkey.ts"
 
+describe("a command line that is wrong", () => {
+  it.live("is explained in words of ours, with what may be meant and where the help is", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const valetkey = yield* Valetkey.make
+      for (
+        const [args, sentence] of [
+          [["conect"], "valetkey has no such command; did you mean connect? See valetkey --help"],
+          [["token", "x", "--hedaer"], "Unknown flag --hedaer; did you mean --header? See valetkey token --help"],
+          [["callback"], "The argument flow-id is missing; see valetkey callback --help"],
+          [["connect", "x", "y"], "There is an argument too many; see valetkey connect --help"],
+          [["token", "x", "--min-validity"], "--min-validity needs a value: expected 60s; see valetkey token --help"],
+          [["status", "My Notes"], "The argument name is not what it takes: expected 1 to 63 characters of"]
+        ] as const
+      ) {
+        const { code, error } = yield* valetkey.json(args)
+        assert.strictEqual(code, 2)
+        assert.isTrue(error.message.startsWith(sentence), error.message)
+      }
+    })))
+})
+
 describe("what a command is to connect to", () => {
   it.live("is a URL or a name; what is neither is refused before a server starts, with the URL that may be meant", () =>
     Effect.scoped(Effect.gen(function*() {
