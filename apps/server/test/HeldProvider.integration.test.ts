@@ -37,6 +37,7 @@ describe("a provider that keeps everyone waiting", () => {
         })
       )
       yield* provider.arrived("token", names.length)
+      const [held] = yield* EmbeddedPostgres.statement(url, "SELECT clock_timestamp()::text AS since")
 
       const millis: Array<number> = []
       for (let round = 0; round < 50; round++) {
@@ -48,6 +49,13 @@ describe("a provider that keeps everyone waiting", () => {
       assert.strictEqual((yield* replica.call("PUT", "/v1/connections/late", late)).status, 201)
       // The slowest few belong to the machine that runs the test.
       assert.isBelow(millis.toSorted((a, b) => a - b).at(-5) ?? 0, 200)
+
+      const older = `backend_type = 'client backend' AND xact_start < '${String(held?.["since"])}'`
+      const sessions = yield* EmbeddedPostgres.statement(
+        url,
+        `SELECT state, query FROM pg_stat_activity WHERE datname = current_database() AND ${older}`
+      )
+      assert.deepStrictEqual(sessions, [])
 
       yield* Deferred.succeed(gate, undefined)
       for (const { status } of yield* Fiber.join(calls)) assert.strictEqual(status, 200)
