@@ -9,7 +9,7 @@ export class ShownWay {
 
   constructor(ready: Ready) {
     this.first = ready
-    this.#handOffs = ready.handOffs
+    this.#handOffs = ready.handOffs ?? 0
   }
 
   /** From here to `changed` or `kept` this command itself puts another way in place. */
@@ -18,7 +18,7 @@ export class ShownWay {
   }
 
   /** The person goes on with what was shown last. */
-  changed({ handOffs }: Ready): void {
+  changed({ handOffs = 0 }: Ready): void {
     this.#handOffs = handOffs
     this.#changing = false
   }
@@ -29,7 +29,7 @@ export class ShownWay {
   }
 
   /** Whether somebody else goes on with the flow. An older server counts nothing; then nobody does. */
-  isGone({ handOffs }: Flow): boolean {
+  isGone({ handOffs = 0 }: Flow): boolean {
     return !this.#changing && handOffs > this.#handOffs
   }
 }

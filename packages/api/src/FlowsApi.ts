@@ -29,8 +29,8 @@ export const StartPayload = Schema.Struct({
 }).annotate({ identifier: "StartFlow" })
 export type StartPayload = typeof StartPayload.Type
 
-/** Schema for how often a flow was handed off: what a smaller number was given with leads nowhere any more. */
-const HandOffs = Schema.Natural
+/** Schema for how often a flow was handed off: what a smaller number was given with leads nowhere any more. An older server says none. */
+const HandOffs = Schema.optionalKey(Schema.Natural)
 
 /**
  * Schema for a flow that was started over loopback, or by an application that finalizes it: the person opens the
