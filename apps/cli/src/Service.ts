@@ -29,8 +29,7 @@ const Install = Command.make("install", { ...flags, now }, ({ now, system }) =>
     const output = yield* Output
     const unit = yield* unitOf(system)
     const before = yield* ours(unit)
-    const state = yield* stateOf(unit)
-    const other = system ? undefined : yield* otherServer(state)
+    const other = system ? undefined : yield* otherServer(unit)
     // Its service would fail, and be started anew for ever, while the manager calls it started.
     if (now && other !== undefined) {
       return yield* failure("service_server_running", `${other.sentence}, then run this again; nothing was changed`)
@@ -38,7 +37,7 @@ const Install = Command.make("install", { ...flags, now }, ({ now, system }) =>
     const changed = before !== unit.text
     if (changed) yield* write(unit)
     const verified = yield* verify(unit)
-    const commands = startingOf(unit, state, before)
+    const commands = yield* startingOf(unit, before)
     if (other !== undefined) yield* output.say(`${other.sentence} before its service is started`)
     if (now) yield* runAll(commands)
     else yield* suggest("To start it, now and at every login or boot, run:", commands)
@@ -172,10 +171,11 @@ const stateOf = Effect.fnUntraced(function*(unit: ServiceUnit) {
 })
 
 /** A server of this user that runs and is not the service: it holds the data directory. */
-const otherServer = Effect.fnUntraced(function*({ pid: own }: { readonly pid: string | undefined }) {
+const otherServer = Effect.fnUntraced(function*(unit: ServiceUnit) {
   const found = yield* answering(locate(process.env))
-  if (found === undefined || found.pid !== undefined && found.pid === own) return undefined
+  if (found === undefined) return undefined
   const { pid } = found
+  if (pid !== undefined && (yield* stateOf(unit)).pid === pid) return undefined
   return {
     sentence: pid === undefined
       ? "A Valetkey server of this user runs already and holds the data directory: end it"
@@ -184,10 +184,12 @@ const otherServer = Effect.fnUntraced(function*({ pid: own }: { readonly pid: st
 })
 
 /** The commands that bring the unit into force. launchd refuses to load what it has loaded, and to unload what it has not. */
-const startingOf = (unit: ServiceUnit, { loaded }: { readonly loaded: boolean }, before: string | undefined) => {
-  if (unit.wake === undefined) return before !== undefined && before !== unit.text ? unit.restart : unit.start
-  return !loaded ? unit.start : before === unit.text ? unit.wake : unit.restart
-}
+const startingOf = Effect.fnUntraced(function*(unit: ServiceUnit, before: string | undefined) {
+  const changed = before !== unit.text
+  if (unit.wake === undefined) return changed && before !== undefined ? unit.restart : unit.start
+  const { loaded } = yield* stateOf(unit)
+  return !loaded ? unit.start : changed ? unit.restart : unit.wake
+})
 
 const suggest = Effect.fnUntraced(function*(why: string, commands: ReadonlyArray<ReadonlyArray<string>>) {
   const output = yield* Output
