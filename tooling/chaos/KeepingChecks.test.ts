@@ -31,7 +31,9 @@ describe("the checker of what is kept", () => {
     assert.deepStrictEqual(cut([line({ what: "database crash", replica: undefined })]), ["I3"])
     // It goes in order: what it spooled is stored after the restart.
     assert.deepStrictEqual(cut([line(), line({ what: "term", from: 62_500, to: 68_000 })]), ["I3"])
-    assert.deepStrictEqual(cut([line(), kill(64_000, 65_000, 1)]), [])
+    // Who is killed soon may have had no time to spool it; later, its spool has it.
+    assert.deepStrictEqual(cut([line(), kill(63_000, 65_000, 1)]), [])
+    assert.deepStrictEqual(cut([line(), kill(64_000, 65_000, 1)]), ["I3"])
     // What it took over from was killed before it was marked; who is killed later could have stored it for long.
     assert.deepStrictEqual(cut([line(), kill(60_000, 61_500, 1)]), ["I3"])
     assert.deepStrictEqual(cut([line(), kill(90_000, 91_000, 1)]), ["I3"])

@@ -6,9 +6,9 @@ import { aftermath, settled, timing } from "./Timing.ts"
 const passable = new Set(["store line", "database crash", "term"])
 
 /**
- * I3: a rotation that a process received while it could not store it is stored once it can, whatever was sent or decided by
- * others meanwhile, unless the process was killed or a person began or ended a life. What nothing kept from being stored is
- * judged more strictly by `nothingLost`.
+ * I3, I3′: a rotation that a process received while it could not store it is stored once it can, whatever was sent or decided
+ * by others meanwhile, unless a person began or ended a life. Who is killed a while after the answer has left it in its spool.
+ * What nothing kept from being stored is judged more strictly by `nothingLost`.
  */
 export const keptThroughFaults = (evidence: Evidence): ReadonlyArray<Violation> => {
   const over = evidence.history.calls.reduce((latest, { end }) => Math.max(latest, end), 0)
@@ -38,7 +38,7 @@ export const keptThroughFaults = (evidence: Evidence): ReadonlyArray<Violation> 
   })
 }
 
-/** Until when a rotation has to be stored; undefined when nobody may have received it, or its receiver was killed. */
+/** Until when a rotation has to be stored; undefined when nobody may have received it or have had the time to spool it. */
 const dueOf = (evidence: Evidence, redemption: Redemption): number | undefined => {
   const { answered, at, outcome, plan, refreshToken, replica } = redemption
   if (outcome !== "issued" || refreshToken === undefined || answered === undefined || !wholePlans.has(plan)) {
@@ -47,20 +47,19 @@ const dueOf = (evidence: Evidence, redemption: Redemption): number | undefined =
   const marked = evidence.markOf(redemption)?.at ?? at
   const patience = timing.http / 2
   if (answered - marked > patience) return undefined
-  const isKill = ({ what }: Fault) => what.startsWith("kill")
   // The end of a process that was there before is over.
   const during = (from: number, to: number): ReadonlyArray<Fault> =>
-    evidence.faults.during(replica, from, to).filter((fault) =>
-      fault.to >= marked || !isKill(fault) && fault.what !== "term"
-    )
+    evidence.faults.during(replica, from, to).filter((fault) => fault.to >= marked || !endings.test(fault.what))
   if (during(marked, answered + patience).some(({ what }) => !passable.has(what))) return undefined
   const hindered = during(marked, answered + storing)
   let until = Math.max(answered, ...hindered.map(({ to }) => to)) + settled
-  const later = during(answered + storing, until + settled)
-    .filter((fault) => !hindered.includes(fault) && !isKill(fault))
+  const later = during(answered + storing, until + settled).filter((fault) => !hindered.includes(fault))
   // What is done to it in the meantime takes from its time.
   for (const { from, to } of later.toSorted((a, b) => a.from - b.from)) {
     if (from <= until) until += to - from + aftermath
   }
-  return during(answered, until).some(isKill) ? undefined : until
+  return until
 }
+
+/** Faults that end a process. */
+const endings = /^(?:kill|term)/
