@@ -20,6 +20,7 @@ import { brakeOf } from "./internal/brake.ts"
 import { makeCallersPatience } from "./internal/patience.ts"
 import { makeRefresher } from "./internal/refresher.ts"
 import { makeRenewals } from "./internal/renewals.ts"
+import { makeStoreAbsence } from "./internal/storeAbsence.ts"
 import type { RedemptionCap } from "./Pacing.ts"
 import type { PacingStore } from "./PacingStore.ts"
 import type { RegistrationStore } from "./RegistrationStore.ts"
@@ -92,7 +93,9 @@ export class AccessTokens extends Context.Service<AccessTokens, {
         const withPatience = yield* makeCallersPatience
         const fibers = yield* FiberSet.make<void>()
         const closing = yield* Deferred.make<void>()
+        const absence = makeStoreAbsence()
         const refresher = yield* makeRefresher({
+          absence,
           deadlines,
           caps: options?.caps ?? [],
           fork: (effect) => Effect.asVoid(FiberSet.run(fibers, effect)),
@@ -150,8 +153,10 @@ export class AccessTokens extends Context.Service<AccessTokens, {
 
         const read = (key: ConnectionKey) =>
           Effect.filterOrFail(
-            Effect.flatMap(connections.get(key), (found) => activeConnection(key, found)),
-            ({ grant }) => grant.keeps === undefined,
+            Effect.flatMap(Effect.tapError(connections.get(key), absence.missed), (found) =>
+              activeConnection(key, found)),
+            ({ grant }) =>
+              grant.keeps === undefined,
             () => new TokenError({ code: "token_not_handed_out" })
           )
 

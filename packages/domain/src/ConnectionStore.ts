@@ -42,6 +42,8 @@ export class ConnectionStore extends Context.Service<ConnectionStore, {
     readonly policy: AttemptPolicy
     /** Why a person is asked when no attempt is left and its outcome stays unknown. Default `unknown_outcome`. */
     readonly lost?: ReauthReason | undefined
+    /** An expired `sent` is `Busy`, and nothing changes: its owner may be about to store the answer. Default false. */
+    readonly leavesSent?: boolean | undefined
     readonly lease: Duration.Duration
   }): Effect.Effect<ClaimOutcome, StoreError>
   /** `claimed → sent`, durable when it returns and before a byte leaves; the lease starts anew. False when the claim is lost. */

@@ -62,6 +62,9 @@ const attempts = { strict: 1, "retry-once": 2, repeatable: 2_147_483_647 } as co
 /** How long after an unknown outcome the second attempt waits. */
 export const retryDelay = Duration.seconds(1)
 
+/** After how long is looked again whether the answer came to what was sent: as long as a replica leaves it to its owner. */
+const lookAgain = Duration.seconds(1)
+
 /** The decision of a claim: the outcome, and the state to store in the same atomic step when it differs. */
 export interface ClaimDecision {
   readonly outcome: ClaimOutcome
@@ -81,6 +84,8 @@ export const decideClaim = (
     readonly epoch: Epoch
     readonly policy: AttemptPolicy
     readonly lost?: ReauthReason | undefined
+    /** Whether an expired `sent` is left to its owner, who may be about to store the answer. Default false. */
+    readonly leavesSent?: boolean | undefined
     readonly lease: Duration.Duration
     readonly now: number
   }
@@ -94,6 +99,9 @@ export const decideClaim = (
       outcome: { _tag: "Busy", remaining: Duration.millis(leaseUntil - input.now) },
       next: leaseUntil < state.leaseUntil ? { ...state, leaseUntil } : undefined
     }
+  }
+  if (state.phase === "sent" && input.leavesSent === true) {
+    return unchanged({ _tag: "Busy", remaining: lookAgain })
   }
   if (state.attempts >= maxAttempts(input.policy)) {
     const lost = input.lost ?? "unknown_outcome"

@@ -9,6 +9,7 @@ import type { Credentials } from "../Credentials.ts"
 import type { Deadlines } from "../Deadlines.ts"
 import * as Instruments from "../Instruments.ts"
 import { storingTime } from "./insisting.ts"
+import type { KeptResults } from "./keptResults.ts"
 import { type Pass, shownBy } from "./pacer.ts"
 import { makeRefreshFailures } from "./refreshFailures.ts"
 import { makeRefreshResults } from "./refreshResults.ts"
@@ -32,15 +33,16 @@ interface Redemption extends Claimed {
 }
 
 /** Builds one redemption from the claim on: marked as sent, sent, settled. Nobody interrupts it but at the waits it names. */
-export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork, secretsOf }: {
+export const makeRedemptions = Effect.fnUntraced(function*({ deadlines, fork, kept, secretsOf }: {
   readonly deadlines: Deadlines
+  readonly kept: KeptResults
   readonly secretsOf: SecretsOfRefresh
   readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
 }) {
   const connections = yield* ConnectionStore
   const server = yield* AuthorizationServer
   const failures = yield* makeRefreshFailures(deadlines)
-  const store = yield* makeRefreshResults({ deadlines, failures, fork })
+  const store = yield* makeRefreshResults({ deadlines, failures, fork, kept })
 
   const settle = (
     { connection, fence, secrets }: Redemption,

@@ -12,6 +12,7 @@ import { Spool, type SpoolEntry } from "../Spool.ts"
 import { makeAuditing } from "./auditing.ts"
 import { makeExpiries } from "./expiries.ts"
 import { makeInsisting } from "./insisting.ts"
+import type { KeptResults } from "./keptResults.ts"
 import { makeLateResults } from "./lateResults.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { misconfiguredDelay, type RefreshFailures } from "./refreshFailures.ts"
@@ -23,8 +24,9 @@ import { sealCredentials } from "./sealing.ts"
 const keepPace = Duration.seconds(2)
 
 /** Builds the storing of what a redemption brought: spooled first, then committed by generation and epoch, whoever holds the lease. */
-export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures, fork }: {
+export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failures, fork, kept }: {
   readonly deadlines: Deadlines
+  readonly kept: KeptResults
   readonly failures: RefreshFailures
   /** Runs what nobody waits for in a fiber of the application. */
   readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
@@ -93,7 +95,7 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
   const leave = Effect.fnUntraced(function*(entry: SpoolEntry, spooled: boolean) {
     if (spooled) return yield* Effect.logError("refreshed credentials not settled; they stay in the spool")
     yield* Effect.logError("refreshed credentials neither spooled nor settled; they are kept in memory and tried again")
-    yield* fork(keep(entry))
+    yield* fork(kept.during(entry, keep(entry)))
   })
 
   /** What is too late leaves the spool when it is settled, and waits there otherwise. */

@@ -16,12 +16,14 @@ import type { RedemptionCap } from "../Pacing.ts"
 import { connectionTopic, Signals } from "../Signals.ts"
 import { makeAuditing } from "./auditing.ts"
 import { brakeOf } from "./brake.ts"
+import { makeKeptResults } from "./keptResults.ts"
 import { makePacer } from "./pacer.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { makeRedemptions } from "./redemptions.ts"
 import { makeRefreshSecrets, type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
 import { again, done, type Step } from "./refreshStep.ts"
 import { makeSpooledResults } from "./spooledResults.ts"
+import type { StoreAbsence } from "./storeAbsence.ts"
 
 /** Backstop for a lost signal while another replica redeems. */
 const pollInterval = Duration.millis(500)
@@ -45,17 +47,19 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   readonly fork: (effect: Effect.Effect<void>) => Effect.Effect<void>
   /** Done when the application closes: from then on nothing is claimed. */
   readonly closing: Deferred.Deferred<void>
+  readonly absence: StoreAbsence
 }) {
-  const { closing, deadlines } = options
+  const { absence, closing, deadlines } = options
+  const kept = makeKeptResults()
   const connections = yield* ConnectionStore
   const cipher = yield* Cipher
   const signals = yield* Signals
   const audit = yield* makeAuditing
   const pacer = yield* makePacer(options)
-  const adopt = yield* makeSpooledResults
+  const adopt = yield* makeSpooledResults(kept)
   const secretsOf = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
-  const redeem = yield* makeRedemptions({ ...options, secretsOf })
+  const redeem = yield* makeRedemptions({ ...options, kept, secretsOf })
 
   /** Tells of a loss that the row has recorded already. The event is worth having without a fingerprint, whatever ends the opening. */
   const tellLoss = (connection: Connection, reason: ReauthReason, secrets: RefreshSecrets | undefined) =>
@@ -107,7 +111,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     { claimFor, giveUpAt, patientUntil, renewing }: Bounds
   ) {
     const wake = yield* signals.subscribe(connectionTopic(key))
-    const connection = known ?? (yield* activeConnection(key, yield* connections.get(key)))
+    const connection = known ?? (yield* activeConnection(key, yield* absence.watch(connections.get(key))))
     const now = yield* DateTime.now
     const isRenewed = renewing?.epoch !== connection.epoch || renewing.generation !== connection.generation
     if (isRenewed && isFresh(connection.credentials, minValidity, now)) {
@@ -136,12 +140,13 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
     if (pass === undefined || Deferred.isDoneUnsafe(closing)) return again
     // What was shown before a wait may be long ago after it.
     secrets ??= yield* secretsOf.beforeClaim(connection)
-    const claim = yield* connections.claim(key, {
+    const claim = yield* absence.watch(connections.claim(key, {
       generation: connection.generation,
       epoch: connection.epoch,
       ...rulesOf(connection),
+      leavesSent: yield* absence.isRecent,
       lease: claimFor
-    })
+    }))
     yield* Metric.update(Instruments.leaseClaimed(claim._tag.toLowerCase()), 1)
     // Whoever waits for somebody else keeps nobody from asking.
     if (claim._tag !== "Claimed") yield* pass.abandon

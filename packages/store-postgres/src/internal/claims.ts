@@ -79,7 +79,7 @@ export const makeClaim = (
       return ended.length === 0 ? { _tag: "Moved" as const } : outcome
     })
 
-    return (key, input) =>
+    const claim = (key: ConnectionKey, input: Claim) =>
       Effect.flatMap(
         take({
           key,
@@ -91,6 +91,16 @@ export const makeClaim = (
         (fence): Effect.Effect<ClaimOutcome | undefined, StoreError> =>
           fence === undefined ? whyNot(key, input) : Effect.succeed({ _tag: "Claimed", fence })
       )
+
+    // The statement takes over whatever is over, so who leaves something to its owner looks first. What is not sent then is
+    // not sent and over a moment later.
+    return (key, input) =>
+      input.leavesSent === true
+        ? Effect.flatMap(
+          whyNot(key, input),
+          (outcome) => outcome === undefined ? claim(key, input) : Effect.succeed(outcome)
+        )
+        : claim(key, input)
   })
 
 const ahead = (sql: Sql, duration: Duration.Duration) =>

@@ -3,7 +3,7 @@ import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import type { FlowStore } from "@valetkey/domain/FlowStore"
 import type { RevocationOutbox } from "@valetkey/domain/RevocationOutbox"
 import { Duration, Effect, Option } from "effect"
-import { claim, claimed, connected, markSent, redeem, statusOf } from "./connectionSteps.ts"
+import { claim, claimed, commit, connected, markSent, redeem, statusOf } from "./connectionSteps.ts"
 import * as Fixture from "./contractFixtures.ts"
 
 /** The cases of `ConnectionStore` about who may redeem: claim, markSent. */
@@ -134,6 +134,29 @@ export const cases = <R>(
         yield* markSent(key, 1, fence)
         yield* options.advance(Duration.seconds(40))
         assert.strictEqual((yield* claim(key, 1))._tag, "Busy")
+      }))
+
+    it.effect("I1 leaves an expired sent to its owner for who asks so, of either policy, and what was not sent to nobody", () =>
+      Effect.gen(function*() {
+        const connections = yield* ConnectionStore
+        for (const policy of ["strict", "retry-once"] as const) {
+          const { epoch, key } = yield* connected
+          const input = { generation: Fixture.generation(1), epoch, policy, lease: Fixture.lease, leavesSent: true }
+          const first = yield* connections.claim(key, input)
+          assert.strictEqual(first._tag, "Claimed")
+          assert.strictEqual((yield* connections.claim(key, input))._tag, "Busy")
+          yield* options.advance(Fixture.pastLease)
+          const second = yield* connections.claim(key, input)
+          if (second._tag !== "Claimed") return assert.fail(second._tag)
+          assert.isTrue(yield* markSent(key, 1, second.fence))
+          yield* options.advance(Fixture.pastLease)
+          const left = yield* connections.claim(key, input)
+          if (left._tag !== "Busy") return assert.fail(left._tag)
+          assert.isAbove(Duration.toMillis(left.remaining), 0)
+          assert.strictEqual(yield* statusOf(key), "active")
+          // Nothing has changed: the owner stores, and nobody was before it.
+          assert.isTrue((yield* commit(key, 1, epoch)).stored)
+        }
       }))
 
     it.effect("I1 CR-02 CR-03 never sends a strict refresh token twice: an expired sent asks the person", () =>
