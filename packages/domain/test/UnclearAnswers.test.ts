@@ -4,7 +4,7 @@ import { Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { expired, inTime, redemptions } from "./Expired.ts"
 import { replica } from "./Paced.ts"
-import { layer, refuse } from "./World.ts"
+import { connect, keyOf, layer, refuse } from "./World.ts"
 
 describe("an answer that names no error that is known", () => {
   const unclear = () => refuse({ _tag: "Transient", unclear: true })
@@ -25,6 +25,14 @@ describe("an answer that names no error that is known", () => {
 
 describe("answers in a row that name no error that is known", () => {
   const unclear = { _tag: "Transient", unclear: true } as const
+
+  /** Another connection at the same endpoint, to be refreshed. */
+  const other = Effect.gen(function*() {
+    const key = yield* keyOf("mcp-2")
+    yield* connect(key)
+    yield* TestClock.adjust("2 hours")
+    return key
+  })
 
   /** A connection that is refreshed as soon as that is allowed, and what comes of each refusal in turn. */
   const asking = Effect.gen(function*() {
@@ -47,22 +55,36 @@ describe("answers in a row that name no error that is known", () => {
     return { after, key, provider, tokens }
   })
 
-  it.effect("TOK-19 ask the person when there were five of them, after twenty minutes at least", () =>
+  const five = [["active", 2 / 60], ["active", 1], ["active", 5], ["active", 15], [
+    "refresh_token_rejected",
+    0
+  ]] as const
+
+  it.effect("TOK-19 ask the person when there were five of them, after twenty minutes at least, if others are understood there", () =>
     Effect.gen(function*() {
       const { after, key, provider, tokens } = yield* asking
-      assert.deepStrictEqual(yield* after(Array.from({ length: 5 }, () => unclear)), [
-        ["active", 2 / 60],
-        ["active", 1],
-        ["active", 5],
-        ["active", 15],
-        ["refresh_token_rejected", 0]
-      ])
+      const heard = yield* after([unclear])
+      yield* tokens.get(yield* other)
+      assert.deepStrictEqual([...heard, ...(yield* after([unclear, unclear, unclear, unclear]))], five)
       const error = yield* Effect.flip(tokens.get(key))
       assert.deepStrictEqual([error.code, error._tag === "TokenError" && error.reason], [
         "reauthorization_required",
         "refresh_token_rejected"
       ])
-      assert.deepStrictEqual(redemptions(provider), [5])
+      assert.deepStrictEqual(redemptions(provider), [5, 1])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("TOK-19 I5 ask nobody for a day where the endpoint understands nobody, as behind a firewall", () =>
+    Effect.gen(function*() {
+      const { after, tokens } = yield* asking
+      // It understood somebody before all of them.
+      yield* tokens.get(yield* other)
+      yield* TestClock.adjust("1 minute")
+      const heard = yield* after(Array.from({ length: 120 }, () => unclear))
+      const minutes = heard.map(([, minutes]) => minutes)
+      const place = heard.findIndex(([status]) => status !== "active")
+      assert.strictEqual(heard[place]?.[0], "refresh_token_rejected")
+      assert.isAtLeast(minutes.slice(0, place).reduce((sum, one) => sum + Math.max(1, one), 0), 24 * 60)
     }).pipe(Effect.provide(layer)))
 
   const four = Array.from({ length: 4 }, () => unclear)
@@ -92,17 +114,21 @@ describe("answers in a row that name no error that is known", () => {
   it.effect("TOK-19 I5 are counted by each replica for itself, so that none gives up too early", () =>
     Effect.gen(function*() {
       const { connection, key, provider, tokens } = yield* expired("strict")
-      provider.refresh = () => refuse(unclear)
+      const honest = provider.refresh
       for (const asked of [tokens, yield* replica()]) {
-        for (const _ of four) {
+        for (const [place] of four.entries()) {
+          provider.refresh = () => refuse(unclear)
           yield* Effect.flip(asked.get(key))
+          provider.refresh = honest
+          if (place === 0) yield* asked.get(yield* other)
           yield* TestClock.adjust("15 minutes")
         }
         assert.strictEqual((yield* connection).status._tag, "active")
       }
+      provider.refresh = () => refuse(unclear)
       yield* Effect.flip(tokens.get(key))
       assert.strictEqual((yield* connection).status._tag, "needs_reauth")
-      assert.deepStrictEqual(redemptions(provider), [9])
+      assert.strictEqual(redemptions(provider)[0], 9)
     }).pipe(Effect.scoped, Effect.provide(layer)))
 
   it.effect("TOK-19 TOK-20 I5 ask nobody, however many, where the endpoint is down or asks for patience", () =>

@@ -1,4 +1,4 @@
-import { Duration, Effect, Option } from "effect"
+import { Clock, Duration, Effect, Option } from "effect"
 import { type AccessTokenError, TokenError } from "../AccessToken.ts"
 import { isUnclear, type RedemptionError } from "../AuthorizationServer.ts"
 import type { Connection, ReauthReason } from "../Connection.ts"
@@ -88,6 +88,10 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     yield* audit(key, "connection.needs_consent", now.status.reason, generation, usedBy(secrets))
   }, Effect.catch((error) => Effect.logWarning("why a person is asked is not recorded", error)))
 
+  /** Notes that the token endpoint of a connection understands what it is asked. */
+  const understand = (connection: Connection) =>
+    Effect.map(Clock.currentTimeMillis, (now) => oddRefusals.understand(connection, now))
+
   /** Records what the authorization server, or its silence, said, and tells the caller or sends it to the row. */
   const settle = Effect.fnUntraced(function*(
     connection: Connection,
@@ -116,6 +120,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     yield* Effect.logWarning("refresh failed", error)
     switch (error.reason._tag) {
       case "Terminal": {
+        yield* understand(connection)
         // No person consented to this connection, so it stays: somebody can help elsewhere.
         switch (grant.unattended?.grant.type) {
           case "identity_assertion":
@@ -133,7 +138,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
         )
       case "Transient": {
         const { retryAfter: asked = transientDelay } = error.reason
-        const odd = isOdd ? oddRefusals.count(connection) : undefined
+        const odd = isOdd ? oddRefusals.count(connection, yield* Clock.currentTimeMillis) : undefined
         if (odd?.isEnough === true && grant.unattended === undefined) return yield* lost
         const delay = odd === undefined ? asked : Duration.max(asked, odd.pause)
         yield* unredeemed(delay)
@@ -167,7 +172,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     return again
   })
 
-  return { record, giveBack, giveBackBare, settle, refuseStranger }
+  return { record, giveBack, giveBackBare, settle, understand, refuseStranger }
 })
 
 /** The log may wait for other writers of its tenant, and what the row does not know after a crash is done again. */
