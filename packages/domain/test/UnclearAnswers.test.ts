@@ -55,7 +55,10 @@ describe("answers in a row that name no error that is known", () => {
     return { after, key, provider, tokens }
   })
 
-  const five = [["active", 2 / 60], ["active", 1], ["active", 5], ["active", 15], [
+  const five: ReadonlyArray<readonly [string, number]> = [["active", 2 / 60], ["active", 1], ["active", 5], [
+    "active",
+    15
+  ], [
     "refresh_token_rejected",
     0
   ]] as const
