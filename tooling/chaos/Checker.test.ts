@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Fault, Mark } from "./History.ts"
 import { add, broken, call, change, deposit, type Draft, kill, redemption } from "./PlantedHistory.ts"
+import { garbage } from "./ProviderPlans.ts"
+import { timing } from "./Timing.ts"
 
 // The ids of guarantees stand in no title here: what these tests prove is the checker.
 describe("the checker of chaos histories", () => {
@@ -58,6 +60,24 @@ describe("the checker of chaos histories", () => {
         add("redemptions", { ...again, plan: "busy", outcome: "turned_away" })(history)
       }),
       []
+    )
+  })
+
+  it("counts no refusal by a page before anything was redeemed, and the one after a lost answer", () => {
+    const page = redemption({ at: 61_000, token: "R2", plan: garbage, outcome: "refused" })
+    const strictly = (...pages: ReadonlyArray<typeof page>) => (history: Draft) => {
+      history.subjects = history.subjects.map((subject) => ({ ...subject, policy: "strict" }))
+      add("redemptions", ...pages)(history)
+    }
+    assert.deepStrictEqual(broken(strictly(page, { ...page, at: 61_500 })), [])
+    // Somebody took over when the lease was over: nobody had recorded what the page said.
+    assert.deepStrictEqual(broken(strictly({ ...page, at: 62_000 - timing.lease })), ["I1"])
+    assert.deepStrictEqual(
+      broken((history) => {
+        add("faults", kill(62_001, 63_000, 1))(history)
+        add("redemptions", { ...page, at: 70_000 }, { ...page, at: 80_000 })(history)
+      }),
+      ["I1"]
     )
   })
 

@@ -14,6 +14,8 @@ export interface Plan {
 
 /** A proxy that lost patience: the provider has redeemed, and nobody is told what. */
 export const gateway = "gateway"
+/** A page in place of every answer, with its status. */
+export const garbage = "garbage"
 /** A rotation that is whole but for the access token. */
 export const forgetful = "no access token"
 
@@ -29,7 +31,7 @@ const breakages: ReadonlyArray<readonly [weight: number, plan: Plan]> = [
   [4, { name: "process and reset", reply: Reply.processThenReset }],
   [3, { name: "reset", reply: Reply.reset }],
   [3, { name: "short answer", reply: Reply.shortRead }],
-  [2, { name: "garbage", reply: Reply.body("<html>", "text/html") }],
+  [2, { name: garbage, reply: Reply.body("<html>", "text/html") }],
   [5, { name: "busy", reply: Reply.json(503, {}, { "retry-after": "1" }), turnsAway: true }],
   [3, { name: "throttled", reply: Reply.json(429, {}, { "retry-after": "1" }), turnsAway: true }],
   [1, { name: gateway, reply: Reply.after(Effect.void, Reply.html(502)) }],

@@ -1,6 +1,7 @@
+import { Array } from "effect"
 import { commitsOf, type Evidence, type Violation } from "./Evidence.ts"
 import type { Change, Grant, Redemption, Subject } from "./History.ts"
-import { gateway } from "./ProviderPlans.ts"
+import { garbage, gateway } from "./ProviderPlans.ts"
 import { settled, timing } from "./Timing.ts"
 
 /** I1: how often each refresh token arrived, against its policy and what was known when it was sent again. */
@@ -9,17 +10,29 @@ export const redeemedOnce = (evidence: Evidence): ReadonlyArray<Violation> => {
   for (const arrivals of evidence.attempts.values()) {
     // A request may leave long after its mark, and arrive after the one that took over.
     const markedAt = (one: Redemption) => evidence.markOf(one)?.at ?? one.at
-    const [first, second] = [...arrivals].sort((a, b) => markedAt(a) - markedAt(b))
+    const inTurn = [...arrivals].sort((a, b) => markedAt(a) - markedAt(b))
+    const counted = Array.dropWhile(inTurn, (one, place) => {
+      const next = inTurn[place + 1]
+      return isNameless(one, next && markedAt(next) - markedAt(one))
+    })
+    const [first, second] = counted
     if (first === undefined || second === undefined) continue
     const connection = evidence.grants.get(first.grant)?.connection ?? -1
     const policy = evidence.subjects.get(connection)?.policy
     const report = (what: string) => violations.push({ id: "I1", what, connection, at: second.at })
-    if (policy === "strict") report(`a strict refresh token arrived ${arrivals.length} times`)
-    else if (arrivals.length > 2) report(`a refresh token arrived ${arrivals.length} times`)
+    if (policy === "strict") report(`a strict refresh token arrived ${counted.length} times`)
+    else if (counted.length > 2) report(`a refresh token arrived ${counted.length} times`)
     else if (!evidence.uncertain(first)) report("a refresh token was sent again although its first outcome was known")
   }
   return violations
 }
+
+/**
+ * Whether a refresh token was refused by a page that names no error, and the store knew: somebody sent it again before the
+ * lease was over. While every earlier outcome is known it may leave again (guarantees.md 4.5, TOK-19).
+ */
+const isNameless = ({ answered, outcome, plan }: Redemption, after: number | undefined): boolean =>
+  plan === garbage && outcome === "refused" && answered !== undefined && after !== undefined && after < timing.lease
 
 /**
  * I3: what a provider rotated and a living process received is stored soon: as the next generation of the life that

@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Option } from "effect"
+import { Duration, Effect, Option } from "effect"
 import { type AccessTokenError, TokenError } from "../AccessToken.ts"
 import { isUnclear, type RedemptionError } from "../AuthorizationServer.ts"
 import type { Connection, ReauthReason } from "../Connection.ts"
@@ -88,10 +88,6 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     yield* audit(key, "connection.needs_consent", now.status.reason, generation, usedBy(secrets))
   }, Effect.catch((error) => Effect.logWarning("why a person is asked is not recorded", error)))
 
-  /** Notes that the token endpoint of a connection understands what it is asked. */
-  const understand = (connection: Connection) =>
-    Effect.map(Clock.currentTimeMillis, (now) => oddRefusals.understand(connection, now))
-
   /** Records what the authorization server, or its silence, said, and tells the caller or sends it to the row. */
   const settle = Effect.fnUntraced(function*(
     connection: Connection,
@@ -109,18 +105,11 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     })
     const refused = (code: "client_misconfigured" | "identity_required", delay: Duration.Duration) =>
       Effect.andThen(unredeemed(delay), new TokenError({ code }))
-    const lost = Effect.gen(function*() {
-      const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
-      yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Terminal", reason }))
-      // The row says why the person is asked, or what a new consent has stored meanwhile.
-      return again
-    })
     const isOdd = error.reason._tag === "Transient" && error.reason.unclear === true
     if (!isOdd) oddRefusals.forget(connection)
     yield* Effect.logWarning("refresh failed", error)
     switch (error.reason._tag) {
       case "Terminal": {
-        yield* understand(connection)
         // No person consented to this connection, so it stays: somebody can help elsewhere.
         switch (grant.unattended?.grant.type) {
           case "identity_assertion":
@@ -129,7 +118,10 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
           case "workload_assertion":
             return yield* refused("client_misconfigured", misconfiguredDelay)
         }
-        return yield* lost
+        const reason = rulesOf(connection).lost ?? (yield* reasonOf(connection))
+        yield* tellLoss(connection, secrets, yield* recorded({ _tag: "Terminal", reason }))
+        // The row says why the person is asked, or what a new consent has stored meanwhile.
+        return again
       }
       case "Configuration":
         return yield* Effect.ensuring(
@@ -138,8 +130,8 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
         )
       case "Transient": {
         const { retryAfter: asked = transientDelay } = error.reason
-        const odd = isOdd ? oddRefusals.count(connection, yield* Clock.currentTimeMillis) : undefined
-        if (odd?.isEnough === true && grant.unattended === undefined) return yield* lost
+        const odd = isOdd ? oddRefusals.count(connection) : undefined
+        if (odd?.isEnough === true) return yield* refused("client_misconfigured", odd.pause)
         const delay = odd === undefined ? asked : Duration.max(asked, odd.pause)
         yield* unredeemed(delay)
         return yield* new TokenError({ code: "authorization_server_unavailable", retryAfter: delay })
@@ -172,7 +164,7 @@ export const makeRefreshFailures = Effect.fnUntraced(function*(deadlines: Deadli
     return again
   })
 
-  return { record, giveBack, giveBackBare, settle, understand, refuseStranger }
+  return { record, giveBack, giveBackBare, settle, refuseStranger }
 })
 
 /** The log may wait for other writers of its tenant, and what the row does not know after a crash is done again. */

@@ -123,7 +123,6 @@ export const makeRefreshResults = Effect.fnUntraced(function*({ deadlines, failu
     answer: Credentials
   ): Effect.fn.Return<Step, AccessTokenError> {
     const { clientSecret, epoch, generation, grant, key } = connection
-    yield* failures.understand(connection)
     const next = Generation.make(generation + 1)
     const merged = grant.unattended === undefined
       ? mergeRefreshed({ ...connection.credentials, refreshToken: secrets.refreshToken }, answer)
