@@ -118,7 +118,8 @@ describe("a server whose tokens need no person", () => {
       const { key, provider, stored, tokens, value } = yield* connected
       provider.obtain = () => refuse({ _tag: "Transient", unclear: true })
       for (let call = 0; call < 8; call++) {
-        assert.strictEqual((yield* Effect.flip(tokens.get(key))).code, "authorization_server_unavailable")
+        const code = call < 4 ? "authorization_server_unavailable" : "client_misconfigured"
+        assert.strictEqual((yield* Effect.flip(tokens.get(key))).code, code)
         yield* TestClock.adjust("15 minutes")
       }
       assert.deepStrictEqual((yield* stored).status, { _tag: "active" })
