@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Fault, Mark } from "./History.ts"
 import { add, broken, call, change, deposit, type Draft, kill, redemption } from "./PlantedHistory.ts"
-import { garbage } from "./ProviderPlans.ts"
+import { forgetful, garbage } from "./ProviderPlans.ts"
 import { timing } from "./Timing.ts"
 
 // The ids of guarantees stand in no title here: what these tests prove is the checker.
@@ -243,6 +243,13 @@ describe("the checker of chaos histories", () => {
     assert.deepStrictEqual(also(add("faults", kill(67_000, 67_500, 1))), ["I21"])
     assert.deepStrictEqual(also(add("faults", kill(67_000, 84_000, 1))), [])
     assert.deepStrictEqual(also(add("faults", kill(67_000, 84_000, 0))), ["I21"])
+    // Who is asked for nothing but a connection whose provider forgot the access token can serve nobody; who is asked for others can.
+    const forgot = (history: Draft) => {
+      history.redemptions = history.redemptions.map((one) => one.token === "R2" ? { ...one, plan: forgetful } : one)
+    }
+    const elsewhere = [66_100, 70_100, 85_100].map((at) => call({ at, replica: 1, connection: 2 }))
+    assert.deepStrictEqual(also(forgot), [])
+    assert.deepStrictEqual(also(forgot, add("calls", ...elsewhere)), ["I21"])
     assert.deepStrictEqual(
       broken((history) => {
         history.calls = history.calls.filter(({ connection }) => connection === 1)

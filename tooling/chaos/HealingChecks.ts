@@ -1,6 +1,7 @@
 import type { Evidence, Violation } from "./Evidence.ts"
-import type { Fault } from "./History.ts"
-import { aftermath, circuit, slack, timing } from "./Timing.ts"
+import type { Call, Fault } from "./History.ts"
+import { forgetful } from "./ProviderPlans.ts"
+import { aftermath, circuit, forgotten, slack, timing } from "./Timing.ts"
 
 /** How long a replica may serve nobody while nothing is done to it or its store: as long as one caller may wait. */
 const recovery = timing.waiter
@@ -11,12 +12,13 @@ const serving = new Set([200, 404, 409])
 /** I21: whatever happened, a replica that is left alone serves again, and in the end every connection is answered. */
 export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
   const { calls, faults, healedAt, subjects } = evidence.history
+  const asked = calls.filter((call) => !isLeftAlone(evidence, call))
   const replicas = [...new Set(calls.map(({ replica }) => replica))]
   const slow = replicas.flatMap((replica): ReadonlyArray<Violation> => {
     const left = aloneIn(faults.filter((fault) => (fault.replica ?? replica) === replica))
     let silentSince: number | undefined
     let heard = -Infinity
-    return calls.filter((call) => call.replica === replica).sort((a, b) => a.end - b.end)
+    return asked.filter((call) => call.replica === replica).sort((a, b) => a.end - b.end)
       .flatMap(({ at, end, status }): ReadonlyArray<Violation> => {
         if (serving.has(status)) {
           silentSince = undefined
@@ -51,6 +53,13 @@ export const healed = (evidence: Evidence): ReadonlyArray<Violation> => {
     }))
   ]
 }
+
+/** Whether the provider forgot the access token of this connection a moment ago: then nobody can be served, and nobody asks it. */
+const isLeftAlone = ({ redemptionsOf }: Evidence, { at, connection, status }: Call): boolean =>
+  status === 503 &&
+  redemptionsOf(connection).some(({ answered, plan }) =>
+    plan === forgetful && answered !== undefined && answered <= at + slack && at <= answered + forgotten + slack
+  )
 
 /** How much of a time is free of faults and their aftermath. */
 const aloneIn = (faults: ReadonlyArray<Fault>) => {

@@ -16,6 +16,9 @@ export const aftermath = 1500
 /** How long an operation of the store may take. */
 export const storeDeadline = 4000
 
+/** How long a connection is left alone after an answer without an access token. */
+export const forgotten = 60_000
+
 /** How long the circuit of a token endpoint may stay open after an outage. */
 export const circuit = 60_000
 
