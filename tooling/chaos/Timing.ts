@@ -19,11 +19,11 @@ export const storeDeadline = 4000
 /** How long a connection is left alone after an answer without an access token. */
 export const forgotten = 60_000
 
+/** The same, and a little. */
+export const misconfigured = forgotten + 5000
+
 /** How long the circuit of a token endpoint may stay open after an outage. */
 export const circuit = 60_000
-
-/** How long a connection is left alone whose provider answers without an access token, and a little. */
-export const misconfigured = 65_000
 
 /** What a busy machine may add to anything. */
 export const slack = 4000

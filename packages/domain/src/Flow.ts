@@ -219,6 +219,10 @@ export interface Flow {
   readonly settledAt?: DateTime.Utc | undefined
 }
 
+/** The page of ours where the person began a flow, if it was one. */
+export const backOf = ({ snapshot }: Flow): string | undefined =>
+  snapshot !== undefined && "back" in snapshot ? snapshot.back : undefined
+
 /** The seal context of one of a flow's secrets. */
 export const sealContext = (
   tenant: TenantId,

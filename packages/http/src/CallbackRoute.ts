@@ -1,7 +1,7 @@
 import { CallbackReceived } from "@valetkey/domain/Authorization"
 import * as CallbackRequest from "@valetkey/domain/CallbackRequest"
 import { Digest } from "@valetkey/domain/Entropy"
-import type { Flow } from "@valetkey/domain/Flow"
+import { backOf, type Flow } from "@valetkey/domain/Flow"
 import { outcomeOf } from "@valetkey/domain/FlowOutcome"
 import { Flows } from "@valetkey/domain/Flows"
 import { Effect, Layer, Option, Redacted, Result, Schema } from "effect"
@@ -110,7 +110,7 @@ const resultOf = (texts: PageTexts, flow: Flow): HttpServerResponse.HttpServerRe
   if (flow.state === "pending" || flow.state === "exchanging") {
     return Page.sentence(title, sentence, { texts, headers: { refresh: "1" } })
   }
-  const back = flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
+  const back = backOf(flow)
   return Page.page(
     title,
     `<p>${Page.escape(sentence)}</p>` +

@@ -8,6 +8,7 @@ import { Database, type Sql } from "./Database.ts"
 import { makeClaim } from "./internal/claims.ts"
 import { commits, marks, readStatement } from "./internal/connectionGroups.ts"
 import { connectionColumns, decodeConnection, ofKey, plannedAt, writeConnection } from "./internal/connectionRows.ts"
+import { after } from "./internal/databaseTime.ts"
 import { endConnection, replaceConnection } from "./internal/endConnection.ts"
 import { storeError } from "./internal/failure.ts"
 import { makeGroupedRows } from "./internal/groupedRows.ts"
@@ -162,9 +163,6 @@ const failureColumns = (sql: Sql, { failure, lost = "unknown_outcome", policy }:
     }
   }
 }
-
-const after = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
 
 const changed = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
   Effect.map(rows, (rows) => rows.length > 0)

@@ -7,8 +7,9 @@ import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Layer, Metric, Option, Schema } from "effect"
-import { Database, type Sql } from "./Database.ts"
+import { Database } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
+import { after } from "./internal/databaseTime.ts"
 import { settledColumns } from "./internal/flowRows.ts"
 
 /** Layer of `DevicePolls` on the table `flows`. */
@@ -101,9 +102,6 @@ const readable = Effect.fnUntraced(function*(rows: ReadonlyArray<object>) {
 
 /** Condition of a flow that waits for a device. */
 const waiting = "state = 'pending' AND poll_at IS NOT NULL AND expires_at > clock_timestamp()"
-
-const after = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
 
 const PollRow = Schema.Struct({
   tenant: TenantId,

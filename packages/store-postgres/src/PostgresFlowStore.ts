@@ -7,6 +7,7 @@ import { Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Operations, type Sql } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
 import { connectionStatement, ofKey } from "./internal/connectionRows.ts"
+import { after, before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 import {
   claimedColumns,
@@ -278,12 +279,6 @@ const removeOld = (sql: Sql, input: { readonly retention: Duration.Duration; rea
       ORDER BY settled_at LIMIT ${input.limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM flows USING old WHERE flows.tenant = old.tenant AND flows.id = old.id`
-
-const after = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
-
-const before = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() - ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
 
 const changed = <E>(rows: Effect.Effect<ReadonlyArray<unknown>, E>): Effect.Effect<boolean, E> =>
   Effect.map(rows, (rows) => rows.length > 0)

@@ -13,6 +13,7 @@ import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { longestLease } from "@valetkey/domain/StoredTime"
 import { Duration, Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
+import { after } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `PacingStore` on the tables `token_endpoints` and `redemption_slots`. */
@@ -114,9 +115,6 @@ const forgetPast = (sql: Sql, endpoint: PacedEndpoint) =>
 
 const ofEndpoint = (sql: Sql, { tenant, tokenEndpoint }: PacedEndpoint) =>
   sql`tenant = ${tenant} AND token_endpoint = ${tokenEndpoint}`
-
-const after = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
 
 /** The opposite of `StoredTime.isToCome`. */
 const isOver = (sql: Sql, column: string, longest: Duration.Duration) => {

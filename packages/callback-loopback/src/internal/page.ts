@@ -1,4 +1,4 @@
-import type { Flow } from "@valetkey/domain/Flow"
+import { backOf, type Flow } from "@valetkey/domain/Flow"
 import { type FlowOutcome, outcomeOf } from "@valetkey/domain/FlowOutcome"
 import type { FlowTexts } from "@valetkey/domain/FlowTexts"
 import { Redacted } from "effect"
@@ -44,13 +44,7 @@ export const onward = (url: Redacted.Redacted): Page => ({
 })
 
 /** How the flow ended, and the way back to where the person began. */
-export const settled = (texts: FlowTexts, flow: Flow): Page =>
-  page(
-    texts,
-    200,
-    outcomeOf(flow, texts),
-    flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
-  )
+export const settled = (texts: FlowTexts, flow: Flow): Page => page(texts, 200, outcomeOf(flow, texts), backOf(flow))
 
 function page(texts: FlowTexts, status: number, { sentence, title }: FlowOutcome, back?: string): Page {
   const { direction, language } = texts

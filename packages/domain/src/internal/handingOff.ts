@@ -1,6 +1,6 @@
 import { Effect, Exit, Option } from "effect"
 import * as Checkpoint from "../Checkpoint.ts"
-import { type Flow, isTerminal, type TransportKind } from "../Flow.ts"
+import { backOf, type Flow, isTerminal, type TransportKind } from "../Flow.ts"
 import type { FlowOwner } from "../Flows.ts"
 import { FlowNotFound, FlowStore } from "../FlowStore.ts"
 import { HandOffRefused } from "../HandOff.ts"
@@ -35,8 +35,7 @@ export const makeHandingOff = Effect.fnUntraced(function*(listeners: Listeners, 
           : yield* listeners.prepare(flow)
         const way = yield* restore(Effect.gen(function*() {
           // The person was told of these scopes: another way asks for nothing else.
-          const back = flow.snapshot !== undefined && "back" in flow.snapshot ? flow.snapshot.back : undefined
-          const destination = { ...flow, server: server.value, scopes, returnTo: undefined, back }
+          const destination = { ...flow, server: server.value, scopes, returnTo: undefined, back: backOf(flow) }
           const way = yield* ways.open(destination, transport, scope)
           yield* Checkpoint.reach("flow.handing_off")
           return way

@@ -4,10 +4,11 @@ import { longestPause } from "@valetkey/domain/Pacing"
 import { type ClaimOutcome, decideClaim, maxAttempts } from "@valetkey/domain/Refresh"
 import { longestLease } from "@valetkey/domain/StoredTime"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Duration, Effect, type Scope } from "effect"
-import type { Database, Sql } from "../Database.ts"
+import { Effect, type Scope } from "effect"
+import type { Database } from "../Database.ts"
 import { claimStatement, lookStatement } from "./connectionGroups.ts"
 import { decodeRefresh, ofKey } from "./connectionRows.ts"
+import { after } from "./databaseTime.ts"
 import { storeError } from "./failure.ts"
 import { makeGroupedRows } from "./groupedRows.ts"
 
@@ -47,8 +48,8 @@ export const makeClaim = (
     /** Takes out of the statement's way what the rules overlook: times that the clock was set back from. */
     const setRight = (key: ConnectionKey) =>
       database.forTenant(key.tenant).write(operation, (sql) => {
-        const lease = ahead(sql, longestLease)
-        const pause = ahead(sql, longestPause)
+        const lease = after(sql, longestLease)
+        const pause = after(sql, longestPause)
         return sql`UPDATE connections
           SET lease_until = CASE WHEN lease_until > ${lease} THEN ${lease} ELSE lease_until END,
             not_before = CASE WHEN not_before <= ${pause} THEN not_before END
@@ -102,6 +103,3 @@ export const makeClaim = (
         )
         : claim(key, input)
   })
-
-const ahead = (sql: Sql, duration: Duration.Duration) =>
-  sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
