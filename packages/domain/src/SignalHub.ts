@@ -1,10 +1,12 @@
-import { Deferred, Effect, Queue, type Scope } from "effect"
+import { Deferred, Effect, Queue, Scope } from "effect"
 import type { Signals, Topic } from "./Signals.ts"
 
 /** In-process fan-out of signals: what an adapter of `Signals` puts behind its wire, or uses alone when there is one process. */
 export interface SignalHub {
   /** Wakes whoever subscribed to the topic and hands it to every listener. Waits for nobody. */
   dispatch(topic: Topic): void
+  /** The topics that somebody waits for. */
+  topics(): ReadonlyArray<Topic>
   readonly subscribe: Signals["Service"]["subscribe"]
   readonly observe: Signals["Service"]["observe"]
   readonly listen: Signals["Service"]["listen"]
@@ -19,24 +21,23 @@ export const make = (): SignalHub => {
   const listeners = new Set<Queue.Queue<Topic>>()
   const observers = new Set<(topic: Topic) => void>()
 
+  const leave = (topic: Topic, waiter: Deferred.Deferred<void>): void => {
+    const set = waiting.get(topic)
+    if (set?.delete(waiter) === true && set.size === 0) waiting.delete(topic)
+  }
+
+  // `acquireRelease` copies the whole context for each finalizer, and every refresh subscribes twice.
   const subscribe = (topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope> =>
-    Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const waiter = Deferred.makeUnsafe<void>()
-          const set = waiting.get(topic)
-          if (set === undefined) waiting.set(topic, new Set([waiter]))
-          else set.add(waiter)
-          return waiter
-        }),
-        (waiter) =>
-          Effect.sync(() => {
-            const set = waiting.get(topic)
-            if (set?.delete(waiter) === true && set.size === 0) waiting.delete(topic)
-          })
-      ),
-      Deferred.await
-    )
+    Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+      const waiter = Deferred.makeUnsafe<void>()
+      const set = waiting.get(topic)
+      if (set === undefined) waiting.set(topic, new Set([waiter]))
+      else set.add(waiter)
+      return Effect.as(
+        Scope.addFinalizer(scope, Effect.sync(() => leave(topic, waiter))),
+        Deferred.await(waiter)
+      )
+    }))
 
   const observe = (observer: (topic: Topic) => void): Effect.Effect<void, never, Scope.Scope> =>
     Effect.asVoid(Effect.acquireRelease(
@@ -74,6 +75,7 @@ export const make = (): SignalHub => {
       for (const observer of observers) observer(topic)
       for (const queue of listeners) Queue.offerUnsafe(queue, topic)
     },
+    topics: () => Array.from(waiting.keys()),
     subscribe,
     observe,
     listen

@@ -15,6 +15,20 @@ describe("a listener of the hub", () => {
 })
 
 describe("a subscriber of the hub", () => {
+  it.effect("is counted until it is woken or its scope closes", () =>
+    Effect.gen(function*() {
+      const hub = SignalHub.make()
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* Effect.asVoid(hub.subscribe("flow:1"))
+        yield* Effect.asVoid(hub.subscribe("flow:2"))
+        yield* Effect.asVoid(Effect.scoped(hub.subscribe("flow:3")))
+        assert.deepStrictEqual(hub.topics(), ["flow:1", "flow:2"])
+        hub.dispatch("flow:1")
+        assert.deepStrictEqual(hub.topics(), ["flow:2"])
+      }))
+      assert.deepStrictEqual(hub.topics(), [])
+    }))
+
   it.effect("hears the first signal after it subscribed, and none of another topic", () =>
     Effect.scoped(Effect.gen(function*() {
       const hub = SignalHub.make()

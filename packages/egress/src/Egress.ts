@@ -1,9 +1,9 @@
 import { type Cause, Context, Duration, Effect, Layer, Redacted, type Scope, Stream } from "effect"
 import { lookup } from "node:dns/promises"
 import type { AddressPolicy, Trust } from "./AddressPolicy.ts"
-import { EgressError, Interrupted, Redirected, Refused, Timeout, TooLarge } from "./EgressError.ts"
+import { EgressError, Redirected, Refused, Timeout, TooLarge } from "./EgressError.ts"
 import { openDispatchers } from "./internal/dispatchers.ts"
-import { Exchange, type Head } from "./internal/exchange.ts"
+import { Exchange, type Head, interrupted } from "./internal/exchange.ts"
 import { admit } from "./internal/guard.ts"
 import { Upload } from "./internal/upload.ts"
 
@@ -155,20 +155,18 @@ const resolveBySystem = async (hostname: string): Promise<ReadonlyArray<string>>
 
 const limitOf = (options: EgressOptions): number => options.maxBytes ?? Number.POSITIVE_INFINITY
 
-const interrupted = (sent: boolean) => new Interrupted({ sent, detail: "ABORTED" })
-
 const endOnClose = (
   exchange: Exchange,
   signal: AbortSignal | undefined
 ): Effect.Effect<void, EgressError, Scope.Scope> =>
   Effect.suspend(() => {
-    const end = () => exchange.end(interrupted)
-    if (signal?.aborted === true) return Effect.fail(end())
-    signal?.addEventListener("abort", end)
+    if (signal?.aborted === true) return Effect.fail(exchange.end(interrupted))
+    const close = () => exchange.close()
+    signal?.addEventListener("abort", close)
     return Effect.addFinalizer(() =>
       Effect.sync(() => {
-        signal?.removeEventListener("abort", end)
-        end()
+        signal?.removeEventListener("abort", close)
+        close()
       })
     )
   })

@@ -215,7 +215,7 @@ const clientOptions = (options: DatabaseOptions): PgClient.PgClientConfig => {
     connectTimeout: Duration.millis(millis),
     keepAlive: "30 seconds",
     prepare: options.pooler !== true,
-    transformResultNames: String.snakeToCamel,
+    transformResultNames: camelOf,
     transformJson: false,
     // A pooler hands a session to anybody, so what is set there must be set by the operator (ALTER ROLE).
     startupParameters: options.pooler === true ? undefined : {
@@ -225,4 +225,13 @@ const clientOptions = (options: DatabaseOptions): PgClient.PgClientConfig => {
       TimeZone: "UTC"
     }
   }
+}
+
+const camels = new Map<string, string>()
+
+/** The driver asks for every column of every row, and the names of columns are few. */
+const camelOf = (column: string): string => {
+  let camel = camels.get(column)
+  if (camel === undefined) camels.set(column, camel = String.snakeToCamel(column))
+  return camel
 }

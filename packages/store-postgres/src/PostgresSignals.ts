@@ -31,7 +31,6 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
       const database = yield* Database
       const watchdog = Duration.fromInputUnsafe(options?.watchdog ?? "10 seconds")
       const hub = SignalHub.make()
-      const subscribed = new Map<Topic, number>()
       const outgoing = yield* Queue.sliding<string>(backlog)
 
       yield* Effect.addFinalizer(() => flush(database, outgoing))
@@ -39,8 +38,7 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
       if (!database.deaf) {
         const ready = yield* Deferred.make<void>()
         yield* hear(database, hub, watchdog, () => {
-          // A copy: whoever is woken may subscribe again before the loop ends.
-          for (const topic of Array.from(subscribed.keys())) hub.dispatch(topic)
+          for (const topic of hub.topics()) hub.dispatch(topic)
           // Whoever looks when anything happens does so where nobody has subscribed as well.
           hub.dispatch(reconnected)
           Deferred.doneUnsafe(ready, Effect.void)
@@ -63,21 +61,7 @@ export const layer = (options?: SignalsOptions): Layer.Layer<Signals, never, Dat
           }),
         wake: (topic) => Effect.sync(() => hub.dispatch(payloadOf(topic))),
         observe: hub.observe,
-        subscribe: (topic) => {
-          const name = payloadOf(topic)
-          return Effect.andThen(
-            Effect.acquireRelease(
-              Effect.sync(() => subscribed.set(name, (subscribed.get(name) ?? 0) + 1)),
-              () =>
-                Effect.sync(() => {
-                  const left = (subscribed.get(name) ?? 1) - 1
-                  if (left === 0) subscribed.delete(name)
-                  else subscribed.set(name, left)
-                })
-            ),
-            hub.subscribe(name)
-          )
-        },
+        subscribe: (topic) => hub.subscribe(payloadOf(topic)),
         listen: hub.listen
       })
     })
@@ -134,8 +118,11 @@ const hear = (
       // Its scope closes after that of the session: an UNLISTEN over a silent line would never be answered.
       const notifications = yield* Scope.provide(session.listen(channel), listening)
       onListening()
-      const hearing = Queue.take(notifications).pipe(
-        Effect.map(({ payload }) => hub.dispatch(payload)),
+      // Of what one commit tells, everybody is woken in one step: what they read then is one statement.
+      const hearing = Queue.takeAll(notifications).pipe(
+        Effect.map((heard) => {
+          for (const { payload } of heard) hub.dispatch(payload)
+        }),
         Effect.forever
       )
       yield* Effect.raceFirst(hearing, watch(session, watchdog)).pipe(

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Signals, type Topic } from "@valetkey/domain/Signals"
-import { Context, Deferred, type Duration, Effect, Layer, Option, Queue, type Redacted } from "effect"
+import { Context, Deferred, type Duration, Effect, Fiber, Layer, Option, Queue, type Redacted } from "effect"
 import { randomUUID } from "node:crypto"
 import { Database } from "../src/Database.ts"
 import * as PostgresSignals from "../src/PostgresSignals.ts"
@@ -43,6 +43,31 @@ describe("PostgresSignals", () =>
         yield* here
         yield* there
         assert.strictEqual(yield* Deferred.await(heard), topic)
+      }))
+
+    it.effect("wakes everybody whom one commit concerns in one step, so that what they read is one statement", () =>
+      Effect.gen(function*() {
+        const { sql, url } = yield* TestDatabase
+        const two = yield* replica(url, newTopic())
+        const topics = Array.from({ length: 40 }, newTopic)
+        let woken = 0
+        const seen = yield* Effect.forEach(
+          topics,
+          (topic) =>
+            Effect.flatMap(two.subscribe(topic), (wake) =>
+              Effect.forkChild(
+                Effect.gen(function*() {
+                  yield* wake
+                  woken++
+                  yield* Effect.yieldNow
+                  return woken
+                }),
+                { startImmediately: true }
+              ))
+        )
+        yield* sql`SELECT pg_notify(${PostgresSignals.channel}, topic) FROM unnest(${topics}::text[]) AS topic`
+        const [first] = yield* Fiber.joinAll(seen)
+        assert.strictEqual(first, topics.length)
       }))
 
     it.effect("does not wake who waits for something else", () =>

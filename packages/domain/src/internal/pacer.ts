@@ -47,10 +47,20 @@ export const makePacer = Effect.fnUntraced(function*(options: {
   /** Whether endpoints are well, where that is being read, by their topics. */
   const looks = new Map<string, Deferred.Deferred<boolean, StoreError>>()
 
+  /** The topics of endpoints by their names: every flight needs one. */
+  const topics = new Map<string, string>()
+
   yield* signals.observe((topic) => void well.delete(topic))
 
-  const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint) =>
-    `endpoint:${entropy.digestOf(JSON.stringify([tenant, tokenEndpoint]))}`
+  const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint): string => {
+    const name = JSON.stringify([tenant, tokenEndpoint])
+    const known = topics.get(name)
+    if (known !== undefined) return known
+    const topic = `endpoint:${entropy.digestOf(name)}`
+    if (topics.size >= remembered) topics.clear()
+    topics.set(name, topic)
+    return topic
+  }
 
   const setWell = (topic: string, now: bigint | undefined): void => {
     well.delete(topic)

@@ -18,6 +18,7 @@ import { makeAuditing } from "./auditing.ts"
 import { brakeOf } from "./brake.ts"
 import { makeKeptResults } from "./keptResults.ts"
 import { makePacer } from "./pacer.ts"
+import { makeCallersPatience } from "./patience.ts"
 import { makeRedemptionRules } from "./redemptionRules.ts"
 import { makeRedemptions } from "./redemptions.ts"
 import { makeRefreshSecrets, type RefreshSecrets, usedBy } from "./refreshSecrets.ts"
@@ -59,6 +60,7 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
   const adopt = yield* makeSpooledResults(kept)
   const secretsOf = yield* makeRefreshSecrets((key, minValidity) => refresh(key, minValidity))
   const rulesOf = yield* makeRedemptionRules
+  const withPatience = yield* makeCallersPatience
   const redeem = yield* makeRedemptions({ ...options, kept, secretsOf })
 
   /** Tells of a loss that the row has recorded already. The event is worth having without a fingerprint, whatever ends the opening. */
@@ -157,7 +159,10 @@ export const makeRefresher = Effect.fnUntraced(function*(options: {
         }
         return again
       case "Busy":
-        yield* Effect.raceFirst(wake, Effect.sleep(Duration.min(claim.remaining, pollInterval)))
+        yield* withPatience(wake, {
+          duration: Duration.min(claim.remaining, pollInterval),
+          orElse: () => Effect.void
+        })
         return again
       case "Paced":
         if (Duration.isGreaterThan(claim.remaining, shortPause)) {

@@ -48,5 +48,8 @@ export const openDispatchers = (
   })
 
 const destroy = (dispatcher: Undici.Dispatcher): void => {
-  dispatcher.destroy().catch(() => undefined)
+  dispatcher.destroy(closed).catch(() => undefined)
 }
+
+/** One for all: undici makes an error with a stack of its own for each connection that it is not given one for. */
+const closed = new Error("closed")

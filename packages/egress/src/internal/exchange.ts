@@ -57,6 +57,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return error
   }
 
+  /** Ends the exchange as one that nobody waits for any more. One that has ended by itself costs nothing. */
+  close(): void {
+    if (!this.#ended) this.end(interrupted)
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     if (this.#ended) return controller.abort(new Error("ended before it was sent"))
@@ -104,6 +109,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#buffered <= highWater && this.#controller?.paused === true) this.#controller.resume()
   }
 }
+
+/** Why an exchange ends that its owner gave up. */
+export const interrupted = (sent: boolean) => new Interrupted({ sent, detail: "ABORTED" })
 
 type Headers = Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
 

@@ -46,13 +46,13 @@ export const lookStatement = (sql: Sql, inputs: ReadonlyArray<OfRow>) =>
 const ofKeys = (sql: Sql, inputs: ReadonlyArray<OfRow>, columns: Statement.Fragment) => {
   const [only] = inputs
   if (inputs.length === 1 && only !== undefined) {
-    return sql<Placed>`SELECT 1 AS place, ${columns} FROM connections WHERE ${ofKey(sql, only.key)}`
+    return sql<Placed>`SELECT 1 AS place, ${columns} FROM connections WHERE ${ofKey(sql, only.key)}`.withoutTransform
   }
   return sql<Placed>`SELECT place, found.* FROM ${asked(sql, inputs)}
     CROSS JOIN LATERAL (
       SELECT ${columns} FROM connections
       WHERE tenant = asked.tenant AND subject = asked.subject AND server = asked.server
-    ) AS found`
+    ) AS found`.withoutTransform
 }
 
 /**

@@ -31,7 +31,7 @@ const ConnectionRow = Schema.Struct({
   server: ServerSlug,
   epoch: Epoch,
   generation: Generation,
-  grant: Grant,
+  grant: Schema.String,
   clientSecret: Schema.NullOr(Sealed),
   accessToken: Schema.NullOr(Sealed),
   refreshToken: Schema.NullOr(Sealed),
@@ -60,17 +60,20 @@ const RefreshRow = Schema.Struct({
   now: Schema.Number
 })
 
-/** Columns of a `Connection`. */
+/** Columns of a `Connection`, under the names of a `ConnectionRow`: no row has to be renamed. */
 export const connectionColumns = (sql: Sql) =>
-  sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason, "grant", client_secret, access_token,
-    refresh_token, token_type, scopes, issued_at, expires_at, account, created_at, updated_at,
-    rejected_generation IS NOT DISTINCT FROM generation AS rejected, forced, refresh_expires_at, granted_at`)
+  sql.literal(`tenant, subject, server, epoch, generation, status, reauth_reason AS "reauthReason",
+    "grant"::text AS "grant", client_secret AS "clientSecret", access_token AS "accessToken",
+    refresh_token AS "refreshToken", token_type AS "tokenType", scopes, issued_at AS "issuedAt",
+    expires_at AS "expiresAt", account, created_at AS "createdAt", updated_at AS "updatedAt",
+    rejected_generation IS NOT DISTINCT FROM generation AS rejected, forced,
+    refresh_expires_at AS "refreshExpiresAt", granted_at AS "grantedAt"`)
 
-/** Columns of a `RefreshState`, and the time that they are to be judged at. */
+/** Columns of a `RefreshState`, and the time that they are to be judged at, under the names of a `RefreshRow`. */
 export const refreshColumns = (sql: Sql) =>
-  sql.literal(`status, reauth_reason, generation, epoch, phase, fence, attempts,
-    coalesce(extract(epoch FROM lease_until) * 1000, 0)::float8 AS lease_until,
-    coalesce(extract(epoch FROM not_before) * 1000, 0)::float8 AS not_before,
+  sql.literal(`status, reauth_reason AS "reauthReason", generation, epoch, phase, fence, attempts,
+    coalesce(extract(epoch FROM lease_until) * 1000, 0)::float8 AS "leaseUntil",
+    coalesce(extract(epoch FROM not_before) * 1000, 0)::float8 AS "notBefore",
     (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`)
 
 /** What names a connection in every table. */
@@ -153,29 +156,44 @@ export const writeConnection = (sql: Sql, key: KeyColumns, write: Parameters<typ
 
 /** Reads a `Connection`. One that is being revoked has no secrets: its access token is empty. */
 export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema.SchemaError> =>
-  Effect.map(decodeConnectionRow(row), (row) => ({
-    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
-    epoch: row.epoch,
-    generation: row.generation,
-    status: statusOf(row),
-    grant: row.grant,
-    clientSecret: row.clientSecret ?? undefined,
-    credentials: {
-      accessToken: row.accessToken ?? noSecret,
-      tokenType: row.tokenType,
-      issuedAt: row.issuedAt,
-      ...(row.refreshToken === null ? undefined : { refreshToken: row.refreshToken }),
-      ...(row.scopes === null ? undefined : { scopes: row.scopes }),
-      ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt }),
-      ...(row.refreshExpiresAt === null ? undefined : { refreshExpiresAt: row.refreshExpiresAt })
-    },
-    account: row.account ?? undefined,
-    rejected: row.rejected,
-    forced: row.forced,
-    grantedAt: row.grantedAt ?? undefined,
-    createdAt: row.createdAt,
-    updatedAt: row.updatedAt
-  }))
+  Effect.flatMap(decodeConnectionRow(row), (row) =>
+    Effect.map(grantOf(row.grant), (grant) => ({
+      key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+      epoch: row.epoch,
+      generation: row.generation,
+      status: statusOf(row),
+      grant,
+      clientSecret: row.clientSecret ?? undefined,
+      credentials: {
+        accessToken: row.accessToken ?? noSecret,
+        tokenType: row.tokenType,
+        issuedAt: row.issuedAt,
+        ...(row.refreshToken === null ? undefined : { refreshToken: row.refreshToken }),
+        ...(row.scopes === null ? undefined : { scopes: row.scopes }),
+        ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt }),
+        ...(row.refreshExpiresAt === null ? undefined : { refreshExpiresAt: row.refreshExpiresAt })
+      },
+      account: row.account ?? undefined,
+      rejected: row.rejected,
+      forced: row.forced,
+      grantedAt: row.grantedAt ?? undefined,
+      createdAt: row.createdAt,
+      updatedAt: row.updatedAt
+    })))
+
+/** The grant of a row. It lives as long as its connection, is read with every token and is often the same for all people of a server. */
+const grantOf = (text: string): Effect.Effect<Grant, Schema.SchemaError> => {
+  const known = grants.get(text)
+  if (known !== undefined) return Effect.succeed(known)
+  return Effect.map(decodeGrant(text), (grant) => {
+    if (grants.size >= 1024) grants.clear()
+    grants.set(text, Object.freeze(grant))
+    return grant
+  })
+}
+
+const grants = new Map<string, Grant>()
+const decodeGrant = Schema.decodeUnknownEffect(Schema.fromJsonString(Grant))
 
 /** Reads a `RefreshState` and the database's time in milliseconds. */
 export const decodeRefresh = (
