@@ -12,8 +12,10 @@ export interface Member<Input, Output, E> {
  */
 export const makeGrouping = <Input, Output, E>(options: {
   readonly lanes: number
-  /** Members of one group at most. */
+  /** Members of one group at most; those of one name count as one. */
   readonly size: number
+  /** What whoever asks for the same has in common: whoever waits with the same name is handed on together. Default nothing. */
+  readonly nameOf?: (input: Input) => string
   /** Answers every member. What it leaves unanswered ends as it does. */
   readonly run: (members: ReadonlyArray<Member<Input, Output, E>>) => Effect.Effect<void, E>
 }): Effect.Effect<(input: Input) => Effect.Effect<Output, E>, never, Scope.Scope> =>
@@ -31,6 +33,23 @@ export const makeGrouping = <Input, Output, E>(options: {
       })
     )
 
+    /** The first who wait, and whoever asks for the same as one of them. */
+    const takeGroup = (): ReadonlyArray<Member<Input, Output, E>> => {
+      const { nameOf, size } = options
+      if (nameOf === undefined || waiting.length <= size) return waiting.splice(0, size)
+      const names = new Set<string>()
+      const taken: Array<Member<Input, Output, E>> = []
+      const left: Array<Member<Input, Output, E>> = []
+      for (const member of waiting.splice(0)) {
+        const name = nameOf(member.input)
+        if (names.size < size) names.add(name)
+        if (names.has(name)) taken.push(member)
+        else left.push(member)
+      }
+      waiting.push(...left)
+      return taken
+    }
+
     const runGroup = (members: ReadonlyArray<Member<Input, Output, E>>) =>
       Effect.onExit(options.run(members), (exit) =>
         Effect.sync(() => {
@@ -44,7 +63,7 @@ export const makeGrouping = <Input, Output, E>(options: {
       yield* Effect.yieldNow
       collecting = false
       while (waiting.length > 0) {
-        const members = waiting.splice(0, options.size)
+        const members = takeGroup()
         if (waiting.length > 0) yield* collect
         yield* runGroup(members)
       }

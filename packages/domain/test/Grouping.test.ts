@@ -5,7 +5,9 @@ import { Deferred, Effect, Exit, Fiber, Latch, Scope } from "effect"
 const letters = ["a", "b", "c"]
 
 /** Groups whose work a gate holds back, and what they were made of. */
-const gated = (options: { readonly lanes: number; readonly size: number }) =>
+const gated = (
+  options: { readonly lanes: number; readonly size: number; readonly nameOf?: (input: string) => string }
+) =>
   Effect.gen(function*() {
     const groups: Array<ReadonlyArray<string>> = []
     const begun = yield* Latch.make()
@@ -43,6 +45,18 @@ describe("makeGrouping", () => {
       yield* gate.open
       assert.deepStrictEqual(yield* Effect.forEach([first, ...rest], Fiber.join), ["FIRST", "A", "B", "C"])
       assert.deepStrictEqual(groups, [["first"], ["a", "b"], ["c"]])
+    })))
+
+  it.effect("hands on whoever asks for the same together, and counts them as one", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { begun, fork, gate, groups } = yield* gated({ lanes: 1, size: 2, nameOf: (input) => input.slice(0, 1) })
+      const first = yield* fork("first")
+      yield* begun.await
+      const rest = yield* Effect.forEach(["a1", "b1", "c1", "a2", "c2", "d1", "b2"], fork)
+      yield* gate.open
+      const done = yield* Effect.forEach([first, ...rest], Fiber.join)
+      assert.deepStrictEqual(done, ["FIRST", "A1", "B1", "C1", "A2", "C2", "D1", "B2"])
+      assert.deepStrictEqual(groups, [["first"], ["a1", "b1", "a2", "b2"], ["c1", "c2", "d1"]])
     })))
 
   it.effect("hands on nothing of a caller that left before its turn, and finishes what it left later", () =>

@@ -51,5 +51,5 @@ const destroy = (dispatcher: Undici.Dispatcher): void => {
   dispatcher.destroy(closed).catch(() => undefined)
 }
 
-/** One for all: undici makes an error with a stack of its own for each connection that it is not given one for. */
-const closed = new Error("closed")
+/** What is under way ends with it. One for all: undici makes an error with a stack of its own for each connection otherwise. */
+const closed = Object.assign(new Error("closed"), { code: "UND_ERR_DESTROYED" })

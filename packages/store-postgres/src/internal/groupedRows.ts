@@ -40,8 +40,7 @@ interface Locked<Input, Row> {
 
 // Statements of one kind that are under way at the same time; meanwhile the next one collects.
 const lanes = 2
-// What one statement takes at most. A crowd asks for the same rows, which are read once for all members of a group.
-const sizes = { read: 512, write: 128 }
+const size = 256
 
 // Rows that somebody else has locked and that are waited for at the same time, on connections that others then do without.
 const patience = 4
@@ -148,7 +147,8 @@ export const makeGroupedRows = <Input extends OfRow, Row extends Placed, Output>
   return Effect.gen(function*() {
     const attempt = yield* makeGrouping<Asked<Input>, Output | typeof isLocked, StoreError>({
       lanes,
-      size: sizes[way],
+      size,
+      ...(way === "read" ? { nameOf: ({ input }) => input.key.path } : {}),
       run: Effect.fnUntraced(function*(members) {
         const rows = [...Map.groupBy(members, ({ input }) => input.input.key.path)]
           .toSorted(([a], [b]) => a < b ? -1 : 1)
