@@ -5,6 +5,7 @@ import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
+import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `ApiKeyStore` on the table `api_keys`. */
@@ -52,7 +53,7 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
         database.forTenant(tenant).write("ApiKeyStore.touch", (sql) =>
           Effect.asVoid(sql`UPDATE api_keys SET last_used_at = clock_timestamp()
             WHERE tenant = ${tenant} AND id = ${id} AND (last_used_at IS NULL OR last_used_at
-              <= clock_timestamp() - ${Duration.toMillis(coarseness)}::float8 * interval '1 millisecond')`))
+              <= ${before(sql, coarseness)})`))
     }))
 )
 

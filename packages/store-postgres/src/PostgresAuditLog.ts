@@ -5,9 +5,10 @@ import { Digest } from "@valetkey/domain/Entropy"
 import { ServerSlug } from "@valetkey/domain/Server"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import type { TenantId } from "@valetkey/domain/Tenant"
-import { DateTime, Duration, Effect, Layer, Schema } from "effect"
+import { DateTime, Effect, Layer, Schema } from "effect"
 import { createHash } from "node:crypto"
 import { Database, type Sql } from "./Database.ts"
+import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `AuditLog` on the tables `audit` and `audit_heads`. */
@@ -91,10 +92,9 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
 
       prune: ({ limit, olderThan }) =>
         Effect.gen(function*() {
-          const millis = Duration.toMillis(olderThan)
           const tenants = yield* database.acrossTenants.read("AuditLog.prune", (sql) =>
             sql<{ tenant: TenantId }>`SELECT DISTINCT tenant FROM audit
-              WHERE at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'`)
+              WHERE at < ${before(sql, olderThan)}`)
           const pruned = new Array<PrunedChain>()
           for (const { tenant } of tenants) {
             const removed = yield* database.forTenant(tenant).transaction("AuditLog.prune", (sql) =>
@@ -104,7 +104,7 @@ export const layer: Layer.Layer<AuditLog, never, Database> = Layer.effect(
                     SELECT anchor_seq FROM audit_heads WHERE tenant = ${tenant} FOR UPDATE
                   ), old AS (
                     SELECT a.seq, a.hash,
-                      bool_and(a.at < clock_timestamp() - ${millis}::float8 * interval '1 millisecond'
+                      bool_and(a.at < ${before(sql, olderThan)}
                         AND a.seq = head.anchor_seq + a.place) OVER (ORDER BY a.seq) AS fits
                     FROM head, LATERAL (
                       SELECT seq, hash, at, row_number() OVER (ORDER BY seq) AS place FROM audit

@@ -3,7 +3,7 @@ import { type Flow, FlowId } from "@valetkey/domain/Flow"
 import { type ConnectionWrite, FlowStore } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
 import type { StoreError } from "@valetkey/domain/StoreError"
-import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { type Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Operations, type Sql } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
 import { connectionStatement, ofKey } from "./internal/connectionRows.ts"
@@ -275,7 +275,7 @@ const settleOverdue = (sql: Sql, limit: number) =>
 const removeOld = (sql: Sql, input: { readonly retention: Duration.Duration; readonly limit: number }) =>
   sql`WITH old AS MATERIALIZED (
       SELECT tenant, id FROM flows WHERE NOT latest AND settled_at <=
-        (SELECT clock_timestamp() - ${Duration.toMillis(input.retention)}::float8 * interval '1 millisecond')
+        (SELECT ${before(sql, input.retention)})
       ORDER BY settled_at LIMIT ${input.limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM flows USING old WHERE flows.tenant = old.tenant AND flows.id = old.id`

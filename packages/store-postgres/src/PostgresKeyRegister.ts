@@ -1,6 +1,7 @@
 import { KeyRegister, KeyState } from "@valetkey/domain/KeyRegister"
-import { Duration, Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
+import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `KeyRegister` on the table `root_keys`. */
@@ -43,7 +44,7 @@ export const layer: Layer.Layer<KeyRegister, never, Database> = Layer.effect(
           Effect.map(
             sql`UPDATE root_keys SET state = 'retired' WHERE id = ${id}::bigint AND (state = 'retired'
                 OR state = 'active' AND coalesce(demoted_at
-                  <= clock_timestamp() - ${Duration.toMillis(quiet)}::float8 * interval '1 millisecond', true))
+                  <= ${before(sql, quiet)}, true))
               RETURNING state`,
             (rows) => rows.length > 0
           ))

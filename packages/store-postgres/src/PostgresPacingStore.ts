@@ -13,7 +13,7 @@ import { type PacedEndpoint, PacingStore } from "@valetkey/domain/PacingStore"
 import { longestLease } from "@valetkey/domain/StoredTime"
 import { Duration, Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
-import { after } from "./internal/databaseTime.ts"
+import { after, before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `PacingStore` on the tables `token_endpoints` and `redemption_slots`. */
@@ -109,7 +109,7 @@ const forgetPast = (sql: Sql, endpoint: PacedEndpoint) =>
       SELECT token_endpoint FROM token_endpoints
       WHERE tenant = ${endpoint.tenant} AND token_endpoint <> ${endpoint.tokenEndpoint}
         AND coalesce(greatest(open_until, probe_until, not_before), '-infinity')
-          < clock_timestamp() - ${Duration.toMillis(retention)}::float8 * interval '1 millisecond'
+          < ${before(sql, retention)}
       FOR UPDATE SKIP LOCKED
     )`
 

@@ -1,7 +1,8 @@
 import { Registration, RegistrationStore } from "@valetkey/domain/RegistrationStore"
 import { HttpUrl } from "@valetkey/domain/Server"
-import { DateTime, Duration, Effect, Layer, Option, Schema } from "effect"
+import { DateTime, Effect, Layer, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
+import { after } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
 /** Layer of `RegistrationStore` on the table `registrations`. */
@@ -14,7 +15,7 @@ export const layer: Layer.Layer<RegistrationStore, never, Database> = Layer.effe
           Effect.map(
             sql`INSERT INTO registration_turns AS held (tenant, server, issuer, transport, turn, until)
               VALUES (${key.tenant}, ${key.server}, ${key.issuer}, ${key.transport}, ${turn},
-                clock_timestamp() + ${Duration.toMillis(lease)}::float8 * interval '1 millisecond')
+                ${after(sql, lease)})
               ON CONFLICT (tenant, server, issuer, transport) DO UPDATE SET turn = excluded.turn, until = excluded.until
                 WHERE held.until <= clock_timestamp()
               RETURNING turn`,

@@ -3,6 +3,7 @@ import { type DueConnection, RenewalPlans } from "@valetkey/domain/RenewalPlans"
 import { DateTime, Duration, Effect, Layer, Metric, Option, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import { connectionColumns, decodeConnection } from "./internal/connectionRows.ts"
+import { after } from "./internal/databaseTime.ts"
 
 /** Layer of `RenewalPlans` on the table `connections`. */
 export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
@@ -23,7 +24,7 @@ export const layer: Layer.Layer<RenewalPlans, never, Database> = Layer.effect(
                 ORDER BY turn, renew_at LIMIT ${limit} FOR UPDATE OF connections SKIP LOCKED
               )
               UPDATE connections
-              SET renew_at = clock_timestamp() + ${Duration.toMillis(lease)}::float8 * interval '1 millisecond'
+              SET renew_at = ${after(sql, lease)}
               FROM due WHERE tenant = t AND subject = u AND server = s
               RETURNING ${connectionColumns(sql)}, ending_told`,
             Effect.succeed

@@ -2,8 +2,9 @@ import * as Instruments from "@valetkey/domain/Instruments"
 import { type Revocation, RevocationOutbox, unreadableDelay } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationProgress, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { StoreError } from "@valetkey/domain/StoreError"
-import { DateTime, Duration, Effect, Layer, Metric, Option } from "effect"
+import { DateTime, type Duration, Effect, Layer, Metric, Option } from "effect"
 import { Database, type Sql } from "./Database.ts"
+import { after } from "./internal/databaseTime.ts"
 import { decodeRevocation, insertRevocation, receiptIdOf, revocationColumns } from "./internal/revocationRows.ts"
 
 /** Layer of `RevocationOutbox` on the table `revocations`. */
@@ -44,7 +45,7 @@ export const layer: Layer.Layer<RevocationOutbox, never, Database> = Layer.effec
                 ORDER BY due_at LIMIT ${input.limit} FOR UPDATE SKIP LOCKED
               )
               UPDATE revocations SET attempts = attempts + 1,
-                due_at = clock_timestamp() + ${Duration.toMillis(input.lease)}::float8 * interval '1 millisecond'
+                due_at = ${after(sql, input.lease)}
               FROM due WHERE revocations.tenant = due.tenant AND revocations.id = due.id
               RETURNING ${revocationColumns(sql)}`,
             Effect.succeed
@@ -78,7 +79,7 @@ const postpone = (
   database.acrossTenants.write("RevocationOutbox.retry", (sql) =>
     Effect.asVoid(sql`WITH done AS (
         UPDATE revocations
-        SET due_at = clock_timestamp() + ${Duration.toMillis(delay)}::float8 * interval '1 millisecond'
+        SET due_at = ${after(sql, delay)}
         WHERE id = ${id}
         RETURNING tenant, subject, server, id, attempts, created_at, due_at,
           access_token IS NOT NULL AS had_access, refresh_token IS NOT NULL AS had_refresh

@@ -5,8 +5,9 @@ import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Duration, Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
+import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
 
@@ -54,7 +55,7 @@ export const layer: Layer.Layer<RevocationReceipts, never, Database> = Layer.eff
             sql`DELETE FROM revocation_receipts USING (
                 SELECT tenant, subject, id FROM revocation_receipts
                 WHERE coalesce(settled_at, created_at)
-                    < clock_timestamp() - ${Duration.toMillis(olderThan)}::float8 * interval '1 millisecond'
+                    < ${before(sql, olderThan)}
                   AND NOT EXISTS (SELECT FROM revocations
                     WHERE revocations.tenant = revocation_receipts.tenant
                       AND revocations.id = revocation_receipts.revocation)

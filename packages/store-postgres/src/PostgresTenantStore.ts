@@ -2,9 +2,10 @@ import { ConnectionKey } from "@valetkey/domain/Connection"
 import { FlowId } from "@valetkey/domain/Flow"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { TenantStore } from "@valetkey/domain/TenantStore"
-import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { type Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
 import type { KeyColumns } from "./internal/connectionRows.ts"
+import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 import { openCondition, settledColumns } from "./internal/flowRows.ts"
 import { tenantLock } from "./internal/migration9.ts"
@@ -159,7 +160,7 @@ const hasMark = (sql: Sql, tenant: TenantId) => hasRows(sql`SELECT FROM tenant_d
 const isDue = (sql: Sql, tenant: TenantId, patience: Duration.Duration) =>
   hasRows(sql`SELECT FROM tenant_deletions
     WHERE tenant = ${tenant} AND deleted_at IS NULL AND (
-      requested_at <= clock_timestamp() - ${Duration.toMillis(patience)}::float8 * interval '1 millisecond'
+      requested_at <= ${before(sql, patience)}
       OR quiet_at <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM connections WHERE tenant = ${tenant} AND status <> 'revoking')
         AND NOT EXISTS (SELECT FROM revocations WHERE tenant = ${tenant})

@@ -20,6 +20,7 @@ import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Schema } from "effect"
 import type { Sql } from "../Database.ts"
+import { after } from "./databaseTime.ts"
 
 const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
 
@@ -93,18 +94,15 @@ export const settledColumns = `settled_at = clock_timestamp(), lease_until = NUL
 export const frozenColumns = (sql: Sql, frozen: FrozenWay, ticket: FrozenTicket | undefined) => {
   const device = isDevice(frozen) ? frozen : undefined
   const redirect = isDevice(frozen) ? undefined : frozen
-  const after = (duration: Duration.Duration | undefined) =>
-    duration === undefined
-      ? sql`NULL`
-      : sql`clock_timestamp() + ${Duration.toMillis(duration)}::float8 * interval '1 millisecond'`
+  const inTime = (duration: Duration.Duration | undefined) => duration === undefined ? sql`NULL` : after(sql, duration)
   return sql`snapshot = ${sql.json(frozen.snapshot)}, "grant" = ${sql.json(frozen.grant)},
     client_secret = ${frozen.clientSecret ?? null}, context = ${redirect?.context ?? null},
     state_hash = ${redirect?.stateHash ?? null}, binding_hash = ${redirect?.bindingHash ?? null},
     code_verifier = ${redirect?.codeVerifier ?? null}, ticket_hash = ${ticket?.ticketHash ?? null},
     authorization_url = ${ticket?.authorizationUrl ?? null}, device_code = ${device?.deviceCode ?? null},
     poll_interval = ${device === undefined ? null : Duration.toMillis(device.interval)}, poll_at = ${
-    after(device?.interval)
-  }, expires_at = least(expires_at, ${after(device?.expiresIn)}), poll_failures = 0, poll_doubtful = false`
+    inTime(device?.interval)
+  }, expires_at = least(expires_at, ${inTime(device?.expiresIn)}), poll_failures = 0, poll_doubtful = false`
 }
 
 /** Reads a `Flow`. */
