@@ -26,7 +26,7 @@ export const make = (): SignalHub => {
     if (set?.delete(waiter) === true && set.size === 0) waiting.delete(topic)
   }
 
-  // `acquireRelease` copies the whole context for each finalizer, and every refresh subscribes twice.
+  // `acquireRelease` copies the whole context for each finalizer, and every refresh subscribes.
   const subscribe = (topic: Topic): Effect.Effect<Effect.Effect<void>, never, Scope.Scope> =>
     Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
       const waiter = Deferred.makeUnsafe<void>()

@@ -1,5 +1,6 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as Memo from "@valetkey/domain/Memo"
 import type { StoreError } from "@valetkey/domain/StoreError"
 import { Cause, Context, Deferred, Duration, Effect, Exit, Layer, type Redacted, Scope, String } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -227,11 +228,5 @@ const clientOptions = (options: DatabaseOptions): PgClient.PgClientConfig => {
   }
 }
 
-const camels = new Map<string, string>()
-
-/** The driver asks for every column of every row, and the names of columns are few. */
-const camelOf = (column: string): string => {
-  let camel = camels.get(column)
-  if (camel === undefined) camels.set(column, camel = String.snakeToCamel(column))
-  return camel
-}
+// The driver asks for every column of every row, and the names of columns are few.
+const camelOf = Memo.make(String.snakeToCamel)

@@ -5,6 +5,7 @@ import type { Connection } from "../Connection.ts"
 import type { Deadlines } from "../Deadlines.ts"
 import { Entropy } from "../Entropy.ts"
 import * as Instruments from "../Instruments.ts"
+import * as Memo from "../Memo.ts"
 import { type Admission, capOf, type EndpointAnswer, type RedemptionCap } from "../Pacing.ts"
 import { type PacedEndpoint, PacingStore } from "../PacingStore.ts"
 import { Signals } from "../Signals.ts"
@@ -47,20 +48,11 @@ export const makePacer = Effect.fnUntraced(function*(options: {
   /** Whether endpoints are well, where that is being read, by their topics. */
   const looks = new Map<string, Deferred.Deferred<boolean, StoreError>>()
 
-  /** The topics of endpoints by their names: every flight needs one. */
-  const topics = new Map<string, string>()
-
   yield* signals.observe((topic) => void well.delete(topic))
 
-  const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint): string => {
-    const name = JSON.stringify([tenant, tokenEndpoint])
-    const known = topics.get(name)
-    if (known !== undefined) return known
-    const topic = `endpoint:${entropy.digestOf(name)}`
-    if (topics.size >= remembered) topics.clear()
-    topics.set(name, topic)
-    return topic
-  }
+  // Every flight asks for the topic of its endpoint.
+  const topicOfName = Memo.make((name) => `endpoint:${entropy.digestOf(name)}`, remembered)
+  const topicOf = ({ tenant, tokenEndpoint }: PacedEndpoint) => topicOfName(JSON.stringify([tenant, tokenEndpoint]))
 
   const setWell = (topic: string, now: bigint | undefined): void => {
     well.delete(topic)

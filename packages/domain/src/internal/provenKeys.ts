@@ -29,7 +29,7 @@ export const makeProvenKeys = (): ProvenKeys => {
   return {
     holds: (connection) =>
       Effect.map(Clock.monotonicTimeNanos, (now) => {
-        if (!isPlain(connection) || failed.size > 0 && failed.has(rowOf(connection))) return false
+        if (!isPlain(connection) || failed.has(rowOf(connection))) return false
         const since = proven.get(nameOf(connection))
         return since !== undefined && now - since < Duration.toNanosUnsafe(believed)
       }),

@@ -8,15 +8,17 @@ import {
   ReauthReason,
   type SealedCredentials
 } from "@valetkey/domain/Connection"
+import * as Memo from "@valetkey/domain/Memo"
 import { RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
 import { soon } from "@valetkey/domain/RenewalPlans"
 import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { DateTime, Duration, Effect, Schema } from "effect"
+import { DateTime, Effect, Exit, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
+import { after } from "./databaseTime.ts"
 import { forecastLife } from "./migration26.ts"
 
 const status = {
@@ -86,7 +88,7 @@ export const ofKey = (sql: Sql, key: KeyColumns) =>
 /** When a connection is looked at next whose new credentials end then: `RenewalPlans.planOf`. */
 export const plannedAt = (sql: Sql, expiresAt: Statement.Fragment, refreshExpiresAt: Statement.Fragment) =>
   sql`CASE WHEN renew_at <= coalesce(least(${expiresAt}, ${refreshExpiresAt}), 'infinity') THEN renew_at
-      ELSE clock_timestamp() + ${Duration.toMillis(soon)}::float8 * interval '1 millisecond' END`
+      ELSE ${after(sql, soon)} END`
 
 /** Assignments of new credentials, with a refresh that starts from nothing. */
 const credentialColumns = (sql: Sql, credentials: SealedCredentials) =>
@@ -181,19 +183,10 @@ export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema
       updatedAt: row.updatedAt
     })))
 
-/** The grant of a row. It lives as long as its connection, is read with every token and is often the same for all people of a server. */
-const grantOf = (text: string): Effect.Effect<Grant, Schema.SchemaError> => {
-  const known = grants.get(text)
-  if (known !== undefined) return Effect.succeed(known)
-  return Effect.map(decodeGrant(text), (grant) => {
-    if (grants.size >= 1024) grants.clear()
-    grants.set(text, Object.freeze(grant))
-    return grant
-  })
-}
+const decodeGrant = Schema.decodeUnknownExit(Schema.fromJsonString(Grant))
 
-const grants = new Map<string, Grant>()
-const decodeGrant = Schema.decodeUnknownEffect(Schema.fromJsonString(Grant))
+/** The grant of a row. It lives as long as its connection, is read with every token and is often the same for all people of a server. */
+const grantOf = Memo.make((text) => Exit.map(decodeGrant(text), (grant) => Object.freeze(grant)))
 
 /** Reads a `RefreshState` and the database's time in milliseconds. */
 export const decodeRefresh = (

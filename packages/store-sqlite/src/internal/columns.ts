@@ -1,4 +1,5 @@
 import { ConnectionKey, type Grant, type SealedCredentials } from "@valetkey/domain/Connection"
+import * as Memo from "@valetkey/domain/Memo"
 import { Sealed } from "@valetkey/domain/Sealed"
 import type { ServerSlug } from "@valetkey/domain/Server"
 import type { SubjectId } from "@valetkey/domain/Subject"
@@ -60,16 +61,7 @@ export const credentialsOf = (row: CredentialColumns): SealedCredentials => ({
 })
 
 /** The grant of a row. A grant lives as long as its connection and is read with every token, so its text is parsed once. */
-export const grantOf = (text: string): Grant => {
-  const known = grants.get(text)
-  if (known !== undefined) return known
-  const grant = Object.freeze(fromJson<Grant>(text))
-  if (grants.size >= 1024) grants.clear()
-  grants.set(text, grant)
-  return grant
-}
-
-const grants = new Map<string, Grant>()
+export const grantOf = Memo.make((text) => Object.freeze(fromJson<Grant>(text)))
 
 /** Bytes of a row as an envelope; only a cipher looks inside. */
 export const sealedOf = (bytes: Uint8Array): Sealed => bytes as Sealed
