@@ -329,25 +329,6 @@ describe("sent", () => {
     }).pipe(Effect.provide(layer)))
 })
 
-describe("interruption", () => {
-  it.effect("closes the connection", () =>
-    Effect.gen(function*() {
-      const peer = yield* Peer.open()
-      const fiber = yield* Effect.forkChild(execute(post(peer.url)))
-      yield* peer.requested
-      yield* Fiber.interrupt(fiber)
-      yield* peer.closed
-    }).pipe(Effect.provide(layer)))
-
-  it.effect("of the layer's scope closes shared connections", () =>
-    Effect.gen(function*() {
-      const head = "HTTP/1.1 200 OK\r\nkeep-alive: timeout=600"
-      const peer = yield* Peer.open((socket) => socket.write(Peer.response("ok", head)))
-      yield* execute({ method: "GET", url: peer.url }).pipe(Effect.provide(layer, { local: true }))
-      yield* peer.closed
-    }))
-})
-
 describe("stream", () => {
   it.effect("passes bodies through in both directions", () =>
     Effect.gen(function*() {
