@@ -17,9 +17,11 @@ export class ConnectionKey extends Schema.Class<ConnectionKey>("valetkey/Connect
   subject: SubjectId,
   server: ServerSlug
 }) {
+  #path: string | undefined
+
   /** The key as one string; different keys never share it. */
   get path(): string {
-    return rowOf(this.tenant, this.subject, this.server)
+    return this.#path ??= rowOf(this.tenant, this.subject, this.server)
   }
 }
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConnectionStore } from "@valetkey/domain/ConnectionStore"
 import * as Instruments from "@valetkey/domain/Instruments"
 import { RenewalPlans } from "@valetkey/domain/RenewalPlans"
-import { Duration, Effect, Layer, Metric } from "effect"
+import { Duration, Effect, Layer, Metric, Option } from "effect"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import { applicationRole } from "./internal/applicationRole.ts"
 import { advance, TestDatabase } from "./internal/realPostgres.ts"
@@ -39,5 +39,19 @@ describe("a connection that cannot be read", () => {
       assert.deepStrictEqual([...yield* take].sort(), [whole.path, lost.path].sort())
       assert.deepStrictEqual(yield* take, [])
       assert.strictEqual((yield* Metric.value(Instruments.rowPutAside("connections"))).count, 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.live("REF-21 with a time that has no date is told to be damaged, whichever column it is", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* TestDatabase
+      const connections = yield* ConnectionStore
+      for (
+        const column of ["issued_at", "expires_at", "refresh_expires_at", "granted_at", "created_at", "updated_at"]
+      ) {
+        const key = yield* deposit
+        assert.isTrue(Option.isSome(yield* connections.get(key)))
+        yield* sql`UPDATE connections SET ${sql(column)} = 'infinity' WHERE tenant = ${key.tenant}`
+        assert.strictEqual((yield* Effect.flip(connections.get(key))).code, "store_corrupt", column)
+      }
     }).pipe(Effect.provide(layer)))
 })

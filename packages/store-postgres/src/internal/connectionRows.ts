@@ -18,6 +18,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Exit, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
+import { OptionalSealed, OptionalTime, Time } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 import { forecastLife } from "./migration26.ts"
 
@@ -34,20 +35,20 @@ const ConnectionRow = Schema.Struct({
   epoch: Epoch,
   generation: Generation,
   grant: Schema.String,
-  clientSecret: Schema.NullOr(Sealed),
-  accessToken: Schema.NullOr(Sealed),
-  refreshToken: Schema.NullOr(Sealed),
+  clientSecret: OptionalSealed,
+  accessToken: OptionalSealed,
+  refreshToken: OptionalSealed,
   tokenType: Schema.String,
   scopes: Schema.NullOr(Schema.Array(Schema.String)),
-  issuedAt: Schema.DateTimeUtcFromDate,
-  expiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
-  account: Schema.NullOr(Sealed),
+  issuedAt: Time,
+  expiresAt: OptionalTime,
+  account: OptionalSealed,
   rejected: Schema.Boolean,
   forced: Schema.Boolean,
-  refreshExpiresAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
-  grantedAt: Schema.NullOr(Schema.DateTimeUtcFromDate),
-  createdAt: Schema.DateTimeUtcFromDate,
-  updatedAt: Schema.DateTimeUtcFromDate
+  refreshExpiresAt: OptionalTime,
+  grantedAt: OptionalTime,
+  createdAt: Time,
+  updatedAt: Time
 })
 
 const RefreshRow = Schema.Struct({
@@ -160,7 +161,7 @@ export const writeConnection = (sql: Sql, key: KeyColumns, write: Parameters<typ
 export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema.SchemaError> =>
   Effect.flatMap(decodeConnectionRow(row), (row) =>
     Effect.map(grantOf(row.grant), (grant) => ({
-      key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+      key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }, { disableChecks: true }),
       epoch: row.epoch,
       generation: row.generation,
       status: statusOf(row),
@@ -169,18 +170,20 @@ export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema
       credentials: {
         accessToken: row.accessToken ?? noSecret,
         tokenType: row.tokenType,
-        issuedAt: row.issuedAt,
+        issuedAt: DateTime.fromDateUnsafe(row.issuedAt),
         ...(row.refreshToken === null ? undefined : { refreshToken: row.refreshToken }),
         ...(row.scopes === null ? undefined : { scopes: row.scopes }),
-        ...(row.expiresAt === null ? undefined : { expiresAt: row.expiresAt }),
-        ...(row.refreshExpiresAt === null ? undefined : { refreshExpiresAt: row.refreshExpiresAt })
+        ...(row.expiresAt === null ? undefined : { expiresAt: DateTime.fromDateUnsafe(row.expiresAt) }),
+        ...(row.refreshExpiresAt === null
+          ? undefined
+          : { refreshExpiresAt: DateTime.fromDateUnsafe(row.refreshExpiresAt) })
       },
       account: row.account ?? undefined,
       rejected: row.rejected,
       forced: row.forced,
-      grantedAt: row.grantedAt ?? undefined,
-      createdAt: row.createdAt,
-      updatedAt: row.updatedAt
+      grantedAt: row.grantedAt === null ? undefined : DateTime.fromDateUnsafe(row.grantedAt),
+      createdAt: DateTime.fromDateUnsafe(row.createdAt),
+      updatedAt: DateTime.fromDateUnsafe(row.updatedAt)
     })))
 
 const decodeGrant = Schema.decodeUnknownExit(Schema.fromJsonString(Grant))

@@ -18,8 +18,9 @@ import { Sealed } from "@valetkey/domain/Sealed"
 import { ServerSlug } from "@valetkey/domain/Server"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Duration, Effect, Schema } from "effect"
+import { DateTime, Duration, Effect, Schema } from "effect"
 import type { Sql } from "../Database.ts"
+import { OptionalSealed, OptionalTime, Time } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 
 const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
@@ -34,9 +35,9 @@ const FlowRow = Schema.Struct({
   handOffs: Schema.Natural,
   snapshot: Schema.NullOr(Schema.Union([AuthorizationSnapshot, DeviceSnapshot])),
   completionHash: Schema.NullOr(Digest),
-  createdAt: Schema.DateTimeUtcFromDate,
-  expiresAt: Schema.DateTimeUtcFromDate,
-  settledAt: Schema.NullOr(Schema.DateTimeUtcFromDate)
+  createdAt: Time,
+  expiresAt: Time,
+  settledAt: OptionalTime
 })
 
 const ClaimedRow = Schema.Struct({
@@ -51,7 +52,7 @@ const ClaimedRow = Schema.Struct({
   stateHash: Digest,
   bindingHash: Schema.NullOr(Digest),
   codeVerifier: Sealed,
-  clientSecret: Schema.NullOr(Sealed)
+  clientSecret: OptionalSealed
 })
 
 /** Columns of a `Flow`. One that is past its deadline reads as expired at that deadline. */
@@ -109,13 +110,15 @@ export const frozenColumns = (sql: Sql, frozen: FrozenWay, ticket: FrozenTicket 
 export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError> =>
   Effect.map(
     decodeFlowRow(row),
-    ({ completionHash, failure, server, settledAt, snapshot, subject, tenant, ...flow }) => ({
+    ({ completionHash, createdAt, expiresAt, failure, server, settledAt, snapshot, subject, tenant, ...flow }) => ({
       ...flow,
+      createdAt: DateTime.fromDateUnsafe(createdAt),
+      expiresAt: DateTime.fromDateUnsafe(expiresAt),
       completionHash: completionHash ?? undefined,
       key: new ConnectionKey({ tenant, subject, server }),
       failure: failure ?? undefined,
       snapshot: snapshot ?? undefined,
-      settledAt: settledAt ?? undefined
+      settledAt: settledAt === null ? undefined : DateTime.fromDateUnsafe(settledAt)
     })
   )
 
