@@ -1,18 +1,13 @@
-import { Sealed } from "@valetkey/domain/Sealed"
 import { Schema } from "effect"
 
-// Rows of connections and flows are read with every token and every signal, and by a process that has hardly run yet. What
-// stands here is one test for each column; a union with null or a transformation costs more than the rest of the row.
+// Rows of connections and flows are read with every token and every signal, and by processes that have hardly run yet. A
+// column is one test here; a union with null, or a transformation, of each costs more than the rest of the row.
 
-const isTime = (value: unknown): value is Date => value instanceof Date && !Number.isNaN(value.getTime())
+/** Schema for a column of time as the driver reads it, of which `DateTime.fromDateUnsafe` makes the time. */
+export const Time = Schema.declare((value): value is Date => value instanceof Date && !Number.isNaN(value.getTime()))
 
-/** Schema for a column of time, as the driver reads it: `DateTime.fromDateUnsafe` makes the time of it. */
-export const Time = Schema.declare(isTime)
-
-/** The same of a column that may be null. */
-export const OptionalTime = Schema.declare((value): value is Date | null => value === null || isTime(value))
-
-const isSealed = Schema.is(Sealed)
-
-/** Schema for a column with an envelope or null. */
-export const OptionalSealed = Schema.declare((value): value is Sealed | null => value === null || isSealed(value))
+/** Schema for a column that may be null, of a schema that tests and transforms nothing. */
+export const orNull = <A>(schema: Schema.Schema<A>): Schema.declare<A | null> => {
+  const is = Schema.is(schema)
+  return Schema.declare((value): value is A | null => value === null || is(value))
+}

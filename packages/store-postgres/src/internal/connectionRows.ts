@@ -18,13 +18,13 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Exit, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
-import { OptionalSealed, OptionalTime, Time } from "./columns.ts"
+import { orNull, Time } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 import { forecastLife } from "./migration26.ts"
 
 const status = {
   status: Schema.Literals(["active", "needs_reauth", "revoking", "quarantined"]),
-  reauthReason: Schema.NullOr(ReauthReason)
+  reauthReason: orNull(ReauthReason)
 }
 
 const ConnectionRow = Schema.Struct({
@@ -35,18 +35,18 @@ const ConnectionRow = Schema.Struct({
   epoch: Epoch,
   generation: Generation,
   grant: Schema.String,
-  clientSecret: OptionalSealed,
-  accessToken: OptionalSealed,
-  refreshToken: OptionalSealed,
+  clientSecret: orNull(Sealed),
+  accessToken: orNull(Sealed),
+  refreshToken: orNull(Sealed),
   tokenType: Schema.String,
-  scopes: Schema.NullOr(Schema.Array(Schema.String)),
+  scopes: orNull(Schema.Array(Schema.String)),
   issuedAt: Time,
-  expiresAt: OptionalTime,
-  account: OptionalSealed,
+  expiresAt: orNull(Time),
+  account: orNull(Sealed),
   rejected: Schema.Boolean,
   forced: Schema.Boolean,
-  refreshExpiresAt: OptionalTime,
-  grantedAt: OptionalTime,
+  refreshExpiresAt: orNull(Time),
+  grantedAt: orNull(Time),
   createdAt: Time,
   updatedAt: Time
 })
