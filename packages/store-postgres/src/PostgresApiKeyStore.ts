@@ -3,8 +3,9 @@ import { ApiKeyStore } from "@valetkey/domain/ApiKeyStore"
 import { Digest } from "@valetkey/domain/Entropy"
 import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
-import { Duration, Effect, Layer, Option, Schema } from "effect"
+import { DateTime, Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
+import { orNull } from "./internal/columns.ts"
 import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 
@@ -59,8 +60,6 @@ export const layer: Layer.Layer<ApiKeyStore, never, Database> = Layer.effect(
 
 const columns = "tenant, id, subject, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
 
-const Instant = Schema.DateTimeUtcFromDate
-
 const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   tenant: TenantId,
   id: ApiKeyId,
@@ -68,19 +67,21 @@ const decodeRow = Schema.decodeUnknownEffect(Schema.Struct({
   name: Schema.String,
   digest: Digest,
   scopes: Schema.Array(Schema.String),
-  createdAt: Instant,
-  expiresAt: Instant,
-  revokedAt: Schema.NullOr(Instant),
-  lastUsedAt: Schema.NullOr(Instant)
+  createdAt: Schema.Date,
+  expiresAt: Schema.Date,
+  revokedAt: orNull(Schema.Date),
+  lastUsedAt: orNull(Schema.Date)
 }))
 
 const read = (operation: string, row: unknown) =>
   decodeRow(row).pipe(
-    Effect.map(({ digest, lastUsedAt, revokedAt, ...rest }) => {
+    Effect.map(({ createdAt, digest, expiresAt, lastUsedAt, revokedAt, ...rest }) => {
       const key: ApiKey = {
         ...rest,
-        ...(revokedAt === null ? {} : { revokedAt }),
-        ...(lastUsedAt === null ? {} : { lastUsedAt })
+        createdAt: DateTime.fromDateUnsafe(createdAt),
+        expiresAt: DateTime.fromDateUnsafe(expiresAt),
+        ...(revokedAt === null ? {} : { revokedAt: DateTime.fromDateUnsafe(revokedAt) }),
+        ...(lastUsedAt === null ? {} : { lastUsedAt: DateTime.fromDateUnsafe(lastUsedAt) })
       }
       return { key, digest }
     }),

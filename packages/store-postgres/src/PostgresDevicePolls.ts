@@ -1,4 +1,4 @@
-import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import { Grant } from "@valetkey/domain/Connection"
 import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/DevicePolls"
 import { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
 import * as Instruments from "@valetkey/domain/Instruments"
@@ -9,6 +9,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Layer, Metric, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
+import { keyOf, orNull } from "./internal/columns.ts"
 import { after } from "./internal/databaseTime.ts"
 import { settledColumns } from "./internal/flowRows.ts"
 
@@ -113,7 +114,7 @@ const PollRow = Schema.Struct({
   grant: Grant,
   snapshot: DeviceSnapshot,
   deviceCode: Sealed,
-  clientSecret: Schema.NullOr(Sealed),
+  clientSecret: orNull(Sealed),
   interval: Schema.Finite,
   failures: Schema.Natural,
   doubtful: Schema.Boolean
@@ -124,7 +125,7 @@ const decodeRow = Schema.decodeUnknownEffect(PollRow)
 const decodePoll = (row: unknown): Effect.Effect<DevicePoll, Schema.SchemaError> =>
   Effect.map(decodeRow(row), ({ clientSecret, interval, server, subject, tenant, ...poll }) => ({
     ...poll,
-    key: new ConnectionKey({ tenant, subject, server }),
+    key: keyOf({ tenant, subject, server }),
     clientSecret: clientSecret ?? undefined,
     interval: Duration.millis(interval)
   }))

@@ -6,6 +6,7 @@ import type { StoreError } from "@valetkey/domain/StoreError"
 import { type Duration, Effect, Layer, Option, Schema } from "effect"
 import { Database, type Operations, type Sql } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
+import { orNull } from "./internal/columns.ts"
 import { connectionStatement, ofKey } from "./internal/connectionRows.ts"
 import { after, before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
@@ -301,7 +302,7 @@ const decodeResumed = (row: unknown) =>
   }))
 
 const decodeHashes = Schema.decodeUnknownEffect(
-  Schema.Struct({ stateHash: Digest, bindingHash: Schema.NullOr(Digest) })
+  Schema.Struct({ stateHash: Digest, bindingHash: orNull(Digest) })
 )
 
 const decodeTicketed = (row: unknown) =>

@@ -1,4 +1,3 @@
-import { ConnectionKey } from "@valetkey/domain/Connection"
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { ReceiptId, RevocationCause, type RevocationReceipt, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
@@ -7,6 +6,7 @@ import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
+import { keyOf } from "./internal/columns.ts"
 import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
@@ -98,7 +98,7 @@ const read = (operation: string, row: unknown) =>
   decode(row).pipe(
     Effect.map(({ server, subject, tenant, ...row }): RevocationReceipt => ({
       id: row.id,
-      key: new ConnectionKey({ tenant, subject, server }),
+      key: keyOf({ tenant, subject, server }),
       cause: row.cause,
       createdAt: row.createdAt,
       attempts: row.attempts,

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { DevicePolls } from "@valetkey/domain/DevicePolls"
 import { FlowStore } from "@valetkey/domain/FlowStore"
 import * as Instruments from "@valetkey/domain/Instruments"
-import { Duration, Effect, Layer, Metric } from "effect"
+import { Duration, Effect, Layer, Metric, Option } from "effect"
 import * as PostgresStore from "../src/PostgresStore.ts"
 import { applicationRole } from "./internal/applicationRole.ts"
 import { TestDatabase } from "./internal/realPostgres.ts"
@@ -39,5 +39,18 @@ describe("a flow that cannot be read", () => {
       assert.strictEqual((yield* Metric.value(Instruments.rowPutAside("flows"))).count, 1)
       assert.strictEqual((yield* Effect.flip(flows.getAll([damaged, whole]))).code, "store_corrupt")
       assert.deepStrictEqual((yield* flows.getAll([whole])).map(({ id }) => id), [whole.id])
+    }).pipe(Effect.provide(layer)))
+
+  it.live("CR-14 with a time that has no date is told to be damaged, whichever column it is", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* TestDatabase
+      const flows = yield* FlowStore
+      for (const column of ["created_at", "expires_at", "settled_at"]) {
+        const flow = yield* begin
+        yield* flows.cancel(flow)
+        assert.isTrue(Option.isSome(yield* flows.get(flow)))
+        yield* sql`UPDATE flows SET ${sql(column)} = 'infinity' WHERE id = ${flow.id}`
+        assert.strictEqual((yield* Effect.flip(flows.get(flow))).code, "store_corrupt", column)
+      }
     }).pipe(Effect.provide(layer)))
 })

@@ -1,6 +1,6 @@
 import {
   type Connection,
-  ConnectionKey,
+  type ConnectionKey,
   type ConnectionStatus,
   Epoch,
   Generation,
@@ -18,7 +18,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Exit, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
-import { orNull, Time } from "./columns.ts"
+import { keyOf, orNull } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 import { forecastLife } from "./migration26.ts"
 
@@ -40,15 +40,15 @@ const ConnectionRow = Schema.Struct({
   refreshToken: orNull(Sealed),
   tokenType: Schema.String,
   scopes: orNull(Schema.Array(Schema.String)),
-  issuedAt: Time,
-  expiresAt: orNull(Time),
+  issuedAt: Schema.Date,
+  expiresAt: orNull(Schema.Date),
   account: orNull(Sealed),
   rejected: Schema.Boolean,
   forced: Schema.Boolean,
-  refreshExpiresAt: orNull(Time),
-  grantedAt: orNull(Time),
-  createdAt: Time,
-  updatedAt: Time
+  refreshExpiresAt: orNull(Schema.Date),
+  grantedAt: orNull(Schema.Date),
+  createdAt: Schema.Date,
+  updatedAt: Schema.Date
 })
 
 const RefreshRow = Schema.Struct({
@@ -161,7 +161,7 @@ export const writeConnection = (sql: Sql, key: KeyColumns, write: Parameters<typ
 export const decodeConnection = (row: unknown): Effect.Effect<Connection, Schema.SchemaError> =>
   Effect.flatMap(decodeConnectionRow(row), (row) =>
     Effect.map(grantOf(row.grant), (grant) => ({
-      key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }, { disableChecks: true }),
+      key: keyOf(row),
       epoch: row.epoch,
       generation: row.generation,
       status: statusOf(row),

@@ -1,4 +1,4 @@
-import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import { Grant } from "@valetkey/domain/Connection"
 import { Digest } from "@valetkey/domain/Entropy"
 import {
   AuthorizationSnapshot,
@@ -20,7 +20,7 @@ import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Schema } from "effect"
 import type { Sql } from "../Database.ts"
-import { orNull, Time } from "./columns.ts"
+import { keyOf, orNull } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 
 const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
@@ -35,9 +35,9 @@ const FlowRow = Schema.Struct({
   handOffs: Schema.Natural,
   snapshot: Schema.NullOr(Schema.Union([AuthorizationSnapshot, DeviceSnapshot])),
   completionHash: orNull(Digest),
-  createdAt: Time,
-  expiresAt: Time,
-  settledAt: orNull(Time)
+  createdAt: Schema.Date,
+  expiresAt: Schema.Date,
+  settledAt: orNull(Schema.Date)
 })
 
 const ClaimedRow = Schema.Struct({
@@ -115,7 +115,7 @@ export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError
       createdAt: DateTime.fromDateUnsafe(createdAt),
       expiresAt: DateTime.fromDateUnsafe(expiresAt),
       completionHash: completionHash ?? undefined,
-      key: new ConnectionKey({ tenant, subject, server }, { disableChecks: true }),
+      key: keyOf({ tenant, subject, server }),
       failure: failure ?? undefined,
       snapshot: snapshot ?? undefined,
       settledAt: settledAt === null ? undefined : DateTime.fromDateUnsafe(settledAt)
@@ -126,7 +126,7 @@ export const decodeFlow = (row: unknown): Effect.Effect<Flow, Schema.SchemaError
 export const decodeClaimed = (row: unknown): Effect.Effect<ClaimedFlow, Schema.SchemaError> =>
   Effect.map(decodeClaimedRow(row), (row) => ({
     id: row.id,
-    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+    key: keyOf(row),
     fence: row.fence,
     transport: row.transport,
     confirmation: row.confirmation,

@@ -1,4 +1,4 @@
-import { ConnectionKey, Grant } from "@valetkey/domain/Connection"
+import { Grant } from "@valetkey/domain/Connection"
 import type { OutboxSecret, OwedRevocation, Revocation } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationCause } from "@valetkey/domain/RevocationReceipt"
 import { type SealContext, Sealed } from "@valetkey/domain/Sealed"
@@ -8,6 +8,7 @@ import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Schema } from "effect"
 import { createHash } from "node:crypto"
 import type { Sql } from "../Database.ts"
+import { keyOf } from "./columns.ts"
 
 const Context = Schema.Struct({
   table: Schema.Literals(["connections", "flows", "registrations", "servers", "spool"]),
@@ -82,7 +83,7 @@ export const receiptIdOf = (id: string): string => createHash("sha256").update(i
 export const decodeRevocation = (row: unknown): Effect.Effect<Revocation, Schema.SchemaError> =>
   Effect.map(decodeRow(row), (row) => ({
     id: row.id,
-    key: new ConnectionKey({ tenant: row.tenant, subject: row.subject, server: row.server }),
+    key: keyOf(row),
     grant: row.grant,
     accessToken: secretOf(row.accessToken, row.accessTokenContext),
     refreshToken: secretOf(row.refreshToken, row.refreshTokenContext),
