@@ -74,6 +74,8 @@ const groups: Readonly<Record<string, () => Promise<Result>>> = {
     rmSync(report, { force: true })
     const { code, seconds } = await run("vitest", [
       "run",
+      // By default one core is left idle, which waits with the tests for processes that they start.
+      "--maxWorkers=2",
       "--reporter=default",
       "--reporter=json",
       `--outputFile.json=${report}`
