@@ -3,13 +3,10 @@ import { acceptedFence, type DevicePoll, DevicePolls } from "@valetkey/domain/De
 import { DeviceSnapshot, FlowId } from "@valetkey/domain/Flow"
 import * as Instruments from "@valetkey/domain/Instruments"
 import { Sealed } from "@valetkey/domain/Sealed"
-import { ServerSlug } from "@valetkey/domain/Server"
-import { SubjectId } from "@valetkey/domain/Subject"
-import { TenantId } from "@valetkey/domain/Tenant"
 import { Duration, Effect, Layer, Metric, Option, Schema } from "effect"
 import { Database } from "./Database.ts"
 import { announcement } from "./internal/announcement.ts"
-import { keyOf, orNull } from "./internal/columns.ts"
+import { keyColumns, keyOf, orNull } from "./internal/columns.ts"
 import { after } from "./internal/databaseTime.ts"
 import { settledColumns } from "./internal/flowRows.ts"
 
@@ -105,9 +102,7 @@ const readable = Effect.fnUntraced(function*(rows: ReadonlyArray<object>) {
 const waiting = "state = 'pending' AND poll_at IS NOT NULL AND expires_at > clock_timestamp()"
 
 const PollRow = Schema.Struct({
-  tenant: TenantId,
-  subject: SubjectId,
-  server: ServerSlug,
+  ...keyColumns,
   id: FlowId,
   fence: Schema.Natural,
   handOffs: Schema.Natural,

@@ -1,12 +1,9 @@
 import { forgettingOf } from "@valetkey/domain/RevocationOutbox"
 import { ReceiptId, RevocationCause, type RevocationReceipt, TokenRevocation } from "@valetkey/domain/RevocationReceipt"
 import { RevocationReceipts } from "@valetkey/domain/RevocationReceipts"
-import { ServerSlug } from "@valetkey/domain/Server"
-import { SubjectId } from "@valetkey/domain/Subject"
-import { TenantId } from "@valetkey/domain/Tenant"
 import { Effect, Layer, Schema } from "effect"
 import { Database, type Sql } from "./Database.ts"
-import { keyOf } from "./internal/columns.ts"
+import { keyColumns, keyOf } from "./internal/columns.ts"
 import { before } from "./internal/databaseTime.ts"
 import { storeError } from "./internal/failure.ts"
 import { forgotten, receiptIdOf } from "./internal/revocationRows.ts"
@@ -77,9 +74,7 @@ const columns = (sql: Sql) =>
   )
 
 const Row = Schema.Struct({
-  tenant: TenantId,
-  subject: SubjectId,
-  server: ServerSlug,
+  ...keyColumns,
   id: ReceiptId,
   cause: RevocationCause,
   accessToken: Schema.NullOr(TokenRevocation),

@@ -1,5 +1,18 @@
 import { ConnectionKey } from "@valetkey/domain/Connection"
+import { ServerSlug } from "@valetkey/domain/Server"
+import { SubjectId } from "@valetkey/domain/Subject"
+import { TenantId } from "@valetkey/domain/Tenant"
 import { Schema } from "effect"
+
+/** What names a connection in every table. */
+export type KeyColumns = Pick<ConnectionKey, "tenant" | "subject" | "server">
+
+/** Schemas for what names a connection in every table. */
+export const keyColumns = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
+
+/** The key of a row whose columns were tested. */
+export const keyOf = ({ server, subject, tenant }: KeyColumns): ConnectionKey =>
+  new ConnectionKey({ tenant, subject, server }, { disableChecks: true })
 
 /**
  * Schema for a column that may be null, of a schema that only tests. Rows are read with every token, every signal and every
@@ -10,8 +23,3 @@ export const orNull = <E, A extends E>(schema: Schema.Codec<A, E>): Schema.decla
   const is = Schema.is(schema)
   return Schema.declare((value): value is A | null => value === null || is(value), { expected: "null or its value" })
 }
-
-/** The key of a row whose columns were tested. */
-export const keyOf = (
-  { server, subject, tenant }: Pick<ConnectionKey, "server" | "subject" | "tenant">
-): ConnectionKey => new ConnectionKey({ tenant, subject, server }, { disableChecks: true })

@@ -1,6 +1,5 @@
 import {
   type Connection,
-  type ConnectionKey,
   type ConnectionStatus,
   Epoch,
   Generation,
@@ -12,13 +11,10 @@ import * as Memo from "@valetkey/domain/Memo"
 import { RefreshPhase, type RefreshState } from "@valetkey/domain/Refresh"
 import { soon } from "@valetkey/domain/RenewalPlans"
 import { Sealed } from "@valetkey/domain/Sealed"
-import { ServerSlug } from "@valetkey/domain/Server"
-import { SubjectId } from "@valetkey/domain/Subject"
-import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Exit, Schema } from "effect"
 import type * as Statement from "effect/sql/Statement"
 import type { Sql } from "../Database.ts"
-import { keyOf, orNull } from "./columns.ts"
+import { type KeyColumns, keyColumns, keyOf, orNull } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 import { forecastLife } from "./migration26.ts"
 
@@ -29,9 +25,7 @@ const status = {
 
 const ConnectionRow = Schema.Struct({
   ...status,
-  tenant: TenantId,
-  subject: SubjectId,
-  server: ServerSlug,
+  ...keyColumns,
   epoch: Epoch,
   generation: Generation,
   grant: Schema.String,
@@ -78,9 +72,6 @@ export const refreshColumns = (sql: Sql) =>
     coalesce(extract(epoch FROM lease_until) * 1000, 0)::float8 AS "leaseUntil",
     coalesce(extract(epoch FROM not_before) * 1000, 0)::float8 AS "notBefore",
     (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`)
-
-/** What names a connection in every table. */
-export type KeyColumns = Pick<ConnectionKey, "tenant" | "subject" | "server">
 
 /** Condition of one connection. */
 export const ofKey = (sql: Sql, key: KeyColumns) =>

@@ -15,18 +15,13 @@ import {
 } from "@valetkey/domain/Flow"
 import type { ClaimedFlow } from "@valetkey/domain/FlowStore"
 import { Sealed } from "@valetkey/domain/Sealed"
-import { ServerSlug } from "@valetkey/domain/Server"
-import { SubjectId } from "@valetkey/domain/Subject"
-import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Duration, Effect, Schema } from "effect"
 import type { Sql } from "../Database.ts"
-import { keyOf, orNull } from "./columns.ts"
+import { keyColumns, keyOf, orNull } from "./columns.ts"
 import { after } from "./databaseTime.ts"
 
-const key = { tenant: TenantId, subject: SubjectId, server: ServerSlug }
-
 const FlowRow = Schema.Struct({
-  ...key,
+  ...keyColumns,
   id: FlowId,
   state: FlowState,
   failure: orNull(FlowFailure),
@@ -41,7 +36,7 @@ const FlowRow = Schema.Struct({
 })
 
 const ClaimedRow = Schema.Struct({
-  ...key,
+  ...keyColumns,
   id: FlowId,
   fence: Schema.Natural,
   transport: TransportKind,

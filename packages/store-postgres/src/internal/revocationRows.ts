@@ -2,13 +2,11 @@ import { Grant } from "@valetkey/domain/Connection"
 import type { OutboxSecret, OwedRevocation, Revocation } from "@valetkey/domain/RevocationOutbox"
 import type { RevocationCause } from "@valetkey/domain/RevocationReceipt"
 import { type SealContext, Sealed } from "@valetkey/domain/Sealed"
-import { ServerSlug } from "@valetkey/domain/Server"
-import { SubjectId } from "@valetkey/domain/Subject"
 import { TenantId } from "@valetkey/domain/Tenant"
 import { DateTime, Effect, Schema } from "effect"
 import { createHash } from "node:crypto"
 import type { Sql } from "../Database.ts"
-import { keyOf } from "./columns.ts"
+import { keyColumns, keyOf } from "./columns.ts"
 
 const Context = Schema.Struct({
   table: Schema.Literals(["connections", "flows", "registrations", "servers", "spool"]),
@@ -29,9 +27,7 @@ const Context = Schema.Struct({
 export const decodeContext = Schema.decodeUnknownEffect(Context)
 
 const RevocationRow = Schema.Struct({
-  tenant: TenantId,
-  subject: SubjectId,
-  server: ServerSlug,
+  ...keyColumns,
   id: Schema.String,
   grant: Grant,
   accessToken: Schema.NullOr(Sealed),
